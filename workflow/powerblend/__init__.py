@@ -1,0 +1,14 @@
+"""Power sampling and guided decoding for language models, exactly and fast.
+
+>>> from powerblend import load_model, sample
+>>> model = load_model("results/models/smollm2-135m-instruct")
+>>> out = sample(model, [[{"role": "user", "content": "What is 2 + 2?"}]],
+...              {"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8})
+>>> print(out[0][0].text)
+"""
+
+from powerblend.engine.model import Model, load_model
+from powerblend.engine.sampling import Generation, sample
+
+__all__ = ["Generation", "Model", "load_model", "sample"]
+__version__ = "0.1.0"

@@ -1,0 +1,47 @@
+"""What every blend source offers the engine."""
+
+from abc import abstractmethod
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+
+class BlendModel(Protocol):
+    """What a blend source may ask of the model it blends."""
+
+    layers: int
+
+    def normalise(self, hidden: Tensor) -> Tensor:
+        """The model's final norm."""
+
+
+class Blend(BaseModel):
+    """z_guided = (1 - beta) z_final + beta z_source, both through the model's ``lm_head``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    beta: float = Field(
+        allow_inf_nan=False, description="weight of the source's logits; negative sharpens"
+    )
+
+    @property
+    @abstractmethod
+    def taps(self) -> tuple[int, ...]:
+        """Decoder blocks, counted from 0, whose outputs the source reads."""
+
+    @abstractmethod
+    def hidden(self, tapped: tuple[Tensor, ...], model: BlendModel) -> Tensor:
+        """The hidden states [rows, hidden] that ``lm_head`` turns into the source's logits.
+
+        ``tapped`` holds the outputs [rows, hidden] of the blocks named by `taps`, from the same
+        forward pass as the final ones.
+        """
+
+    @abstractmethod
+    def check(self, layers: int) -> None:
+        """Raise ValueError if a model of ``layers`` decoder blocks has no such source."""
+
+    def mix(self, final: Tensor, source: Tensor) -> Tensor:
+        """The guided logits, in the precision of the logits given."""
+        return final.lerp(source, self.beta)

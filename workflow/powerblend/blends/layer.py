@@ -1,0 +1,37 @@
+"""Blending in the logits of an intermediate layer of the target itself."""
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from powerblend.blends.base import Blend, BlendModel
+
+
+class LayerBlend(Blend):
+    """z_source = lm_head(h_layer): no extra parameters and no extra forward pass."""
+
+    source: Literal["layer"] = "layer"
+    layer: int = Field(ge=0, description="decoder block, counted from 0: hidden_states[layer + 1]")
+    norm: Literal["none", "final"] = Field(
+        default="none",
+        description="none: the raw hidden state; final: after the model's final norm (logit lens)",
+    )
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """The one layer."""
+        return (self.layer,)
+
+    def hidden(self, tapped: tuple[Tensor, ...], model: BlendModel) -> Tensor:
+        """The layer's output, normalised or not."""
+        (hidden,) = tapped
+        return model.normalise(hidden) if self.norm == "final" else hidden
+
+    def check(self, layers: int) -> None:
+        """Raise ValueError if the layer is not one of the model's."""
+        if self.layer >= layers:
+            raise ValueError(
+                f"blend layer is {self.layer}, but the model has {layers} decoder blocks: "
+                f"use 0 to {layers - 1}"
+            )

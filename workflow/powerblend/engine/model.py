@@ -1,0 +1,249 @@
+"""A causal language model behind one `prefill` and one `step`.
+
+Everything that touches transformers' model classes happens here. Knows no chains, no laws and no
+chat templates: token ids in, next-token logits out.
+"""
+
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from powerblend.blends import Blend
+from powerblend.engine import attention
+from powerblend.engine.cache import RaggedCache
+from powerblend.engine.laws import Logits
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+BLOCKS = ("layers", "h")
+"""Names under which transformers' base models keep their decoder blocks ..."""
+
+FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
+"""... and the norm before ``lm_head``."""
+
+
+class Model:
+    """A transformers causal language model that decodes ragged batches.
+
+    Attributes
+    ----------
+    eos_token_ids
+        The tokens that end an answer, one set for every condition.
+    tokenizer
+        The model's tokenizer, or None for a model of bare token ids.
+    layers, vocabulary
+        Number of decoder blocks, and width of the logits.
+    """
+
+    def __init__(self, hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int]) -> None:
+        self.tokenizer = tokenizer
+        self.eos_token_ids = frozenset(eos_token_ids)
+        # Same tensors, own modules and config: the caller's model is left as it was.
+        shared = {id(t): t for t in itertools.chain(hf.parameters(), hf.buffers())}
+        self._hf = copy.deepcopy(hf, shared).eval()
+        self._hf.set_attn_implementation(attention.NAME)
+        self._base = self._hf.base_model
+        self._head = self._hf.get_output_embeddings()
+        self._blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
+        self._norm: nn.Module = _one_of(self._base, FINAL_NORMS)
+        self.layers = len(self._blocks)
+        self.vocabulary = int(self._head.weight.shape[0])
+        self.device: torch.device = self._head.weight.device
+        self._check_eos()
+        self._check_parity()
+
+    def cache(self, slots: int, capacity: int) -> RaggedCache:
+        """An empty cache for ``slots`` rows of up to ``capacity`` tokens."""
+        config = self._hf.config.get_text_config()
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        dtype = self._head.weight.dtype
+        return RaggedCache(self.layers, slots, kv_heads, capacity, width, dtype, self.device)
+
+    @torch.inference_mode()
+    def prefill(self, cache: RaggedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:
+        """Run ``tokens`` [rows, new] at positions ``start`` [rows] and on, for their keys."""
+        positions = start[:, None] + torch.arange(tokens.shape[1])
+        length = int(positions.max()) + 1
+        self._forward(cache, slots, tokens, positions.to(self.device), length)
+
+    @torch.inference_mode()
+    def step(
+        self,
+        cache: RaggedCache,
+        tokens: Tensor,
+        positions: Tensor,
+        length: int,
+        blend: Blend | None = None,
+    ) -> Logits:
+        """Feed one token to each of the first rows and return the logits of the next.
+
+        Parameters
+        ----------
+        cache
+            Holds the keys and values of everything before ``positions``.
+        tokens, positions
+            [rows], of slots 0, 1, ...
+        length
+            The largest position + 1.
+        blend
+            What the target mixes in; the base logits come from the same pass.
+        """
+        rows = slice(0, len(tokens))
+        with self._tapping(blend.taps if blend else ()) as tapped:
+            final = self._forward(cache, rows, tokens[:, None], positions[:, None], length)[:, 0]
+        if blend is None:
+            base = self._logits(final)
+            return Logits(base, base)
+        source = blend.hidden(tuple(h[:, 0] for h in tapped), self)
+        base, mixed_in = self._logits(torch.cat([final, source])).chunk(2)
+        return Logits(base, blend.mix(base, mixed_in))
+
+    def normalise(self, hidden: Tensor) -> Tensor:
+        """The model's final norm."""
+        return self._norm(hidden)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits = self._head(hidden)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _forward(
+        self, cache: RaggedCache, slots: slice, tokens: Tensor, positions: Tensor, length: int
+    ) -> Tensor:
+        where = attention.at_positions(cache, slots, positions, length)
+        return self._base(
+            input_ids=tokens, position_ids=positions, use_cache=False, ragged=where
+        ).last_hidden_state
+
+    @contextmanager
+    def _tapping(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:
+        """Collect the outputs [rows, new, hidden] of some decoder blocks, in the order given."""
+        tapped: list[Tensor] = [torch.empty(0)] * len(layers)
+
+        def keep(index: int) -> Any:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                tapped[index] = output[0] if isinstance(output, tuple) else output
+
+            return hook
+
+        hooks = [
+            self._blocks[layer].register_forward_hook(keep(index))
+            for index, layer in enumerate(layers)
+        ]
+        try:
+            yield tapped
+        finally:
+            for handle in hooks:
+                handle.remove()
+
+    def _check_eos(self) -> None:
+        if not self.eos_token_ids:
+            raise ValueError("the model names no EOS token: pass eos_token_ids=[...]")
+        unknown = sorted(t for t in self.eos_token_ids if not 0 <= t < self.vocabulary)
+        if unknown:
+            raise ValueError(f"eos_token_ids {unknown} are outside 0 to {self.vocabulary - 1}")
+
+    @torch.inference_mode()
+    def _check_parity(self) -> None:
+        """Refuse an architecture whose own forward pass gives other logits than ours."""
+        tokens = torch.arange(4)[None] % self.vocabulary
+        cache = self.cache(1, 4)
+        self.prefill(cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :3].to(self.device))
+        last = tokens[:, 3].to(self.device)
+        ours = self.step(cache, last, torch.full_like(last, 3), 4).base[0]
+        theirs = self._hf(input_ids=tokens.to(self.device), use_cache=False).logits[0, -1]
+        difference = (ours - theirs).abs().max().item()
+        if not difference <= 0.05 * max(1.0, theirs.abs().max().item()):
+            raise ValueError(
+                f"{type(self._hf).__name__} cannot be decoded here: its own logits differ from "
+                f"lm_head(final hidden state) over a ragged cache by {difference:.3g}"
+            )
+
+
+def load_model(
+    source: str | Path | PreTrainedModel,
+    *,
+    tokenizer: Any = None,
+    eos_token_ids: Sequence[int] | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    revision: str | None = None,
+) -> Model:
+    """Load a causal language model for sampling.
+
+    Parameters
+    ----------
+    source
+        A directory, a Hugging Face hub id, or a transformers model already in memory (which keeps
+        its dtype and device, and is not changed).
+    tokenizer
+        Only with a model in memory: its tokenizer, or None for bare token ids.
+    eos_token_ids
+        The tokens that end an answer; by default those that the model's configuration, generation
+        configuration and tokenizer name, together. Nothing else of a generation configuration
+        (top-k, top-p, penalties) is used.
+    dtype
+        ``float32``, ``float64`` or ``bfloat16``.
+    device
+        A torch device; asking for CUDA where there is none raises RuntimeError.
+    revision
+        Commit of a hub repository.
+
+    Raises
+    ------
+    ValueError
+        If the dtype is unknown, no EOS token is known, or the architecture is not supported.
+    OSError
+        If there is no such model, in one sentence with the way out.
+    """
+    if isinstance(source, PreTrainedModel):
+        return Model(source, tokenizer, eos_token_ids or _eos_token_ids(source, tokenizer))
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(
+            "a GPU was asked for, but torch finds no CUDA device: check the driver and "
+            "CUDA_VISIBLE_DEVICES, or run on the CPU with --resources gpu=0"
+        )
+    options = {"revision": revision, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        hf = AutoModelForCausalLM.from_pretrained(
+            source, dtype=DTYPES[dtype], use_safetensors=True, **options
+        ).to(device)
+    except (OSError, ValueError) as error:
+        where = f"{source} at revision {revision}" if revision else str(source)
+        reason = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"cannot load the model {where}: {reason} "
+            "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
+        ) from error
+    # Denormal results cost more than their weight: alpha z leaves most of a vocabulary there.
+    torch.set_flush_denormal(True)
+    return Model(hf, tokenizer, eos_token_ids or _eos_token_ids(hf, tokenizer))
+
+
+def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:
+    """Every EOS token that the model's files name, as one set for all conditions."""
+    named = [
+        getattr(hf.generation_config, "eos_token_id", None),
+        getattr(hf.config, "eos_token_id", None),
+        getattr(tokenizer, "eos_token_id", None),
+    ]
+    ids = itertools.chain.from_iterable(n if isinstance(n, list) else [n] for n in named)
+    return sorted({i for i in ids if i is not None})
+
+
+def _one_of(module: nn.Module, names: Sequence[str]) -> Any:
+    for name in names:
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise ValueError(f"{type(module).__name__} has none of {', '.join(names)}: not supported")

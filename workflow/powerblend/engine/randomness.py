@@ -1,0 +1,44 @@
+"""Uniform random numbers addressed by what they are for, never by when they are drawn.
+
+A chain owns one stream. A number is addressed by (role, stage, step, position), so a chain's draws
+do not depend on the batch, the shard, the order of the problems or an interruption, and two
+conditions with the same seed see the same numbers (a paired comparison). Knows no torch.
+"""
+
+import hashlib
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Role(IntEnum):
+    """What a uniform decides."""
+
+    TOKEN = 0
+    CUT = 1
+    ACCEPT = 2
+
+
+class Stream:
+    """The random numbers of one chain: Philox4x64 keyed by (seed, problem, sample).
+
+    Philox is counter-based (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
+    the counter is the address, so any number can be had without drawing the ones before it.
+    """
+
+    def __init__(self, seed: int, problem_id: str, sample: int) -> None:
+        identity = f"{seed}\x1f{problem_id}\x1f{sample}".encode()
+        self._key = np.frombuffer(hashlib.sha256(identity).digest()[:16], dtype=np.uint64)
+
+    def uniforms(self, role: Role, stage: int, step: int, count: int) -> NDArray[np.float64]:
+        """Uniforms in [0, 1) of positions 0 to ``count`` - 1 for one role in one move.
+
+        A longer request begins with the numbers of a shorter one.
+        """
+        counter = np.array([0, role, step, stage], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=self._key, counter=counter)).random(count)
+
+    def uniform(self, role: Role, stage: int, step: int) -> float:
+        """One uniform in [0, 1)."""
+        return float(self.uniforms(role, stage, step, 1)[0])

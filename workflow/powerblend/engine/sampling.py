@@ -1,0 +1,209 @@
+"""The engine's front door: prompts in, generations out."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from powerblend.engine.chain import Chain, Moves
+from powerblend.engine.randomness import Stream
+from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler
+from powerblend.samplers import Sampler, parse_sampler
+
+
+@dataclass(frozen=True)
+class Generation:
+    """An answer, how it came about and what it cost.
+
+    Attributes
+    ----------
+    tokens, text
+        The answer's token ids, EOS included; and as text, None where there is no tokenizer.
+    finish
+        ``eos``, or ``length`` if the answer was cut at ``max_new_tokens``.
+    decoded_tokens
+        Positions the model was run on after the prompt, rejected work included.
+    moves, accepted, unchanged, early_rejected
+        Metropolis-Hastings moves; unchanged ones proposed the state itself.
+    log_p, log_t
+        Sum of log-probabilities of the answer under the base model, and under the target, which is
+        unnormalised for power sampling.
+    accepted_by_block, log_t_by_block
+        Accepted moves of each stage, and log t of the state at its end.
+    seconds
+        The chain's share of wall time: each step's time divided by the rows at work.
+    """
+
+    tokens: list[int]
+    text: str | None
+    n_tokens: int
+    finish: str
+    prompt_tokens: int
+    decoded_tokens: int
+    moves: int
+    accepted: int
+    unchanged: int
+    early_rejected: int
+    log_p: float
+    log_t: float
+    accepted_by_block: list[int]
+    log_t_by_block: list[float]
+    seconds: float
+
+    def as_record(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+class Request(NamedTuple):
+    """One answer to generate: ``problem_id`` and ``sample`` name its random stream."""
+
+    prompt: Sequence[int]
+    problem_id: str
+    sample: int
+
+
+class Run:
+    """A batch of requests on its way through the model.
+
+    Iterate over it for (request, generation) pairs, in the order in which chains finish; `tally`
+    and `rows` tell how far it is.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        requests: Sequence[Request],
+        sampler: Sampler,
+        seed: int,
+        rows: int,
+    ) -> None:
+        if rows < 1:
+            raise ValueError(f"rows is {rows}; use at least 1")
+        jobs = [Job(_prompt(r), Stream(seed, r.problem_id, r.sample), r) for r in requests]
+        self._scheduler = Scheduler(model, sampler, jobs, rows)
+        self._eos = model.eos_token_ids
+        self._tokenizer = getattr(model, "tokenizer", None)
+        self.tally = self._scheduler.tally
+        self.rows = self._scheduler.rows
+
+    def __iter__(self) -> Iterator[tuple[Request, Generation]]:
+        for finished in self._scheduler.run():
+            yield finished.job.name, self._generation(finished)
+
+    def _generation(self, finished: Finished) -> Generation:
+        chain = finished.chain
+        tokens = chain.state.tokens.tolist()
+        moves = Moves(*(sum(column) for column in zip(*chain.moves, strict=True)))
+        return Generation(
+            tokens=tokens,
+            text=self._text(chain, tokens),
+            n_tokens=len(tokens),
+            finish="eos" if chain.ended else "length",
+            prompt_tokens=len(finished.job.prompt),
+            decoded_tokens=chain.decoded_tokens,
+            moves=moves.proposed,
+            accepted=moves.accepted,
+            unchanged=moves.unchanged,
+            early_rejected=moves.early_rejected,
+            log_p=float(chain.state.log_p.sum()),
+            log_t=chain.state.log_t,
+            accepted_by_block=[block.accepted for block in chain.moves],
+            log_t_by_block=chain.log_t_by_block,
+            seconds=finished.seconds,
+        )
+
+    def _text(self, chain: Chain, tokens: list[int]) -> str | None:
+        if self._tokenizer is None:
+            return None
+        text: str = self._tokenizer.decode(
+            tokens[:-1] if chain.ended else tokens, skip_special_tokens=True
+        )
+        return text
+
+
+def sample(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[Any]],
+    decoding: Mapping[str, Any] | Sampler,
+    samples: int = 1,
+    seed: int = 0,
+    rows: int = 32,
+) -> list[list[Generation]]:
+    """Generate answers.
+
+    Parameters
+    ----------
+    model
+        From `load_model`.
+    prompts
+        Lists of token ids, or of chat messages (mappings with ``role`` and ``content``), which go
+        through the tokenizer's chat template.
+    decoding
+        A condition: ``{"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8,
+        "steps": 2, "blend": {"source": "layer", "layer": 27, "beta": 0.05}}``.
+    samples
+        Answers per prompt.
+    seed
+        With the prompt and the sample's number, determines every random number: the order and the
+        company of the prompts do not matter. A prompt given n times gets n different answers.
+    rows
+        Chains at once.
+
+    Returns
+    -------
+    ``out[i][j]`` is sample j of prompt i.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If ``decoding`` has an unknown key or a value that is not allowed.
+    ValueError
+        If the blend's layer is not one of the model's, or a prompt is empty.
+    """
+    sampler = parse_sampler(decoding)
+    if sampler.blend is not None and hasattr(model, "layers"):
+        sampler.blend.check(model.layers)
+    tokens = [_tokenised(model, prompt) for prompt in prompts]
+    requests = [
+        Request(prompt, problem_id, sample)
+        for prompt, problem_id in zip(tokens, _identities(tokens), strict=True)
+        for sample in range(samples)
+    ]
+    done = dict(
+        ((request.problem_id, request.sample), generation)
+        for request, generation in Run(model, requests, sampler, seed, rows)
+    )
+    return [[done[i, j] for j in range(samples)] for i in _identities(tokens)]
+
+
+def _identities(prompts: list[list[int]]) -> list[str]:
+    """A name for each prompt that depends on its tokens and on how many like it came before."""
+    seen: Counter[str] = Counter()
+    names = []
+    for prompt in prompts:
+        digest = hashlib.sha256(",".join(map(str, prompt)).encode()).hexdigest()
+        names.append(f"{digest}#{seen[digest]}")
+        seen[digest] += 1
+    return names
+
+
+def _tokenised(model: Any, prompt: Sequence[Any]) -> list[int]:
+    if prompt and isinstance(prompt[0], Mapping):
+        if model.tokenizer is None:
+            raise ValueError("chat messages need a tokenizer: load the model with one")
+        encoded = model.tokenizer.apply_chat_template(
+            list(prompt), add_generation_prompt=True, return_dict=True
+        )
+        return list(encoded["input_ids"])
+    return [int(token) for token in prompt]
+
+
+def _prompt(request: Request) -> NDArray[np.int64]:
+    if not request.prompt:
+        raise ValueError(f"the prompt of {request.problem_id} has no tokens: it needs at least one")
+    return np.asarray(request.prompt, np.int64)

@@ -1,0 +1,43 @@
+"""Power sampling: Metropolis-Hastings over answers, with target p^alpha or p_guided^alpha."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from powerblend.engine import laws
+from powerblend.engine.chain import Schedule
+from powerblend.samplers.base import Sampler
+
+
+class Power(Sampler):
+    """Block-wise power sampling (Karan & Du, arXiv 2510.14901, Algorithm 1)."""
+
+    sampler: Literal["power"]
+    alpha: float = Field(ge=1, allow_inf_nan=False, description="exponent; T = 1 / alpha proposes")
+    blocks: int = Field(default=16, gt=0, description="stages, each with a higher length cap")
+    steps: int = Field(default=2, ge=0, description="moves per stage")
+    mh: Literal["exact", "published"] = Field(
+        default="exact",
+        description="published: the reference code's acceptance, for comparison; not exact",
+    )
+    proposal: Literal["base", "target"] = Field(
+        default="base", description="propose from the model alone, or from the blended target"
+    )
+
+    @model_validator(mode="after")
+    def _blocks_divide(self) -> Self:
+        if self.max_new_tokens % self.blocks:
+            raise ValueError(
+                f"blocks is {self.blocks}, which does not divide max_new_tokens "
+                f"{self.max_new_tokens}"
+            )
+        return self
+
+    def schedule(self) -> Schedule:
+        """``blocks`` stages of ``steps`` moves."""
+        return Schedule(self.max_new_tokens, self.blocks, self.steps, self.mh)
+
+    def draw(self, logits: laws.Logits, uniforms: Tensor, current: Tensor) -> laws.Draw:
+        """A token from q, weighted by the target."""
+        return laws.power(logits, uniforms, current, self.alpha, self.proposal)
