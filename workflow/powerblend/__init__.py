@@ -7,8 +7,20 @@
 >>> print(out[0][0].text)
 """
 
-from powerblend.engine.model import Model, load_model
-from powerblend.engine.sampling import Generation, sample
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from powerblend.engine.model import Model, load_model
+    from powerblend.engine.sampling import Generation, sample
 
 __all__ = ["Generation", "Model", "load_model", "sample"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the engine when it is first asked for: a workflow's parser needs only the names."""
+    home = {"Model": "model", "load_model": "model", "Generation": "sampling", "sample": "sampling"}
+    if name not in home:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"powerblend.engine.{home[name]}"), name)

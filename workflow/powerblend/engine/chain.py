@@ -54,14 +54,14 @@ class Trace(NamedTuple):
 
     def head(self, cut: int) -> "Trace":
         """The first ``cut`` tokens."""
-        return Trace(*(column[:cut] for column in self))
+        return Trace(self.tokens[:cut], self.log_p[:cut], self.log_q[:cut], self.w[:cut])
 
     def tail(self, cut: int) -> "Trace":
         """Everything from token ``cut`` on."""
-        return Trace(*(column[cut:] for column in self))
+        return Trace(self.tokens[cut:], self.log_p[cut:], self.log_q[cut:], self.w[cut:])
 
     def then(self, suffix: "Trace") -> "Trace":
-        """This string followed by another."""
+        """The tokens of this string, then those of another."""
         return Trace(*(np.concatenate(pair) for pair in zip(self, suffix, strict=True)))
 
     @property

@@ -156,7 +156,9 @@ class Model:
         """Refuse an architecture whose own forward pass gives other logits than ours."""
         tokens = torch.arange(4)[None] % self.vocabulary
         cache = self.cache(1, 4)
-        self.prefill(cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :3].to(self.device))
+        self.prefill(
+            cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :3].to(self.device)
+        )
         last = tokens[:, 3].to(self.device)
         ours = self.step(cache, last, torch.full_like(last, 3), 4).base[0]
         theirs = self._hf(input_ids=tokens.to(self.device), use_cache=False).logits[0, -1]
@@ -216,9 +218,9 @@ def load_model(
     options = {"revision": revision, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        hf = AutoModelForCausalLM.from_pretrained(
+        hf: Any = AutoModelForCausalLM.from_pretrained(
             source, dtype=DTYPES[dtype], use_safetensors=True, **options
-        ).to(device)
+        )
     except (OSError, ValueError) as error:
         where = f"{source} at revision {revision}" if revision else str(source)
         reason = str(error).strip().splitlines()[0]
@@ -228,7 +230,7 @@ def load_model(
         ) from error
     # Denormal results cost more than their weight: alpha z leaves most of a vocabulary there.
     torch.set_flush_denormal(True)
-    return Model(hf, tokenizer, eos_token_ids or _eos_token_ids(hf, tokenizer))
+    return Model(hf.to(device), tokenizer, eos_token_ids or _eos_token_ids(hf, tokenizer))
 
 
 def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:

@@ -68,11 +68,7 @@ class Request(NamedTuple):
 
 
 class Run:
-    """A batch of requests on its way through the model.
-
-    Iterate over it for (request, generation) pairs, in the order in which chains finish; `tally`
-    and `rows` tell how far it is.
-    """
+    """A batch of requests on its way through the model; `tally` and `rows` tell how far it is."""
 
     def __init__(
         self,
@@ -91,9 +87,10 @@ class Run:
         self.tally = self._scheduler.tally
         self.rows = self._scheduler.rows
 
-    def __iter__(self) -> Iterator[tuple[Request, Generation]]:
+    def steps(self) -> Iterator[list[tuple[Request, Generation]]]:
+        """Yield, after every step, the answers that it finished; most steps finish none."""
         for finished in self._scheduler.run():
-            yield finished.job.name, self._generation(finished)
+            yield [(chain.job.name, self._generation(chain)) for chain in finished]
 
     def _generation(self, finished: Finished) -> Generation:
         chain = finished.chain
@@ -174,10 +171,11 @@ def sample(
         for prompt, problem_id in zip(tokens, _identities(tokens), strict=True)
         for sample in range(samples)
     ]
-    done = dict(
-        ((request.problem_id, request.sample), generation)
-        for request, generation in Run(model, requests, sampler, seed, rows)
-    )
+    done = {
+        (request.problem_id, request.sample): generation
+        for finished in Run(model, requests, sampler, seed, rows).steps()
+        for request, generation in finished
+    }
     return [[done[i, j] for j in range(samples)] for i in _identities(tokens)]
 
 

@@ -46,7 +46,7 @@ class LanguageModel(Protocol):
 
 
 class Job(NamedTuple):
-    """A chain to run: its prompt [prompt_tokens], its random stream and the caller's name for it."""
+    """A chain to run: prompt [prompt_tokens], random stream and the caller's name for it."""
 
     prompt: NDArray[np.int64]
     stream: Stream
@@ -106,10 +106,10 @@ class Scheduler:
         self._positions = np.zeros(self.rows, np.int64)
         self._clock = 0.0  # seconds of wall time per row, since the start
 
-    def run(self) -> Iterator[Finished]:
-        """Yield chains as they finish."""
+    def run(self) -> Iterator[list[Finished]]:
+        """Yield, after every step, the chains that it finished."""
         while self._admit():
-            yield from self._advance()
+            yield self._advance()
 
     @torch.inference_mode()
     def _advance(self) -> list[Finished]:
@@ -188,7 +188,8 @@ class Scheduler:
     def _waves(self, jobs: Iterable[Job]) -> Iterator[list[Job]]:
         """Order jobs so that whatever a prompt can share is in the cache before it comes."""
         prompts = {slot.job.prompt.tobytes() for slot in self._slots}
-        fresh, repeated = [], []
+        fresh: list[Job] = []
+        repeated: list[Job] = []
         for job in jobs:
             key = job.prompt.tobytes()
             (repeated if key in prompts else fresh).append(job)

@@ -1,22 +1,30 @@
 """Samplers: ways of decoding, one file each.
 
 A sampler is a pydantic model with the keys that a condition may hold, and the methods of
-`base.Sampler`. To add one, write its file and add it to `AnySampler`.
+`base.Sampler`. To add one, write its file and its line in `SAMPLERS`.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-from pydantic import Field, TypeAdapter
+from typing import Any
 
 from powerblend.samplers.base import Sampler
 from powerblend.samplers.greedy import Greedy
 from powerblend.samplers.power import Power
 from powerblend.samplers.temperature import Temperature
 
-AnySampler = Annotated[Greedy | Temperature | Power, Field(discriminator="sampler")]
+SAMPLERS: dict[str, type[Sampler]] = {
+    "greedy": Greedy,
+    "temperature": Temperature,
+    "power": Power,
+}
 
-_adapter: TypeAdapter[Sampler] = TypeAdapter(AnySampler)
+
+def sampler_class(decoding: Mapping[str, Any]) -> type[Sampler]:
+    """The class that a condition's ``sampler`` key names."""
+    name = decoding.get("sampler")
+    if name not in SAMPLERS:
+        raise ValueError(f"sampler is {name!r}; use one of {', '.join(SAMPLERS)}")
+    return SAMPLERS[name]
 
 
 def parse_sampler(decoding: Mapping[str, Any] | Sampler) -> Sampler:
@@ -24,12 +32,21 @@ def parse_sampler(decoding: Mapping[str, Any] | Sampler) -> Sampler:
 
     Raises
     ------
-    pydantic.ValidationError
-        If a key is unknown or a value is not allowed; it names both.
+    ValueError
+        If there is no such sampler, or (pydantic.ValidationError) a key is unknown or a value is
+        not allowed.
     """
     if isinstance(decoding, Sampler):
         return decoding
-    return _adapter.validate_python(dict(decoding))
+    return sampler_class(decoding).model_validate(dict(decoding))
 
 
-__all__ = ["AnySampler", "Greedy", "Power", "Sampler", "Temperature", "parse_sampler"]
+__all__ = [
+    "SAMPLERS",
+    "Greedy",
+    "Power",
+    "Sampler",
+    "Temperature",
+    "parse_sampler",
+    "sampler_class",
+]

@@ -20,6 +20,11 @@ class Sampler(BaseModel):
         default=None, description="what the target mixes in; absent: the model alone"
     )
 
+    @classmethod
+    def keys(cls) -> set[str]:
+        """What a condition with this sampler reads."""
+        return set(cls.model_fields)
+
     @abstractmethod
     def schedule(self) -> Schedule:
         """Stages and moves."""

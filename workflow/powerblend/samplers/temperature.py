@@ -15,22 +15,27 @@ class Temperature(Sampler):
 
     sampler: Literal["temperature"]
     temperature: float = Field(
-        gt=0, allow_inf_nan=False, description="T; or give alpha, which is 1 / T"
+        gt=0, allow_inf_nan=False, description="T; where it is absent, 1 / alpha"
     )
+
+    @classmethod
+    def keys(cls) -> set[str]:
+        """Its fields, and alpha."""
+        return super().keys() | {"alpha"}
 
     @model_validator(mode="before")
     @classmethod
-    def _from_alpha(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "alpha" not in data:
+    def _from_alpha(cls, data: dict[str, Any]) -> dict[str, Any]:
+        if "alpha" not in data:
             return data
-        if "temperature" in data:
-            raise ValueError("give temperature or alpha (= 1 / temperature), not both")
-        alpha = data["alpha"]
-        try:
-            temperature = 1.0 / float(alpha)
-        except (TypeError, ValueError, ZeroDivisionError):
-            raise ValueError(f"alpha is {alpha!r}; use a number above 0") from None
-        return {k: v for k, v in data.items() if k != "alpha"} | {"temperature": temperature}
+        data = dict(data)
+        alpha = data.pop("alpha")
+        if "temperature" not in data:
+            try:
+                data["temperature"] = 1.0 / float(alpha)
+            except (TypeError, ValueError, ZeroDivisionError):
+                raise ValueError(f"alpha is {alpha!r}; use a number above 0") from None
+        return data
 
     def schedule(self) -> Schedule:
         """One extension and no moves."""

@@ -1,0 +1,28 @@
+"""The study: problems → shards → generate → grade → tables → figures → report."""
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/analysis.smk"
+
+
+rule all:
+    """Every stage, so that a missing intermediate is made again even if the report is there."""
+    default_target: True
+    input:
+        LAYOUT.config,
+        LAYOUT.checked,
+        LAYOUT.problems,
+        [path for cell in CELLS.values() for path in LAYOUT.generated(cell)],
+        [path for paths in LAYOUT.grades().values() for path in paths],
+        LAYOUT.tables / "overall.csv",
+        LAYOUT.tables / "summary.json",
+        FIGURE_FILES,
+        LAYOUT.report,
+
+
+onsuccess:
+    print(closing())

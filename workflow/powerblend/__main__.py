@@ -1,0 +1,7 @@
+"""``python -m powerblend``."""
+
+import sys
+
+from powerblend.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""From grades to numbers: tables and statistics. Knows no model, no figure and no prose."""

@@ -1,0 +1,242 @@
+"""The command line: one subcommand for each thing that a rule of the workflow does.
+
+Any of them can be run by hand. Errors end in one sentence and exit status 1.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from powerblend.study.config import ConfigError, Study, parse_study, study_schema
+from powerblend.study.files import DamagedFile, write_text
+from powerblend.study.layout import Layout
+
+log = logging.getLogger("powerblend")
+
+EXPECTED = (ConfigError, DamagedFile, ValueError, OSError, RuntimeError)
+"""Errors whose message is written for the user."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand; the exit status."""
+    options = _parser().parse_args(arguments)
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if options.log:
+        options.log.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(options.log))
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers
+    )
+    # A cluster's warning before it kills: leave as on Ctrl-C, with every finished chain stored.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated; finished chains are stored"))
+    run: Callable[[argparse.Namespace], None] = options.run
+    try:
+        run(options)
+    except EXPECTED as error:
+        log.error("error: %s", error)
+        log.debug("", exc_info=error)
+        return 1
+    except KeyboardInterrupt:
+        log.error("interrupted; finished chains are stored")
+        return 130
+    return 0
+
+
+def model(options: argparse.Namespace) -> None:
+    """Fetch and convert an embedded model."""
+    from powerblend.study.embedded import fetch
+
+    fetch(options.name, options.output)
+
+
+def problems(options: argparse.Namespace) -> None:
+    """Read and check the dataset, and cut its shards."""
+    from powerblend.study.problems import load_problems, shard_of, write_problems
+
+    study = _study(options.config)
+    every, folder = load_problems(study.dataset), options.output.parent
+    write_problems(options.output, every)
+    for index in study.shards.indices:
+        name = f"shard-{index}-of-{study.shards.of}.jsonl"
+        write_problems(folder / name, shard_of(every, index, study.shards.of))
+
+
+def check(options: argparse.Namespace) -> None:
+    """Check conditions and prompts against the model."""
+    from powerblend.study.check import check_study
+    from powerblend.study.problems import read_problems
+
+    study = _study(options.config)
+    chosen = [p for path in options.problems for p in read_problems(path)]
+    if not chosen:
+        raise ConfigError(f"shards.use: the shards {study.shards.use} hold no problems")
+    facts = check_study(study, Layout(study).model, chosen)
+    write_text(options.output, json.dumps(facts, indent=2) + "\n")
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Generate answers for a shard."""
+    from powerblend.study.devices import leased_gpu
+
+    with leased_gpu() if options.device == "cuda" else nullcontext():
+        _generate(options)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    import torch
+
+    from powerblend.study.generate import generate, load
+    from powerblend.study.problems import read_problems
+    from powerblend.study.store import ChainStore
+
+    torch.set_num_threads(options.threads)
+    spec = json.loads(options.spec)
+    chains = ChainStore(options.store)
+    try:
+        generate(
+            spec,
+            load(spec, options.model, options.device),
+            read_problems(options.problems),
+            labels={"study": options.study, "condition": options.condition},
+            samples=options.samples,
+            rows=options.rows,
+            store=chains,
+            output=options.output,
+        )
+    finally:
+        chains.close()
+
+
+def grade(options: argparse.Namespace) -> None:
+    """Grade a shard's answers."""
+    from powerblend.study.grade import grade_records
+
+    grade_records(options.records, options.problems, options.output)
+
+
+def tables(options: argparse.Namespace) -> None:
+    """Compute every number of the report."""
+    from powerblend.analysis.grades import read_grades
+    from powerblend.analysis.overall import overall
+    from powerblend.analysis.summary import summarise
+
+    study = _study(options.config)
+    grades = read_grades(Layout(study).grades())
+    write_text(options.output, overall(grades).to_csv(index=False))
+    summary = summarise(grades, study.samplers())
+    write_text(options.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+
+def figure(options: argparse.Namespace) -> None:
+    """Draw a figure as PNG and SVG."""
+    from powerblend.figures import save_figure
+
+    save_figure(options.name, json.loads(options.summary.read_text()), options.output)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write the report."""
+    from powerblend.report import render
+    from powerblend.report.run import describe_run
+
+    summary = json.loads(options.summary.read_text(encoding="utf-8"))
+    run = describe_run(options.config, options.checked) | {"command": options.command}
+    figures = {f.stem: f.relative_to(options.output.parent).as_posix() for f in options.figures}
+    write_text(options.output, render(summary, run, figures))
+
+
+def schema(options: argparse.Namespace) -> None:
+    """Print the JSON schema of a study's configuration."""
+    print(json.dumps(study_schema(), indent=2))
+
+
+def _study(config: Path) -> Study:
+    return parse_study(json.loads(config.read_text(encoding="utf-8")))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m powerblend",
+        description="Power sampling and guided decoding: the steps of a study, one by one.",
+        epilog="A whole study is run by Snakemake, which calls these: see README.md.",
+    )
+    parser.add_argument("--log", type=Path, help="also write the log to this file")
+    subparsers = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
+
+    def add(run: Callable[[argparse.Namespace], None], epilog: str = "") -> Any:
+        title = (run.__doc__ or "").rstrip(".")
+        sub = subparsers.add_parser(
+            run.__name__,
+            help=title[0].lower() + title[1:],
+            description=title + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    def paths(sub: Any, **helps: str) -> None:
+        for name, text in helps.items():
+            sub.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=text)
+
+    configuration = "the study's merged configuration, as JSON (results/STUDY/config.json)"
+    sub = add(model)
+    sub.add_argument("name", help="as smollm2-135m-instruct")
+    paths(sub, output="directory to write")
+
+    sub = add(problems)
+    paths(sub, config=configuration, output="all problems, JSON lines; shards go beside it")
+
+    sub = add(check)
+    sub.add_argument("--problems", type=Path, nargs="+", required=True, help="the shards' problems")
+    paths(sub, config=configuration, output="what was learned, as JSON")
+
+    sub = add(
+        generate,
+        epilog="A finished chain is stored at once. Run the same command again after an "
+        "interruption:\nit continues from the store.",
+    )
+    sub.add_argument("--spec", required=True, help="the cell, as canonical JSON")
+    paths(
+        sub,
+        problems="a shard, as JSON lines",
+        store="chain store to continue",
+        output="records to write, sorted and complete",
+    )
+    sub.add_argument("--model", metavar="PATH", help="directory of a fetched model")
+    sub.add_argument("--study", default="", help="label of the records")
+    sub.add_argument("--condition", default="", help="label of the records")
+    sub.add_argument("--samples", type=int, default=1, help="answers per problem (default 1)")
+    sub.add_argument("--rows", type=int, default=32, help="chains at once (default 32)")
+    sub.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    sub.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
+
+    sub = add(grade)
+    paths(sub, records="what generate wrote", problems="the shard", output="grades, JSON lines")
+
+    sub = add(tables)
+    paths(sub, config=configuration, output="overall table, CSV", summary="every number, JSON")
+
+    sub = add(figure)
+    sub.add_argument("name", help="as accuracy")
+    paths(sub, summary="what tables wrote", output="PNG; the SVG goes beside it")
+
+    sub = add(report)
+    paths(
+        sub,
+        config=configuration,
+        checked="what check wrote",
+        summary="what tables wrote",
+        output="Markdown to write",
+    )
+    sub.add_argument("--figures", type=Path, nargs="+", required=True, help="PNG files")
+    sub.add_argument("--command", default="snakemake", help="how to reproduce the study")
+
+    add(schema)
+    return parser

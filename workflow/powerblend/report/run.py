@@ -1,0 +1,57 @@
+"""How a study was run: versions, hardware and revision, read when the report is written."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+PACKAGES = ("torch", "transformers", "snakemake", "numpy", "scipy", "sympy", "pandas")
+
+
+def describe_run(config: Path, checked: Path) -> dict[str, Any]:
+    """What the report says of its own making."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    return {
+        "config": settings,
+        "config_yaml": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=88),
+        "checked": json.loads(checked.read_text(encoding="utf-8")),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "hardware": hardware(),
+        "revision": git_revision(),
+    }
+
+
+def hardware() -> str:
+    """The machine in one line."""
+    gpus = _output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]).splitlines()
+    memory = psutil.virtual_memory().total / 2**30
+    parts = [f"{psutil.cpu_count()} × {_cpu()}", f"{memory:.0f} GiB memory"]
+    if gpus:
+        parts.append(f"{len(gpus)} × {gpus[0]}")
+    return ", ".join(parts)
+
+
+def git_revision() -> str:
+    """The commit of the code, marked where the working tree differs from it."""
+    return _output(["git", "describe", "--always", "--dirty", "--abbrev=12"]) or "unknown"
+
+
+def _cpu() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,73 @@
+"""Everything that can be known to be wrong before anything is generated."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer
+
+from powerblend.samplers import Sampler
+from powerblend.study.config import ConfigError, Study
+from powerblend.study.problems import Problem
+from powerblend.study.prompts import chat, read_shots, tokenise
+
+
+def check_study(study: Study, model: Path | None, problems: list[Problem]) -> dict[str, Any]:
+    """Check the conditions and the prompts against the model; what was learned on the way.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot be had, has no such layer, has no chat template, or is too short for a
+        prompt with its answer.
+    """
+    config, tokenizer = _load(study, model)
+    layers, longest = config.num_hidden_layers, getattr(config, "max_position_embeddings", None)
+    for name, sampler in study.samplers().items():
+        _check_blend(name, sampler, layers)
+    lengths = _prompt_lengths(study, tokenizer, problems)
+    needed = max(lengths) + max(s.max_new_tokens for s in study.samplers().values())
+    if longest is not None and needed > longest:
+        raise ConfigError(
+            f"decoding.max_new_tokens: the longest prompt and its answer take {needed} tokens, but "
+            f"{study.model.name} has positions for {longest}"
+        )
+    return {
+        "model": study.model.name,
+        "architecture": config.architectures,
+        "layers": layers,
+        "hidden_size": config.hidden_size,
+        "vocabulary": config.vocab_size,
+        "problems": len(problems),
+        "prompt_tokens": {"shortest": min(lengths), "longest": max(lengths)},
+    }
+
+
+def _load(study: Study, model: Path | None) -> tuple[Any, Any]:
+    source = model or study.model.name
+    options = {"revision": study.model.revision, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        return config.get_text_config(), AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        name = f"{study.model.name} (revision {study.model.revision})"
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"model.name: cannot load {name}: {reason}") from error
+
+
+def _check_blend(name: str, sampler: Sampler, layers: int) -> None:
+    if sampler.blend is None:
+        return
+    try:
+        sampler.blend.check(layers)
+    except ValueError as error:
+        raise ConfigError(f"conditions.{name}: {error}") from None
+
+
+def _prompt_lengths(study: Study, tokenizer: Any, problems: list[Problem]) -> list[int]:
+    if not tokenizer.chat_template:
+        raise ConfigError(f"model.name: {study.model.name} has no chat template to prompt it with")
+    prompt = study.prompt.model_dump() | {"shots": read_shots(study.prompt)}
+    return [
+        len(tokenise(tokenizer, chat(p.problem, prompt), study.prompt.chat_template))
+        for p in problems
+    ]

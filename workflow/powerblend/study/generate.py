@@ -1,0 +1,150 @@
+"""The generate job: one cell over one shard, through the engine, with nothing done twice."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from powerblend.engine.model import Model, load_model
+from powerblend.engine.sampling import Generation, Request, Run
+from powerblend.samplers import Sampler, parse_sampler
+from powerblend.study.cells import canonical
+from powerblend.study.files import write_jsonl
+from powerblend.study.problems import Problem
+from powerblend.study.prompts import chat, tokenise
+from powerblend.study.store import ChainStore
+
+log = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """One answer to generate, with the key of its record."""
+
+    key: str
+    problem: Problem
+    sample: int
+    prompt: list[int]
+
+
+def generate(
+    spec: Mapping[str, Any],
+    model: Model,
+    problems: Sequence[Problem],
+    *,
+    labels: Mapping[str, str],
+    samples: int,
+    rows: int,
+    store: ChainStore,
+    output: Path,
+) -> None:
+    """Generate what the store lacks and write the sorted, complete records to ``output``.
+
+    Parameters
+    ----------
+    spec
+        A cell's spec.
+    labels
+        Fields that say where a record belongs (study, condition) and decide nothing.
+    """
+    sampler = parse_sampler(spec["decoding"])
+    tasks = list(tasks_of(spec, model, problems, samples))
+    missing = [task for task in tasks if store.get(task.key) is None]
+    log.info("%d of %d chains are in the store", len(tasks) - len(missing), len(tasks))
+    for task, generation in _run(model, sampler, missing, spec["seed"], rows):
+        store.add(_record(task, generation, spec["seed"], labels))
+    records = [store.get(task.key) or {} for task in tasks]
+    write_jsonl(output, ({**record, **labels} for record in records))
+
+
+def load(spec: Mapping[str, Any], path: str | None, device: str) -> Model:
+    """The cell's model, from ``path`` where the workflow has fetched it.
+
+    Raises
+    ------
+    ValueError
+        If the blend's layer is not one of the model's.
+    """
+    wanted = spec["model"]
+    model = load_model(
+        path or wanted["name"], dtype=wanted["dtype"], device=device, revision=wanted["revision"]
+    )
+    blend = parse_sampler(spec["decoding"]).blend
+    if blend is not None:
+        blend.check(model.layers)
+    return model
+
+
+def tasks_of(
+    spec: Mapping[str, Any], model: Model, problems: Sequence[Problem], samples: int
+) -> Iterator[Task]:
+    """Every answer of the shard, by problem and sample."""
+    prompt = spec["prompt"]
+    # The key has the prompt itself, so a dataset's other problems do not matter to it.
+    decisive = canonical({k: v for k, v in spec.items() if k not in ("dataset", "prompt")})
+    for problem in problems:
+        tokens = tokenise(model.tokenizer, chat(problem.problem, prompt), prompt["chat_template"])
+        for sample in range(samples):
+            identity = canonical([decisive, problem.unique_id, sample, problem.problem, tokens])
+            yield Task(hashlib.sha256(identity.encode()).hexdigest(), problem, sample, tokens)
+
+
+def _run(
+    model: Model, sampler: Sampler, tasks: Sequence[Task], seed: int, rows: int
+) -> Iterator[tuple[Task, Generation]]:
+    """Run the tasks under a progress bar that counts moves, or answers where there are none."""
+    if not tasks:
+        return
+    by_name = {(task.problem.unique_id, task.sample): task for task in tasks}
+    requests = [Request(task.prompt, *name) for name, task in by_name.items()]
+    run = Run(model, requests, sampler, seed, rows)
+    schedule = sampler.schedule()
+    per_chain = max(1, schedule.blocks * schedule.steps)
+    with tqdm(total=len(tasks) * per_chain, unit="move", mininterval=2.0) as bar:
+        for finished in run.steps():
+            for request, generation in finished:
+                yield by_name[request.problem_id, request.sample], generation
+            bar.set_postfix_str(_progress(run, len(tasks), bar), refresh=False)
+            # A chain may be done before its last move (mh: published).
+            bar.update(max(run.tally.moves, run.tally.chains * per_chain) - bar.n)
+    log.info("%s", _progress(run, len(tasks), bar))
+
+
+def _progress(run: Run, chains: int, bar: tqdm[Any]) -> str:
+    tally = run.tally
+    speed = tally.decoded_tokens / max(bar.format_dict["elapsed"], 1e-9)
+    parts = [
+        f"{tally.chains}/{chains} chains",
+        f"{tally.accepted / tally.moves:.0%} of {tally.moves} moves accepted"
+        if tally.moves
+        else "",
+        f"{speed:.0f} tokens/s",
+        f"{tally.occupancy(run.rows):.0%} of {run.rows} rows busy",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _record(
+    task: Task, generation: Generation, seed: int, labels: Mapping[str, str]
+) -> dict[str, Any]:
+    record = generation.as_record()
+    return {
+        **labels,
+        "problem_id": task.problem.unique_id,
+        "sample": task.sample,
+        "seed": seed,
+        "completion": record.pop("text"),
+        **record,
+        "key": task.key,
+    }
+
+
+def parse_spec(text: str) -> dict[str, Any]:
+    """A cell's spec from its JSON, or from a file that holds it as ``@FILE``."""
+    if text.startswith("@"):
+        text = Path(text[1:]).read_text(encoding="utf-8")
+    spec: dict[str, Any] = json.loads(text)
+    return spec

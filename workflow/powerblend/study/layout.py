@@ -1,0 +1,89 @@
+"""Where everything is: the one place that knows the paths under ``results`` and ``report``.
+
+results/models/NAME/                            a model that the workflow fetched
+results/STUDY/config.json                       the merged configuration that ran
+results/STUDY/checked.json                      what was checked before anything was generated
+results/STUDY/problems/DATASET/                 problems.jsonl and its shards
+results/STUDY/chains/CELL/SHARD.jsonl           chain store: finished chains, as they finish
+results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl generation records, complete and sorted
+results/STUDY/grade/CELL/SHARDxSAMPLES.jsonl    their grades
+results/STUDY/tables/                           overall.csv and summary.json
+report/STUDY.md, report/STUDY/                  the report and its figures
+"""
+
+from pathlib import Path
+
+from powerblend.study.cells import Cell, canonical, cells_of, digest
+from powerblend.study.config import ConfigError, Study
+from powerblend.study.problems import LOCAL
+
+EMBEDDED = "embedded/"
+"""Prefix of the names of models that the workflow fetches itself."""
+
+
+class Layout:
+    """The paths of one study."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.results = Path("results") / study.study
+        self.config = self.results / "config.json"
+        self.checked = self.results / "checked.json"
+        dataset = digest(canonical(study.dataset.model_dump()))
+        self.problems_dir = self.results / "problems" / dataset
+        self.problems = self.problems_dir / "problems.jsonl"
+        self.tables = self.results / "tables"
+        self.report = Path("report") / f"{study.study}.md"
+        self.figures = Path("report") / study.study
+
+    @property
+    def model(self) -> Path | None:
+        """The directory of a model that the workflow fetches, or None for any other."""
+        name = self._study.model.name
+        return models() / name.removeprefix(EMBEDDED) if name.startswith(EMBEDDED) else None
+
+    @property
+    def dataset_file(self) -> list[Path]:
+        """The local file of the dataset, or nothing for one from the hub.
+
+        Raises
+        ------
+        ConfigError
+            If the file is not there.
+        """
+        path = Path(self._study.dataset.name)
+        if path.suffix not in LOCAL:
+            return []
+        if not path.is_file():
+            raise ConfigError(f"dataset.name: there is no file {path}")
+        return [path]
+
+    def shards(self) -> list[str]:
+        """The shards to run, as parts of file names."""
+        shards = self._study.shards
+        return [f"shard-{index}-of-{shards.of}" for index in shards.indices]
+
+    def chains(self, cell: str, shard: str) -> Path:
+        """The chain store of one job."""
+        return self.results / "chains" / cell / f"{shard}.jsonl"
+
+    def generated(self, cell: Cell) -> list[Path]:
+        """The generation records of a cell, a file per shard."""
+        return self._by_shard("generate", cell)
+
+    def graded(self, cell: Cell) -> list[Path]:
+        """The grades of a cell, a file per shard."""
+        return self._by_shard("grade", cell)
+
+    def grades(self) -> dict[str, list[Path]]:
+        """The files of grades of every condition."""
+        return {name: self.graded(cell) for name, cell in cells_of(self._study).items()}
+
+    def _by_shard(self, stage: str, cell: Cell) -> list[Path]:
+        name = "{}x" + f"{self._study.samples}.jsonl"
+        return [self.results / stage / cell.name / name.format(shard) for shard in self.shards()]
+
+
+def models() -> Path:
+    """Where fetched models are."""
+    return Path("results") / "models"

@@ -1,0 +1,128 @@
+"""Problems: read from the Hugging Face hub or a local file, checked, and cut into shards.
+
+Shard i of n holds the problems whose index is i modulo n, as ``datasets.Dataset.shard`` does with
+``contiguous=False``: shards 0 to 7 of 40 of MATH-500 are 104 problems.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from powerblend.study.config import ConfigError, DatasetSpec
+from powerblend.study.files import read_jsonl, write_jsonl
+
+OPTIONAL = ("subject", "level", "unique_id")
+LOCAL = (".jsonl", ".parquet")
+"""Endings of the names of local files; any other name is a dataset on the hub."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem with its reference answer, in the fields of MATH-500."""
+
+    problem: str
+    answer: str
+    unique_id: str
+    subject: str = ""
+    level: int | None = None
+
+
+def load_problems(dataset: DatasetSpec) -> list[Problem]:
+    """All problems of a dataset, in its order.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file or dataset and what is wrong: missing, empty, without a column, a problem
+        without text or answer, or two with one id.
+    """
+    rows = list(_rows(dataset))
+    if not rows:
+        raise ConfigError(f"dataset.name: {dataset.name} holds no problems")
+    columns = _columns(dataset, rows[0])
+    problems = [_problem(dataset, row, index, columns) for index, row in enumerate(rows)]
+    seen: dict[str, int] = {}
+    for index, problem in enumerate(problems):
+        if problem.unique_id in seen:
+            raise ConfigError(
+                f"{dataset.name}: problems {seen[problem.unique_id] + 1} and {index + 1} have the "
+                f"same unique_id {problem.unique_id!r}; every problem needs its own"
+            )
+        seen[problem.unique_id] = index
+    return problems
+
+
+def shard_of(problems: Iterable[Problem], index: int, of: int) -> list[Problem]:
+    """The problems of one shard."""
+    return [problem for i, problem in enumerate(problems) if i % of == index]
+
+
+def write_problems(path: Path, problems: Iterable[Problem]) -> None:
+    """Write problems as JSON lines."""
+    write_jsonl(path, map(asdict, problems))
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Read what `write_problems` wrote."""
+    return [Problem(**row) for row in read_jsonl(path)]
+
+
+def _rows(dataset: DatasetSpec) -> Iterator[Mapping[str, Any]]:
+    path = Path(dataset.name)
+    if path.suffix not in LOCAL:
+        return _hub_rows(dataset)
+    if not path.is_file():
+        raise ConfigError(f"dataset.name: there is no file {path}")
+    if path.suffix == ".jsonl":
+        return iter(read_jsonl(path))
+    rows = pd.read_parquet(path).to_dict("records")
+    return ({str(column): value for column, value in row.items()} for row in rows)
+
+
+def _hub_rows(dataset: DatasetSpec) -> Iterator[Mapping[str, Any]]:
+    # datasets takes seconds to import and is not needed for a local file.
+    from datasets import load_dataset
+
+    try:
+        return iter(load_dataset(dataset.name, split=dataset.split, revision=dataset.revision))
+    except Exception as error:
+        raise ConfigError(
+            f"dataset.name: cannot load {dataset.name} (split {dataset.split}, revision "
+            f"{dataset.revision}) from the hub: {str(error).strip().splitlines()[0]}; a local "
+            ".jsonl or .parquet file with the same fields serves too"
+        ) from error
+
+
+def _columns(dataset: DatasetSpec, row: Mapping[str, Any]) -> dict[str, str]:
+    """The dataset's column for each field of a problem that it has."""
+    columns = {field.name: field.name for field in fields(Problem)} | dict(dataset.columns)
+    for field, column in columns.items():
+        if column not in row and (field not in OPTIONAL or field in dataset.columns):
+            raise ConfigError(
+                f"dataset.columns.{field}: {dataset.name} has no column {column!r}; it has "
+                f"{', '.join(row)}"
+            )
+    return {field: column for field, column in columns.items() if column in row}
+
+
+def _problem(
+    dataset: DatasetSpec, row: Mapping[str, Any], index: int, columns: Mapping[str, str]
+) -> Problem:
+    values: dict[str, Any] = {field: row.get(column) for field, column in columns.items()}
+    for field in ("problem", "answer"):
+        if not str(values[field] if values[field] is not None else "").strip():
+            raise ConfigError(f"{dataset.name}: problem {index + 1} has no {columns[field]}")
+        values[field] = str(values[field])
+    values["unique_id"] = str(values.get("unique_id") or f"{dataset.split}/{index}")
+    values["subject"] = str(values.get("subject") or "")
+    values["level"] = _level(values.get("level"))
+    return Problem(**values)
+
+
+def _level(value: Any) -> int | None:
+    """MATH writes levels as 3 or as "Level 3"."""
+    digits = "".join(filter(str.isdigit, str(value)))
+    return int(digits) if digits else None

@@ -1,0 +1,55 @@
+"""From grades to the report.
+
+in:  results/STUDY/grade/CELL/SHARDxSAMPLES.jsonl
+out: results/STUDY/tables/overall.csv, summary.json; report/STUDY/FIGURE.png, .svg; report/STUDY.md
+"""
+
+
+rule tables:
+    """Every number of the report."""
+    input:
+        config=LAYOUT.config,
+        grades=[path for paths in LAYOUT.grades().values() for path in paths],
+    output:
+        overall=LAYOUT.tables / "overall.csv",
+        summary=LAYOUT.tables / "summary.json",
+    log:
+        LOGS / "tables.log",
+    shell:
+        POWERBLEND + " --log {log} tables --config {input.config:q}"
+        " --output {output.overall:q} --summary {output.summary:q}"
+
+
+rule figure:
+    """One figure, for the page and for print."""
+    input:
+        summary=rules.tables.output.summary,
+        sources=["workflow/powerblend/figures/{figure}.py", "workflow/powerblend/figures/style.py"],
+    output:
+        png=report(LAYOUT.figures / "{figure}.png", category="Figures"),
+        svg=LAYOUT.figures / "{figure}.svg",
+    log:
+        LOGS / "figures" / "{figure}.log",
+    shell:
+        POWERBLEND + " --log {log} figure {wildcards.figure}"
+        " --summary {input.summary:q} --output {output.png:q}"
+
+
+rule report:
+    """The study, written up."""
+    input:
+        config=LAYOUT.config,
+        checked=LAYOUT.checked,
+        summary=rules.tables.output.summary,
+        figures=[path for path in FIGURE_FILES if path.suffix == ".png"],
+        template="workflow/powerblend/report/templates/report.md.j2",
+    output:
+        LAYOUT.report,
+    params:
+        command=COMMAND,
+    log:
+        LOGS / "report.log",
+    shell:
+        POWERBLEND + " --log {log} report --config {input.config:q} --checked {input.checked:q}"
+        " --summary {input.summary:q} --figures {input.figures:q} --output {output:q}"
+        " --command {params.command:q}"

@@ -1,0 +1,52 @@
+"""Generation and grading: a job per cell and shard.
+
+in:  results/STUDY/problems/DATASET/SHARD.jsonl
+out: results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl, results/STUDY/grade/CELL/SHARDxSAMPLES.jsonl
+"""
+
+
+rule generate:
+    """Answers of one condition to one shard; continues from its chain store."""
+    input:
+        # Checked first, but what was checked does not decide what is generated.
+        checked=ancient(LAYOUT.checked),
+        model=ancient(MODEL_FILES),
+        problems=LAYOUT.problems_dir / "{shard}.jsonl",
+    output:
+        LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
+    params:
+        spec=lambda wildcards: SPECS[wildcards.cell],
+        store=lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
+        condition=lambda wildcards: wildcards.cell.split("-")[0],
+        # Takes the resources, so it is not tracked: where a job runs does not decide its outcome.
+        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+    log:
+        LOGS / "generate" / "{cell}" / "{shard}x{samples}.log",
+    benchmark:
+        TIMES / "generate" / "{cell}" / "{shard}x{samples}.tsv"
+    threads: STUDY.resources.threads
+    resources:
+        gpu=STUDY.resources.gpu,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    priority: longest_first
+    shell:
+        "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE " + POWERBLEND + " --log {log}"
+        " generate --spec {params.spec:q} --problems {input.problems:q} --store {params.store:q}"
+        " --output {output:q} --samples {wildcards.samples} --device {params.device}"
+        f" --rows {STUDY.resources.rows} --threads {{threads}} {FETCHED_MODEL}"
+        f" --study {STUDY.study} --condition {{params.condition}}"
+
+
+rule grade:
+    """Verdicts on one generate job's answers."""
+    input:
+        records=LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
+        problems=LAYOUT.problems_dir / "{shard}.jsonl",
+    output:
+        LAYOUT.results / "grade" / "{cell}" / "{shard}x{samples}.jsonl",
+    log:
+        LOGS / "grade" / "{cell}" / "{shard}x{samples}.log",
+    shell:
+        POWERBLEND + " --log {log} grade --records {input.records:q}"
+        " --problems {input.problems:q} --output {output:q}"
