@@ -1,6 +1,7 @@
 """The study: problems → shards → generate → grade → tables → figures → report."""
 
-configfile: "config.yaml"
+
+configfile: f"{workflow.basedir}/config.yaml"
 
 
 include: "workflow/rules/common.smk"

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from powerblend.study.config import ConfigError, Study, parse_study, study_schema
+from powerblend.study.config import ConfigError, DatasetSpec, Study, parse_study, study_schema
 from powerblend.study.files import DamagedFile, write_text
 from powerblend.study.layout import Layout
 
@@ -56,15 +56,11 @@ def model(options: argparse.Namespace) -> None:
 
 
 def problems(options: argparse.Namespace) -> None:
-    """Read and check the dataset, and cut its shards."""
-    from powerblend.study.problems import load_problems, shard_of, write_problems
+    """Read and check a dataset."""
+    from powerblend.study.problems import load_problems, write_problems
 
-    study = _study(options.config)
-    every, folder = load_problems(study.dataset), options.output.parent
-    write_problems(options.output, every)
-    for index in study.shards.indices:
-        name = f"shard-{index}-of-{study.shards.of}.jsonl"
-        write_problems(folder / name, shard_of(every, index, study.shards.of))
+    dataset = DatasetSpec.model_validate_json(options.dataset)
+    write_problems(options.output, load_problems(dataset))
 
 
 def check(options: argparse.Namespace) -> None:
@@ -90,11 +86,14 @@ def generate(options: argparse.Namespace) -> None:
 
 def _generate(options: argparse.Namespace) -> None:
     import torch
+    import transformers
 
     from powerblend.study.generate import generate, load
     from powerblend.study.problems import read_problems
     from powerblend.study.store import ChainStore
 
+    # Its bar for reading weights would hide the one that matters.
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
     spec = json.loads(options.spec)
     chains = ChainStore(options.store)
@@ -191,7 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     paths(sub, output="directory to write")
 
     sub = add(problems)
-    paths(sub, config=configuration, output="all problems, JSON lines; shards go beside it")
+    sub.add_argument("--dataset", required=True, help="the configuration's dataset, as JSON")
+    paths(sub, output="problems, as JSON lines")
 
     sub = add(check)
     sub.add_argument("--problems", type=Path, nargs="+", required=True, help="the shards' problems")

@@ -15,8 +15,10 @@ rule tables:
         summary=LAYOUT.tables / "summary.json",
     log:
         LOGS / "tables.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
     shell:
-        POWERBLEND + " --log {log} tables --config {input.config:q}"
+        "python -m powerblend --log {log:q} tables --config {input.config:q}"
         " --output {output.overall:q} --summary {output.summary:q}"
 
 
@@ -24,14 +26,17 @@ rule figure:
     """One figure, for the page and for print."""
     input:
         summary=rules.tables.output.summary,
-        sources=["workflow/powerblend/figures/{figure}.py", "workflow/powerblend/figures/style.py"],
+        drawing=PACKAGE / "figures" / "{figure}.py",
+        style=PACKAGE / "figures" / "style.py",
     output:
         png=report(LAYOUT.figures / "{figure}.png", category="Figures"),
         svg=LAYOUT.figures / "{figure}.svg",
     log:
         LOGS / "figures" / "{figure}.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
     shell:
-        POWERBLEND + " --log {log} figure {wildcards.figure}"
+        "python -m powerblend --log {log:q} figure {wildcards.figure}"
         " --summary {input.summary:q} --output {output.png:q}"
 
 
@@ -42,14 +47,16 @@ rule report:
         checked=LAYOUT.checked,
         summary=rules.tables.output.summary,
         figures=[path for path in FIGURE_FILES if path.suffix == ".png"],
-        template="workflow/powerblend/report/templates/report.md.j2",
+        template=PACKAGE / "report" / "templates" / "report.md.j2",
     output:
         LAYOUT.report,
-    params:
-        command=COMMAND,
     log:
         LOGS / "report.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
+    params:
+        command=COMMAND,
     shell:
-        POWERBLEND + " --log {log} report --config {input.config:q} --checked {input.checked:q}"
+        "python -m powerblend --log {log:q} report --config {input.config:q} --checked {input.checked:q}"
         " --summary {input.summary:q} --figures {input.figures:q} --output {output:q}"
         " --command {params.command:q}"

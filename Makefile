@@ -1,0 +1,38 @@
+# make demo    the whole study on a small model: minutes on a laptop
+# make test    the tests
+# make check   the tests' companions: lint, types, formatting, the workflow's own linter
+# CORES=8 make demo
+
+PYTHON ?= python3
+CORES ?= 2
+BIN := .venv/bin
+STUDY := resources/studies/demo.yaml
+
+.PHONY: demo test check schema clean
+
+demo: .venv/ready
+	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --configfile $(STUDY)
+
+test: .venv/ready
+	$(BIN)/pytest
+
+check: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint --configfile $(STUDY)
+
+schema: .venv/ready
+	$(BIN)/python -m powerblend schema > workflow/schemas/config.schema.json
+
+.venv/ready: envs/cpu.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "powerblend needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement envs/cpu.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv results/demo report/demo.md report/demo
