@@ -1,0 +1,146 @@
+"""A configuration that cannot be run ends in a sentence, before anything is generated."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from powerblend.study.cells import cells_of
+from powerblend.study.check import check_study
+from powerblend.study.config import ConfigError, parse_study, study_schema
+from powerblend.study.problems import load_problems
+from small_study import ROOT, merged, snakemake, write_study
+
+BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def study(**changes: Any) -> Any:
+    return parse_study(merged(BASE, changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sede": 1}, "sede: unknown key (its value is 1)"),
+        ({"seed": "often"}, "seed: Input should be a valid integer"),
+        ({"samples": 0}, "samples: Input should be greater than 0 (it is 0)"),
+        ({"model": {"dtype": "int4"}}, "model.dtype: Input should be 'float32', 'float64' or"),
+        ({"prompt": {"template": "Solve!"}}, "prompt.template: String should match pattern"),
+        ({"shards": {"use": "0-40"}}, "shards: use is '0-40'; give a list or a range of shards"),
+        ({"shards": {"use": []}}, "shards: use is []; give a list or a range of shards"),
+        ({"use": ["psi"]}, "use: no condition is called 'psi'; use greedy, temp, ps"),
+        ({"decoding": {"alhpa": 4}}, "decoding.alhpa: no sampler reads this key"),
+        (
+            {"decoding": {"blocks": 7}},
+            "conditions.ps: blocks is 7, which does not divide max_new_tokens 1024",
+        ),
+        (
+            {"blends": {"layer": {"beta": "much"}}},
+            "conditions.blend_greedy.blend.beta: Input should be a valid number",
+        ),
+        (
+            {"blends": {"layer": {"betta": 1}}},
+            "conditions.blend_ps.blend.betta: unknown key (its value is 1)",
+        ),
+        (
+            {"conditions": {"greedy": {"steps": 3}}},
+            "conditions.greedy.steps: unknown key (its value is 3)",
+        ),
+        (
+            {"conditions": {"ps": {"sampler": "powr"}}},
+            "conditions.ps: sampler is 'powr'; use one of greedy, temperature, power",
+        ),
+        ({"conditions": {"ps": {"blend": "dark"}}}, "conditions.ps: blend: none is called 'dark'"),
+        ({"conditions": {"ps": {"alpha": 0.5}}}, "conditions.ps.alpha: Input should be greater"),
+        ({"conditions": {"ps": {"mh": "approx"}}}, "conditions.ps.mh: Input should be 'exact' or"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_key(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        study(**changes)
+    assert sentence in str(error.value)
+
+
+def test_numbers_written_as_words_of_yaml_are_numbers() -> None:
+    assert study(blends={"layer": {"beta": "1e-4"}}).samplers()["blend_ps"].blend.beta == 1e-4
+
+
+def test_a_condition_reads_shared_keys_and_may_set_its_own() -> None:
+    samplers = study(conditions={"ps": {"alpha": 2}}).samplers()
+    assert samplers["ps"].alpha == 2
+    assert samplers["blend_ps"].alpha == 4
+    assert samplers["temp"].temperature == 0.25
+
+
+def test_shards_are_those_of_the_seed_study() -> None:
+    assert study().shards.indices == list(range(8))
+    assert sum(1 for i in range(500) if i % 40 in range(8)) == 104
+
+
+def test_only_what_a_condition_reads_decides_its_cell() -> None:
+    before = cells_of(study())
+    after = cells_of(study(blends={"layer": {"beta": 0.1}}, samples=8, shards={"use": "0-39"}))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"blend_greedy", "blend_ps"}
+
+
+def test_equal_conditions_are_one_cell_whatever_they_are_called() -> None:
+    cells = cells_of(study(conditions={"twin": {"sampler": "power"}}, use=["ps", "twin"]))
+    assert cells["ps"] == cells["twin"]
+
+
+def test_swapping_two_values_is_another_cell() -> None:
+    one = cells_of(study(decoding={"blocks": 16, "steps": 2}))["ps"]
+    other = cells_of(study(decoding={"blocks": 2, "steps": 16}))["ps"]
+    assert one.name != other.name
+
+
+def test_the_schema_has_not_drifted() -> None:
+    path = ROOT / "workflow" / "schemas" / "config.schema.json"
+    assert json.loads(path.read_text()) == json.loads(json.dumps(study_schema())), "make schema"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"blends": {"layer": {"beta": "much"}}}, "blend.beta: Input should be a valid number"),
+        ({"dataset": {"name": "absent.jsonl"}}, "dataset.name: there is no file absent.jsonl"),
+        (
+            {"dataset": {"columns": {"answer": "reply"}}},
+            "has no column 'reply'; it has problem, solution, answer, subject, level, unique_id",
+        ),
+        (
+            {"blends": {"layer": {"layer": 3}}},
+            "conditions.blend_greedy: blend layer is 3, but the model has 3 decoder blocks",
+        ),
+        ({"model": {"name": "./absent"}}, "model.name: cannot load ./absent"),
+    ],
+)
+def test_nothing_is_generated_under_a_bad_configuration(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    path = write_study(tmp_path, **changes)
+    output = snakemake(path, check=False)
+    assert sentence in output
+    assert not list(tmp_path.glob("results/small/chains/*"))
+
+
+def test_missing_shots_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"prompt\.shots: there is no file absent\.yaml"):
+        cells_of(study(prompt={"shots": "absent.yaml"}))
+
+
+def test_an_answer_that_the_model_has_no_positions_for_is_refused(tmp_path: Path) -> None:
+    path = write_study(tmp_path, decoding={"max_new_tokens": 600})
+    small = parse_study(merged(BASE, yaml.safe_load(path.read_text())))
+    with pytest.raises(ConfigError, match=r"decoding\.max_new_tokens: .* has positions for 512"):
+        check_study(small, None, load_problems(small.dataset))
+
+
+def test_a_model_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    missing = study(model={"name": "nobody/nothing"})
+    with pytest.raises(ConfigError, match=r"model\.name: cannot load nobody/nothing"):
+        check_study(missing, None, [])
