@@ -24,8 +24,8 @@ class Ragged(NamedTuple):
     cache: RaggedCache
     slots: slice
     positions: Tensor  # [rows, new]
-    length: int  # positions any row may attend to: the largest position + 1
-    visible: Tensor  # [rows, 1, new, length] bool
+    length: int  # positions that any row may attend to: the largest position + 1
+    hidden: Tensor  # [rows, 1, 1, new, length - prefix] bool: keys that a query may not see
 
 
 def at_positions(cache: RaggedCache, slots: slice, positions: Tensor, length: int) -> Ragged:
@@ -33,8 +33,8 @@ def at_positions(cache: RaggedCache, slots: slice, positions: Tensor, length: in
 
     ``length`` is given by the caller, who knows it without asking the device.
     """
-    keys = torch.arange(length, device=positions.device)
-    return Ragged(cache, slots, positions, length, keys <= positions[:, None, :, None])
+    keys = torch.arange(cache.start, length, device=positions.device)
+    return Ragged(cache, slots, positions, length, keys > positions[:, None, None, :, None])
 
 
 def attend(
@@ -51,8 +51,7 @@ def attend(
     """Write this pass's keys and values, then attend to the cache.
 
     ``query`` is [rows, heads, new, head_dim], ``key`` and ``value`` [rows, kv_heads, new,
-    head_dim]; returns [rows, new, heads, head_dim]. Grouped queries share their head's keys as
-    extra query positions, so keys are never repeated in memory.
+    head_dim]; returns [rows, new, heads, head_dim].
     """
     if ragged is None:
         options["is_causal"] = True
@@ -61,18 +60,41 @@ def attend(
         )
         return output, None
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    ragged.cache.write(layer, ragged.slots, ragged.positions, (key, value))
-    keys, values = ragged.cache.read(layer, ragged.slots, ragged.length)
-    rows, heads, new, width = query.shape
-    kv_heads = keys.shape[1]
-    group = heads // kv_heads
-    mask = ragged.visible
-    if new > 1:
-        mask = mask[:, :, None].expand(-1, -1, group, -1, -1).flatten(2, 3)
-    output = torch.nn.functional.scaled_dot_product_attention(
-        query.reshape(rows, kv_heads, group * new, width), keys, values, mask, scale=scaling
-    )
-    return output.reshape(rows, heads, new, width).transpose(1, 2), None
+    cache = ragged.cache
+    cache.write(layer, ragged.slots, ragged.positions, (key, value))
+    keys, values = cache.read(layer, ragged.slots, ragged.length)
+    # Grouped queries are a dimension of their own, so keys are never repeated in memory.
+    grouped = query.unflatten(1, (keys.shape[1], -1)) * scaling
+    output = _attention(grouped, keys, values, ragged.hidden, cache.prefix(layer))
+    return output.flatten(1, 2).transpose(1, 2), None
+
+
+def _attention(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    hidden: Tensor,
+    prefix: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """Softmax attention of ``query`` [rows, kv_heads, group, new, head_dim].
+
+    All rows' queries meet the shared prefix in one matrix product per head, which reads it once
+    instead of once a row; the softmax is over prefix and own keys together.
+    """
+    rows, heads, group, new, width = query.shape
+    own = keys.shape[2]
+    scores = (query.flatten(2, 3) @ keys.transpose(-1, -2)).unflatten(2, (group, new))
+    scores.masked_fill_(hidden, -torch.inf)
+    if prefix is None:
+        return (scores.softmax(-1).flatten(2, 3) @ values).unflatten(2, (group, new))
+    shared_keys, shared_values = prefix
+    by_head = query.transpose(0, 1).reshape(heads, -1, width)
+    shared = (by_head @ shared_keys.transpose(-1, -2)).view(heads, rows, group, new, -1)
+    weights = torch.cat([shared.transpose(0, 1), scores], -1).softmax(-1)
+    of_prefix, of_own = weights.split([shared.shape[-1], own], -1)
+    output = (of_own.flatten(2, 3) @ values).unflatten(2, (group, new))
+    by_head = of_prefix.transpose(0, 1).reshape(heads, -1, shared.shape[-1])
+    return output + (by_head @ shared_values).view(heads, rows, group, new, width).transpose(0, 1)
 
 
 AttentionInterface.register(NAME, attend)

@@ -1,15 +1,17 @@
 """The ragged key-value cache: a slot per row, written at per-row positions, rewound by copying.
 
-    store [layer, key | value, slot, head, position, head_dim]
+    prefix [layer, key | value, head, position, head_dim]         what all prompts begin with, once
+    store  [layer, key | value, slot, head, position, head_dim]   what follows it
 
     slot 0  | prompt ........ | answer ..... |              |
     slot 1  | prompt .. | answer ................. |        |
     slot 2  | prompt ............. | answer |               |
 
-Rows in use are always slots 0 to live - 1, so that a step works on views and never gathers. What
-lies past a row's position is stale and never read. Copying a token's keys and values costs
-hundreds of times less than computing them, which is why a rejected proposal is undone by putting a
-saved suffix back. Knows no tokens and no chains.
+Positions are those of the model: a slot's first one is the length of the prefix. Rows in use are
+always slots 0 to live - 1, so that a step works on views and never gathers. What lies past a row's
+position is stale and never read. Copying a token's keys and values costs hundreds of times less
+than computing them, which is why a rejected proposal is undone by putting a saved suffix back.
+Knows no tokens and no chains.
 """
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor
 
 
 class RaggedCache:
-    """Keys and values of ``slots`` rows of up to ``capacity`` tokens each."""
+    """Keys and values of ``slots`` rows of up to ``capacity`` tokens each, the prefix included."""
 
     def __init__(
         self,
@@ -28,29 +30,41 @@ class RaggedCache:
         head_dim: int,
         dtype: torch.dtype,
         device: torch.device,
+        prefix: Tensor | None = None,
     ) -> None:
-        shape = (layers, 2, slots, heads, capacity, head_dim)
+        self.start = 0 if prefix is None else prefix.shape[3]
+        self._prefix = prefix
+        shape = (layers, 2, slots, heads, capacity - self.start, head_dim)
         self._store = torch.zeros(shape, dtype=dtype, device=device)
 
     def write(self, layer: int, slots: slice, positions: Tensor, kv: tuple[Tensor, Tensor]) -> None:
         """Put keys and values [rows, heads, new, head_dim] at ``positions`` [rows, new]."""
         rows = torch.arange(len(positions), device=positions.device)[:, None]
         for store, new in zip(self._store[layer, :, slots], kv, strict=True):
-            store.transpose(1, 2)[rows, positions] = new.transpose(1, 2)
+            store.transpose(1, 2)[rows, positions - self.start] = new.transpose(1, 2)
 
     def read(self, layer: int, slots: slice, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of the first ``length`` positions, as views."""
-        keys, values = self._store[layer, :, slots, :, :length]
+        """Keys and values from the prefix's end to position ``length`` - 1, as views."""
+        keys, values = self._store[layer, :, slots, :, : length - self.start]
+        return keys, values
+
+    def prefix(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Keys and values [heads, start, head_dim] that all slots begin with."""
+        if self._prefix is None:
+            return None
+        keys, values = self._prefix[layer]
         return keys, values
 
     def save(self, slot: int, start: int, stop: int) -> Tensor:
         """A copy of one slot's positions ``start`` to ``stop`` - 1."""
-        return self._store[:, :, slot, :, start:stop].clone()
+        return self._store[:, :, slot, :, start - self.start : stop - self.start].clone()
 
     def restore(self, slot: int, start: int, saved: Tensor) -> None:
         """Put back what `save` returned, here or in another slot."""
-        self._store[:, :, slot, :, start : start + saved.shape[3]] = saved
+        first = start - self.start
+        self._store[:, :, slot, :, first : first + saved.shape[3]] = saved
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` positions of one slot over another's."""
-        self._store[:, :, target, :, :length] = self._store[:, :, source, :, :length]
+        """Copy one slot's positions up to ``length`` - 1 over another's."""
+        stop = length - self.start
+        self._store[:, :, target, :, :stop] = self._store[:, :, source, :, :stop]

@@ -93,8 +93,11 @@ def inverse_cdf(
     The tokens [rows] and their log-probabilities [rows] under softmax(alpha z).
     """
     peak = logits.amax(-1, keepdim=True)
-    scores = (logits - peak).mul_(alpha)
-    weights = torch.nn.functional.pad(scores.exp(), (0, -scores.shape[-1] % BLOCK))
+    # Below e^-87 of the peak, exp is denormal: slow, and less than any uniform can tell from 0.
+    scores = (logits - peak).mul_(alpha).clamp_(min=-87)
+    weights = scores.exp()
+    if scores.shape[-1] % BLOCK:
+        weights = torch.nn.functional.pad(weights, (0, -scores.shape[-1] % BLOCK))
     anchor = current.clamp(min=0)[:, None]
     anchored = (current >= 0)[:, None]
     held = (weights.gather(1, anchor) * anchored).double()

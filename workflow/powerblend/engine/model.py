@@ -59,14 +59,18 @@ class Model:
         self._check_eos()
         self._check_parity()
 
-    def cache(self, slots: int, capacity: int) -> RaggedCache:
-        """An empty cache for ``slots`` rows of up to ``capacity`` tokens."""
+    def cache(self, slots: int, capacity: int, prefix: Tensor | None = None) -> RaggedCache:
+        """An empty cache for ``slots`` rows of up to ``capacity`` tokens.
+
+        ``prefix``, saved from another cache's slot, is what every row begins with.
+        """
         config = self._hf.config.get_text_config()
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
         dtype = self._head.weight.dtype
-        return RaggedCache(self.layers, slots, kv_heads, capacity, width, dtype, self.device)
+        shape = (self.layers, slots, kv_heads, capacity, width)
+        return RaggedCache(*shape, dtype, self.device, prefix)
 
     @torch.inference_mode()
     def prefill(self, cache: RaggedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:

@@ -9,7 +9,7 @@ probabilities runs through the very same loop.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any, NamedTuple, Protocol
@@ -33,8 +33,11 @@ class LanguageModel(Protocol):
     eos_token_ids: frozenset[int]
     device: torch.device
 
-    def cache(self, slots: int, capacity: int) -> Any:
-        """An empty cache with `save`, `restore` and `copy`, as `engine.cache.RaggedCache`."""
+    def cache(self, slots: int, capacity: int, prefix: Any = None) -> Any:
+        """An empty cache with `save`, `restore` and `copy`, as `engine.cache.RaggedCache`.
+
+        ``prefix``, saved from a slot of another cache, is what every row begins with.
+        """
 
     def prefill(self, cache: Any, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Put tokens [rows, new] into the cache at positions start [rows] and on."""
@@ -100,7 +103,8 @@ class Scheduler:
         self._slots: list[Slot] = []
         longest = max((len(job.prompt) for job in jobs), default=0)
         limit = sampler.max_new_tokens
-        self._cache = model.cache(self.rows, longest + limit)
+        self._shared = _common_prefix([job.prompt for job in jobs])
+        self._cache = model.cache(self.rows, longest + limit, self._prefix(jobs))
         self._batch = Rows(self.rows, limit, model.eos_token_ids, model.device)
         # The device's positions again, on the host: the longest is needed at every step.
         self._positions = np.zeros(self.rows, np.int64)
@@ -177,67 +181,70 @@ class Scheduler:
         """Fill the free rows with waiting jobs; False when there is nothing left to run."""
         started, first = time.perf_counter(), len(self._slots)
         jobs = list(islice(self._waiting, self.rows - first))
-        for wave in self._waves(jobs):
-            self._place(wave)
+        self._place(jobs)
         for row in range(first, len(self._slots)):
             self._start(row)
         for slot in self._slots[first:]:
             slot.admitted -= (time.perf_counter() - started) / len(jobs)
         return bool(self._slots)
 
-    def _waves(self, jobs: Iterable[Job]) -> Iterator[list[Job]]:
-        """Order jobs so that whatever a prompt can share is in the cache before it comes."""
-        prompts = {slot.job.prompt.tobytes() for slot in self._slots}
-        fresh: list[Job] = []
-        repeated: list[Job] = []
+    @torch.inference_mode()
+    def _prefix(self, jobs: Sequence[Job]) -> Any:
+        """The part that all prompts share, as few-shot examples, computed once."""
+        if not self._shared:
+            return None
+        cache = self._model.cache(1, self._shared)
+        self._prefill(cache, slice(0, 1), [jobs[0].prompt[: self._shared]], 0)
+        return cache.save(0, 0, self._shared)
+
+    def _place(self, jobs: Sequence[Job]) -> None:
+        """Give each job a row: prefill its prompt, or copy that of a row which has the same.
+
+        A row's prompt is never overwritten, so any row at work can be copied from.
+        """
+        rows = {slot.job.prompt.tobytes(): row for row, slot in enumerate(self._slots)}
+        fresh = {job.prompt.tobytes(): job for job in jobs if job.prompt.tobytes() not in rows}
+        for _, group in groupby(sorted(fresh.values(), key=_length), key=_length):
+            first, batch = len(self._slots), list(group)
+            prompts = [job.prompt[self._shared : -1] for job in batch]
+            self._prefill(self._cache, slice(first, first + len(batch)), prompts, self._shared)
+            for job in batch:
+                rows[job.prompt.tobytes()] = self._seat(job)
+        placed = {id(job) for job in fresh.values()}
         for job in jobs:
-            key = job.prompt.tobytes()
-            (repeated if key in prompts else fresh).append(job)
-            prompts.add(key)
-        if fresh and not self._slots:
-            yield [fresh.pop(0)]
-        yield fresh
-        yield repeated
+            if id(job) not in placed:
+                twin, row = rows[job.prompt.tobytes()], self._seat(job)
+                self._cache.copy(twin, row, len(job.prompt) - 1)
 
-    def _place(self, wave: list[Job]) -> None:
-        """Give each job a row: copy what another row's prompt shares, prefill the rest.
+    def _seat(self, job: Job) -> int:
+        """Start a job's chain in the next free row."""
+        chain = Chain(self._sampler.schedule(), job.stream, self._model.eos_token_ids)
+        self._slots.append(Slot(job, chain, self._clock))
+        return len(self._slots) - 1
 
-        A row's prompt is never overwritten, so any row at work can be copied from: samples of one
-        problem share a prompt, and problems share their few-shot examples.
-        """
-        shared = [(job, *self._donor(job.prompt)) for job in wave]
-
-        def missing(entry: tuple[Job, int, int]) -> int:
-            return len(entry[0].prompt) - 1 - entry[2]
-
-        for count, group in groupby(sorted(shared, key=missing), key=missing):
-            first = len(self._slots)
-            entries = list(group)
-            for row, (job, donor, length) in enumerate(entries, start=first):
-                self._cache.copy(donor, row, length)
-                chain = Chain(self._sampler.schedule(), job.stream, self._model.eos_token_ids)
-                self._slots.append(Slot(job, chain, self._clock))
-            if count:
-                self._prefill(slice(first, len(self._slots)), entries)
-
-    def _donor(self, prompt: NDArray[np.int64]) -> tuple[int, int]:
-        """The row whose prompt shares the longest prefix with this one, and that length.
-
-        A prompt's last token is not counted: it is fed by the first step, not by the prefill.
-        """
-        lengths = [_common_prefix(prompt, slot.job.prompt) for slot in self._slots]
-        donor = int(np.argmax(lengths)) if lengths else 0
-        return donor, lengths[donor] if lengths else 0
-
-    def _prefill(self, slots: slice, entries: list[tuple[Job, int, int]]) -> None:
-        start = torch.tensor([length for _, _, length in entries])
-        tokens = np.stack([job.prompt[length:-1] for job, _, length in entries])
-        device = self._model.device
-        self._model.prefill(self._cache, slots, start, torch.from_numpy(tokens).to(device))
+    def _prefill(
+        self, cache: Any, slots: slice, prompts: list[NDArray[np.int64]], start: int
+    ) -> None:
+        """Run prompts of one length through the model."""
+        tokens = torch.from_numpy(np.stack(prompts)).to(self._model.device)
+        if tokens.shape[1]:
+            self._model.prefill(cache, slots, torch.full((len(tokens),), start), tokens)
 
 
-def _common_prefix(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
-    """Length of the common prefix of two prompts without their last tokens."""
-    length = min(len(a), len(b)) - 1
-    differs = a[:length] != b[:length]
-    return int(differs.argmax()) if differs.any() else length
+def _length(job: Job) -> int:
+    return len(job.prompt)
+
+
+def _common_prefix(prompts: Sequence[NDArray[np.int64]]) -> int:
+    """Length of what all prompts begin with.
+
+    A prompt's last token is not counted: it is fed by the first step, not by the prefill.
+    """
+    if not prompts:
+        return 0
+    length = min(map(len, prompts)) - 1
+    first = prompts[0][:length]
+    for prompt in prompts:
+        differs = first[:length] != prompt[:length]
+        length = int(differs.argmax()) if differs.any() else length
+    return length
