@@ -20,12 +20,19 @@ Floats = NDArray[np.float64]
 
 
 class Schedule(NamedTuple):
-    """How a chain grows: ``blocks`` stages, each an extension followed by ``steps`` moves."""
+    """How a chain grows: ``blocks`` stages, each an extension followed by ``steps`` moves.
+
+    ``skip`` and ``early`` save work and change no decision: a move follows the current string
+    without the model for as long as its draws stay on it, and a proposal that can no longer be
+    accepted is given up. ``early`` needs a w that is never positive.
+    """
 
     max_new_tokens: int
     blocks: int = 1
     steps: int = 0
     mh: Literal["exact", "published"] = "exact"
+    skip: bool = True
+    early: bool = False
 
     def cap(self, stage: int) -> int:
         """L_k, the longest string of stage k = ``stage``, in tokens."""
@@ -75,16 +82,19 @@ class Proposal(NamedTuple):
 
     ``uniforms`` [cap - cut] are the draws' random numbers, and ``current`` is the suffix that the
     chain now holds: a draw stays on its token with the uniforms below the token's probability.
+    The proposal may be given up once sum w - log(length), over what is generated so far and the
+    length of the whole string, is below ``floor``.
     """
 
     cut: int
     cap: int
     uniforms: Floats
     current: NDArray[np.int64]
+    floor: float = -math.inf
 
 
 class Moves(NamedTuple):
-    """Counts of a chain's moves, in all or in one stage."""
+    """Counts of a chain's moves."""
 
     proposed: int = 0
     accepted: int = 0
@@ -122,7 +132,8 @@ class Chain:
     def __init__(self, schedule: Schedule, stream: Stream, eos: Collection[int]) -> None:
         self.state = Trace.empty()
         self.decoded_tokens = 0
-        self.moves: list[Moves] = []
+        self.moves = Moves()
+        self.accepted_by_block: list[int] = []
         self.log_t_by_block: list[float] = []
         self._schedule, self._stream, self._eos = schedule, stream, frozenset(eos)
         self._stage, self._step = 1, 0
@@ -136,11 +147,15 @@ class Chain:
     def propose(self) -> Proposal | None:
         """The next stretch of tokens to generate, or None when the chain is done."""
         while self._stage <= self._schedule.blocks:
-            if self._step > 0:
-                return self._propose_move()
-            self.moves.append(Moves())
-            if not self.ended:
-                return self._generate_from(len(self.state))
+            if self._step == 0:
+                self.accepted_by_block.append(0)
+                if not self.ended:
+                    return self._extension()
+            else:
+                proposal = self._move()
+                if proposal is not None:
+                    return proposal
+                self._count(accepted=True, unchanged=True)
             self._advance()
         return None
 
@@ -150,39 +165,61 @@ class Chain:
             raise RuntimeError("decide() was called without a proposal to decide on")
         if not all(np.isfinite(column).all() for column in suffix[1:]):
             raise FloatingPointError("the model gave a drawn token a log-probability of nan or inf")
-        cut, self._pending = self._pending.cut, None
+        pending, self._pending = self._pending, None
         self.decoded_tokens += len(suffix)
-        proposed = self.state.head(cut).then(suffix)
-        accepted = self._step == 0 or self._accepts(proposed, cut)
+        proposed = self.state.head(pending.cut).then(suffix)
+        accepted = self._step == 0 or self._accepts(proposed, pending)
         if accepted:
             self.state = proposed
         self._advance()
         return accepted
 
-    def _propose_move(self) -> Proposal:
-        length = len(self.state)
-        cut = int(self._stream.uniform(Role.CUT, self._stage, self._step) * length)
-        return self._generate_from(cut)
-
-    def _generate_from(self, cut: int) -> Proposal:
-        published_move = self._schedule.mh == "published" and self._step > 0
-        cap = len(self.state) if published_move else self._schedule.cap(self._stage)
+    def _extension(self) -> Proposal:
+        cut, cap = len(self.state), self._schedule.cap(self._stage)
         uniforms = self._stream.uniforms(Role.TOKEN, self._stage, self._step, cap)
         self._pending = Proposal(cut, cap, uniforms[cut:], self.state.tokens[cut:])
         return self._pending
 
-    def _accepts(self, proposed: Trace, cut: int) -> bool:
-        r = log_acceptance(self.state, proposed, cut, self._schedule.mh)
+    def _move(self) -> Proposal | None:
+        """The move's proposal, or None if it is the current state itself."""
+        length = len(self.state)
+        published = self._schedule.mh == "published"
+        cap = length if published else self._schedule.cap(self._stage)
+        uniforms = self._stream.uniforms(Role.TOKEN, self._stage, self._step, cap)
+        cut = int(self._stream.uniform(Role.CUT, self._stage, self._step) * length)
+        if self._schedule.skip:
+            # Drawing from q is staying with probability q(x_i), which is known, or leaving x_i.
+            leaves = uniforms[cut:length] >= np.exp(self.state.log_q[cut:])
+            if not leaves.any():
+                return None
+            cut += int(leaves.argmax())
+        floor = self._floor(cut) if self._schedule.early else -math.inf
+        self._pending = Proposal(cut, cap, uniforms[cut:], self.state.tokens[cut:], floor)
+        return self._pending
+
+    def _floor(self, cut: int) -> float:
+        """What sum w - log(length) of a proposal must reach to be accepted."""
+        return self._log_u() + float(self.state.w[cut:].sum()) - math.log(len(self.state))
+
+    def _log_u(self) -> float:
+        """Log of the uniform that decides the move."""
         # 1 - u is in (0, 1], so its log is finite.
-        u = 1.0 - self._stream.uniform(Role.ACCEPT, self._stage, self._step)
-        accepted = math.log(u) <= r
-        done = self.moves[-1]
-        self.moves[-1] = done._replace(
-            proposed=done.proposed + 1,
-            accepted=done.accepted + accepted,
-            unchanged=done.unchanged + np.array_equal(proposed.tokens, self.state.tokens),
-        )
+        return math.log(1.0 - self._stream.uniform(Role.ACCEPT, self._stage, self._step))
+
+    def _accepts(self, proposed: Trace, pending: Proposal) -> bool:
+        complete = len(proposed) == pending.cap or int(proposed.tokens[-1]) in self._eos
+        r = log_acceptance(self.state, proposed, pending.cut, self._schedule.mh)
+        accepted = complete and self._log_u() <= r
+        unchanged = np.array_equal(proposed.tokens, self.state.tokens)
+        self._count(accepted=accepted, unchanged=unchanged, early_rejected=not complete)
         return accepted
+
+    def _count(self, **outcome: bool) -> None:
+        """Add a move to the counts."""
+        before = self.moves
+        counts = {name: getattr(before, name) + happened for name, happened in outcome.items()}
+        self.moves = before._replace(proposed=before.proposed + 1, **counts)
+        self.accepted_by_block[-1] += outcome["accepted"]
 
     def _advance(self) -> None:
         self._step += 1

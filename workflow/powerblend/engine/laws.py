@@ -65,7 +65,9 @@ def power(
     source = logits.target if proposal == "target" else logits.base
     token, log_q = inverse_cdf(source, alpha, uniforms, current)
     log_p, log_target = _log_probs(logits, token)
-    return Draw(token, log_p, log_q, alpha * log_target - log_q)
+    w = alpha * log_target - log_q
+    # Rounding must not make positive what is never positive: early rejection relies on it.
+    return Draw(token, log_p, log_q, w.clamp(max=0) if source is logits.target else w)
 
 
 def inverse_cdf(

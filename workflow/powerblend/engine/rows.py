@@ -31,6 +31,8 @@ class Rows:
         self._uniforms = torch.zeros(rows, max_new_tokens, dtype=torch.float64, device=device)
         self._worth = torch.zeros(3, rows, max_new_tokens, dtype=torch.float64, device=device)
         self._following = torch.zeros(rows, dtype=torch.bool, device=device)
+        self._gain = torch.zeros(rows, dtype=torch.float64, device=device)  # sum of w so far
+        self._floor = torch.zeros(rows, dtype=torch.float64, device=device)
         self._eos = torch.tensor(sorted(eos), device=device)
         self._row = torch.arange(rows, device=device)
 
@@ -43,6 +45,7 @@ class Rows:
         self._current[row] = NOTHING
         self._current[row, cut : cut + len(proposal.current)] = torch.from_numpy(proposal.current)
         self._following[row] = True
+        self._gain[row], self._floor[row] = 0.0, proposal.floor
 
     def pending(self, live: int) -> tuple[Tensor, Tensor]:
         """Uniforms and current tokens of the next draw, [live] each.
@@ -64,7 +67,10 @@ class Rows:
         self.feed[:live] = draw.token
         self.position[:live] += 1
         self._index[:live] += 1
-        done = torch.isin(draw.token, self._eos) | (self._index[:live] == self._cap[:live])
+        self._gain[:live] += draw.w
+        index = self._index[:live]
+        hopeless = self._gain[:live] - index.double().log() < self._floor[:live]
+        done = torch.isin(draw.token, self._eos) | (index == self._cap[:live]) | hopeless
         return done.nonzero().flatten().tolist()
 
     def finished(self, row: int, cut: int) -> Trace:
@@ -76,7 +82,8 @@ class Rows:
 
     def copy(self, source: int, target: int) -> None:
         """Move a row's proposal to another row."""
-        for column in (self.feed, self.position, self._index, self._cap, self._following):
+        state = (self.feed, self.position, self._index, self._cap, self._following)
+        for column in (*state, self._gain, self._floor):
             column[target] = column[source]
         for table in (self._current, self._tokens, self._uniforms):
             table[target] = table[source]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from powerblend.engine.chain import Chain, Moves
+from powerblend.engine.chain import Chain
 from powerblend.engine.randomness import Stream
 from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler
 from powerblend.samplers import Sampler, parse_sampler
@@ -95,7 +95,6 @@ class Run:
     def _generation(self, finished: Finished) -> Generation:
         chain = finished.chain
         tokens = chain.state.tokens.tolist()
-        moves = Moves(*(sum(column) for column in zip(*chain.moves, strict=True)))
         return Generation(
             tokens=tokens,
             text=self._text(chain, tokens),
@@ -103,13 +102,13 @@ class Run:
             finish="eos" if chain.ended else "length",
             prompt_tokens=len(finished.job.prompt),
             decoded_tokens=chain.decoded_tokens,
-            moves=moves.proposed,
-            accepted=moves.accepted,
-            unchanged=moves.unchanged,
-            early_rejected=moves.early_rejected,
+            moves=chain.moves.proposed,
+            accepted=chain.moves.accepted,
+            unchanged=chain.moves.unchanged,
+            early_rejected=chain.moves.early_rejected,
             log_p=float(chain.state.log_p.sum()),
             log_t=chain.state.log_t,
-            accepted_by_block=[block.accepted for block in chain.moves],
+            accepted_by_block=chain.accepted_by_block,
             log_t_by_block=chain.log_t_by_block,
             seconds=finished.seconds,
         )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from powerblend.blends import Blend
-from powerblend.engine.chain import Chain, Proposal
+from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.laws import Logits
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rows import Rows
@@ -86,6 +86,7 @@ class Slot:
     job: Job
     chain: Chain
     admitted: float  # clock time at which its share of the wall time began
+    counted: Moves = field(default_factory=Moves)  # those of its moves that the tally has
     proposal: Proposal = field(init=False)
     saved: Tensor = field(init=False)  # the current suffix's part of the cache
 
@@ -144,15 +145,13 @@ class Scheduler:
         accepted = slot.chain.decide(self._batch.finished(row, cut))
         if not accepted:
             self._cache.restore(row, len(slot.job.prompt) + cut, slot.saved)
-        if len(slot.proposal.current):
-            self.tally.moves += 1
-            self.tally.accepted += accepted
         return self._start(row)
 
     def _start(self, row: int) -> bool:
         """Load the chain's next proposal into its row; False if there is none."""
         slot = self._slots[row]
         proposal = slot.chain.propose()
+        self._count(slot)
         if proposal is None:
             return False
         slot.proposal = proposal
@@ -164,6 +163,13 @@ class Scheduler:
         self._batch.load(row, proposal, len(prompt), feed)
         self._positions[row] = start - 1
         return True
+
+    def _count(self, slot: Slot) -> None:
+        """Add the chain's new moves to the tally; some were decided without the model."""
+        moves = slot.chain.moves
+        self.tally.moves += moves.proposed - slot.counted.proposed
+        self.tally.accepted += moves.accepted - slot.counted.accepted
+        slot.counted = moves
 
     def _remove(self, row: int) -> Slot:
         """Take a chain out and move the last row into its place."""

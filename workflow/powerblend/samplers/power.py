@@ -36,7 +36,11 @@ class Power(Sampler):
 
     def schedule(self) -> Schedule:
         """``blocks`` stages of ``steps`` moves."""
-        return Schedule(self.max_new_tokens, self.blocks, self.steps, self.mh)
+        # Where target and proposal are powers of one law, w is never positive. The published
+        # acceptance cuts the current sum at the proposal's length, so its r may rise again.
+        same_law = self.blend is None or self.proposal == "target"
+        early = same_law and self.mh == "exact"
+        return Schedule(self.max_new_tokens, self.blocks, self.steps, self.mh, early=early)
 
     def draw(self, logits: laws.Logits, uniforms: Tensor, current: Tensor) -> laws.Draw:
         """A token from q, weighted by the target."""
