@@ -1,0 +1,203 @@
+"""The chain's bookkeeping on hand-made traces: stages, caps, cuts, decisions, random numbers."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from enumeration import chi_squared
+from powerblend.engine.chain import Chain, Proposal, Schedule, Trace, log_acceptance
+from powerblend.engine.randomness import Role, Stream
+
+EOS = 0
+SCHEDULE = Schedule(max_new_tokens=12, blocks=3, steps=2)
+
+
+def new_chain(schedule: Schedule = SCHEDULE, sample: int = 0) -> Chain:
+    return Chain(schedule, Stream(0, "problem", sample), {EOS, 9})
+
+
+def trace(tokens: Sequence[int], w: float = 0.0) -> Trace:
+    """Tokens of probability 1/2 each, with ``w`` on every one."""
+    n = len(tokens)
+    half = np.full(n, math.log(0.5))
+    return Trace(np.array(tokens, np.int64), half, half.copy(), np.full(n, w))
+
+
+def proposed(chain: Chain) -> Proposal:
+    proposal = chain.propose()
+    assert proposal is not None
+    return proposal
+
+
+def fill(proposal: Proposal, token: int = 5, w: float = 0.0) -> Trace:
+    return trace([token] * (proposal.cap - proposal.cut), w)
+
+
+def test_a_chain_extends_to_each_cap_and_then_moves_below_it() -> None:
+    chain = new_chain()
+    for cap in (4, 8, 12):
+        extension = proposed(chain)
+        assert (extension.cut, extension.cap) == (cap - 4, cap)
+        assert len(extension.current) == 0
+        assert chain.decide(fill(extension))
+        for _ in range(2):
+            move = proposed(chain)
+            assert 0 <= move.cut < cap == move.cap
+            assert len(move.uniforms) == cap - move.cut
+            np.testing.assert_array_equal(move.current, chain.state.tokens[move.cut :])
+            chain.decide(fill(move, token=cap))
+    assert chain.propose() is None
+    assert [m.proposed for m in chain.moves] == [2, 2, 2]
+    assert len(chain.log_t_by_block) == 3
+    assert not chain.ended
+
+
+def test_plain_decoding_is_one_extension() -> None:
+    chain = new_chain(Schedule(6))
+    assert proposed(chain)[:2] == (0, 6)
+    assert chain.decide(trace([3, 9]))
+    assert chain.ended
+    assert chain.propose() is None
+    assert chain.decoded_tokens == 2
+
+
+def test_an_answer_that_has_ended_keeps_moving_and_may_grow() -> None:
+    chain = new_chain()
+    proposed(chain)
+    chain.decide(trace([5, EOS], w=-9.0))
+    for stage, cap in enumerate((4, 8, 12)):
+        for _ in range(2):
+            move = proposed(chain)
+            assert (stage, move.cap) == (stage, cap)
+            assert move.cut < len(chain.state)
+            assert len(move.current) > 0
+            # Better and better, so that it is accepted, and ended, so that no stage extends it.
+            before = len(chain.state)
+            suffix = [5] * (cap - move.cut - 1) + [EOS]
+            assert chain.decide(trace(suffix, w=100.0 * stage))
+            assert len(chain.state) == cap >= before
+    assert chain.propose() is None
+    assert chain.ended
+
+
+def test_published_moves_cannot_outgrow_the_state_and_stop_at_the_first_eos() -> None:
+    chain = new_chain(SCHEDULE._replace(mh="published"))
+    chain.decide(fill(proposed(chain)))
+    for _ in range(2):
+        move = proposed(chain)
+        assert move.cap == 4
+        chain.decide(fill(move))
+    assert proposed(chain)[:2] == (4, 8)
+    chain.decide(trace([5, 5, EOS]))
+    for _ in range(2):
+        move = proposed(chain)
+        assert move.cap == len(chain.state) == 7
+        chain.decide(trace([*chain.state.tokens[move.cut :]]))
+    assert chain.ended
+    assert chain.propose() is None
+    assert len(chain.moves) == 2
+
+
+def test_the_ratio_is_of_whole_suffixes_and_of_cut_probabilities() -> None:
+    x, y = trace([1, 2, 3, 4, EOS], w=-0.5), trace([1, 2, EOS], w=-0.25)
+    lengths = math.log(5) - math.log(3)
+    assert log_acceptance(x, y, 1) == pytest.approx(-0.5 + 2.0 + lengths)
+    assert log_acceptance(y, x, 1) == pytest.approx(-2.0 + 0.5 - lengths)
+    assert log_acceptance(x, y, 1, "published") == pytest.approx(-0.5 + 1.0)
+    assert log_acceptance(x, x, 0) == 0
+
+
+@pytest.mark.parametrize("r", [0.1, -0.2, -1.2, -3.0])
+def test_a_proposal_is_accepted_with_probability_min_1_exp_r(r: float) -> None:
+    accepted = 0
+    for sample in range(2000):
+        chain = new_chain(Schedule(1, 1, 1), sample)
+        proposed(chain)
+        chain.decide(trace([5]))
+        proposed(chain)
+        accepted += chain.decide(trace([6], w=r))
+        assert chain.state.tokens.tolist() == [6 if chain.moves[0].accepted else 5]
+    probability = min(1.0, math.exp(r))
+    assert accepted == 2000 if r > 0 else binomtest(accepted, 2000, probability).pvalue > 1e-3
+
+
+def test_cuts_are_uniform_over_the_state() -> None:
+    cuts = []
+    for sample in range(4000):
+        chain = new_chain(Schedule(8, 1, 1), sample)
+        proposed(chain)
+        chain.decide(trace([5] * 4 + [EOS]))
+        cuts.append(proposed(chain).cut)
+    assert chi_squared(np.bincount(cuts, minlength=5), np.full(5, 0.2)) > 1e-3
+    assert max(cuts) == 4
+
+
+def test_what_was_accepted_is_the_state_and_what_was_rejected_is_not() -> None:
+    chain = new_chain(Schedule(4, 1, 3))
+    proposed(chain)
+    chain.decide(trace([5, 6, 7, 8], w=-1.0))
+    assert chain.state.log_t == pytest.approx(4 * (math.log(0.5) - 1))
+    move = proposed(chain)
+    assert not chain.decide(trace([4, EOS][: max(1, 4 - move.cut)], w=-1e6))
+    assert chain.state.tokens.tolist() == [5, 6, 7, 8]
+    move = proposed(chain)
+    assert chain.decide(trace([5, 6, 7, 8][move.cut :], w=-1.0))
+    move = proposed(chain)
+    assert chain.decide(fill(move, token=2, w=50.0))
+    assert chain.state.tokens.tolist() == [5, 6, 7, 8][: move.cut] + [2] * (4 - move.cut)
+    (moves,) = chain.moves
+    assert (moves.proposed, moves.accepted, moves.unchanged) == (3, 2, 1)
+
+
+@pytest.mark.parametrize("column", ["log_p", "log_q", "w"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_log_probability_that_is_no_number_raises(column: str, bad: float) -> None:
+    chain = new_chain()
+    proposed(chain)
+    suffix = trace([5, 5, 5, 5])
+    getattr(suffix, column)[2] = bad
+    with pytest.raises(FloatingPointError, match="nan or inf"):
+        chain.decide(suffix)
+
+
+def test_a_decision_needs_a_proposal() -> None:
+    chain = new_chain()
+    with pytest.raises(RuntimeError, match="without a proposal"):
+        chain.decide(trace([5]))
+    proposed(chain)
+    chain.decide(trace([5] * 4))
+    with pytest.raises(RuntimeError, match="without a proposal"):
+        chain.decide(trace([5]))
+
+
+ADDRESSES = [(role, stage, step) for role in Role for stage in (1, 2, 17) for step in (0, 1, 2, 9)]
+
+
+def test_a_uniform_depends_on_its_address_and_not_on_what_was_drawn_before() -> None:
+    forwards, backwards = Stream(3, "a", 0), Stream(3, "a", 0)
+    ahead = {address: forwards.uniforms(*address, 50) for address in ADDRESSES}
+    for address in reversed(ADDRESSES):
+        np.testing.assert_array_equal(backwards.uniforms(*address, 50), ahead[address])
+        assert backwards.uniform(*address) == ahead[address][0]
+
+
+def test_a_longer_request_begins_with_the_shorter_one() -> None:
+    stream = Stream(3, "a", 0)
+    whole = stream.uniforms(Role.TOKEN, 1, 1, 4096)
+    for count in (1, 2, 3, 4, 5, 63, 1000):
+        np.testing.assert_array_equal(stream.uniforms(Role.TOKEN, 1, 1, count), whole[:count])
+
+
+def test_no_number_is_used_twice() -> None:
+    """Neither at another address of a chain nor by another seed, problem or sample."""
+    names = [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1), (0, "a1", 0), (10, "a", 0)]
+    drawn = [Stream(*name).uniforms(*address, 2000) for name in names for address in ADDRESSES]
+    numbers = np.concatenate(drawn)
+    assert len(np.unique(numbers)) == len(numbers)
+    assert 0 <= numbers.min() < 1e-3
+    assert 1 - 1e-3 < numbers.max() < 1
+    counts = np.histogram(numbers, bins=100, range=(0, 1))[0]
+    assert chi_squared(counts, np.full(100, 0.01)) > 1e-3
