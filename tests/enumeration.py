@@ -85,7 +85,9 @@ class Space:
     def shared(self) -> NDArray[np.int64]:
         """Length of the common prefix of each two strings, [strings, strings]."""
         n, longest = len(self.strings), int(self.lengths.max())
-        padded = np.array([[*s, *[-1 - i] * (longest - len(s))] for i, s in enumerate(self.strings)])
+        padded = np.array(
+            [[*s, *[-1 - i] * (longest - len(s))] for i, s in enumerate(self.strings)]
+        )
         same = padded[:, None] == padded[None]
         same[np.arange(n), np.arange(n)] = np.arange(longest) < self.lengths[:, None]
         return same.cumprod(-1).sum(-1)

@@ -19,11 +19,11 @@ def new_chain(schedule: Schedule = SCHEDULE, sample: int = 0) -> Chain:
     return Chain(schedule, Stream(0, "problem", sample), {EOS, 9})
 
 
-def trace(tokens: Sequence[int], w: float = 0.0) -> Trace:
-    """Tokens of probability 1/2 each, with ``w`` on every one."""
+def trace(tokens: Sequence[int], w: float = 0.0, q: float = 1e-30) -> Trace:
+    """Tokens of probability ``q`` each, too small for a move to stay on, and ``w`` on every one."""
     n = len(tokens)
-    half = np.full(n, math.log(0.5))
-    return Trace(np.array(tokens, np.int64), half, half.copy(), np.full(n, w))
+    log_q = np.full(n, math.log(q))
+    return Trace(np.array(tokens, np.int64), log_q, log_q.copy(), np.full(n, w))
 
 
 def proposed(chain: Chain) -> Proposal:
@@ -50,8 +50,9 @@ def test_a_chain_extends_to_each_cap_and_then_moves_below_it() -> None:
             np.testing.assert_array_equal(move.current, chain.state.tokens[move.cut :])
             chain.decide(fill(move, token=cap))
     assert chain.propose() is None
-    assert [m.proposed for m in chain.moves] == [2, 2, 2]
-    assert len(chain.log_t_by_block) == 3
+    assert chain.moves.proposed == 6
+    assert sum(chain.accepted_by_block) == chain.moves.accepted
+    assert len(chain.accepted_by_block) == len(chain.log_t_by_block) == 3
     assert not chain.ended
 
 
@@ -95,10 +96,10 @@ def test_published_moves_cannot_outgrow_the_state_and_stop_at_the_first_eos() ->
     for _ in range(2):
         move = proposed(chain)
         assert move.cap == len(chain.state) == 7
-        chain.decide(trace([*chain.state.tokens[move.cut :]]))
+        chain.decide(trace(chain.state.tokens[move.cut :].tolist()))
     assert chain.ended
     assert chain.propose() is None
-    assert len(chain.moves) == 2
+    assert len(chain.log_t_by_block) == 2
 
 
 def test_the_ratio_is_of_whole_suffixes_and_of_cut_probabilities() -> None:
@@ -119,7 +120,7 @@ def test_a_proposal_is_accepted_with_probability_min_1_exp_r(r: float) -> None:
         chain.decide(trace([5]))
         proposed(chain)
         accepted += chain.decide(trace([6], w=r))
-        assert chain.state.tokens.tolist() == [6 if chain.moves[0].accepted else 5]
+        assert chain.state.tokens.tolist() == [6 if chain.moves.accepted else 5]
     probability = min(1.0, math.exp(r))
     assert accepted == 2000 if r > 0 else binomtest(accepted, 2000, probability).pvalue > 1e-3
 
@@ -139,7 +140,7 @@ def test_what_was_accepted_is_the_state_and_what_was_rejected_is_not() -> None:
     chain = new_chain(Schedule(4, 1, 3))
     proposed(chain)
     chain.decide(trace([5, 6, 7, 8], w=-1.0))
-    assert chain.state.log_t == pytest.approx(4 * (math.log(0.5) - 1))
+    assert chain.state.log_t == pytest.approx(4 * (math.log(1e-30) - 1))
     move = proposed(chain)
     assert not chain.decide(trace([4, EOS][: max(1, 4 - move.cut)], w=-1e6))
     assert chain.state.tokens.tolist() == [5, 6, 7, 8]
@@ -148,8 +149,58 @@ def test_what_was_accepted_is_the_state_and_what_was_rejected_is_not() -> None:
     move = proposed(chain)
     assert chain.decide(fill(move, token=2, w=50.0))
     assert chain.state.tokens.tolist() == [5, 6, 7, 8][: move.cut] + [2] * (4 - move.cut)
-    (moves,) = chain.moves
+    moves = chain.moves
     assert (moves.proposed, moves.accepted, moves.unchanged) == (3, 2, 1)
+
+
+def test_a_move_starts_where_its_draws_leave_the_state() -> None:
+    """The uniforms are known, and so is the probability of staying on each token."""
+    skipped = 0
+    for sample in range(200):
+        moves = []
+        for skip in (False, True):
+            chain = new_chain(Schedule(8, 1, 1, skip=skip), sample)
+            proposed(chain)
+            chain.decide(trace([5] * 8, q=0.8))
+            moves.append((chain, chain.propose()))
+        (_, whole), (chain, rest) = moves
+        assert whole is not None
+        leaves = [i for i, u in enumerate(whole.uniforms) if u >= 0.8]
+        if rest is None:
+            assert not leaves
+            assert chain.moves == (1, 1, 1, 0)
+            continue
+        assert rest.cut == whole.cut + leaves[0]
+        np.testing.assert_array_equal(rest.uniforms, whole.uniforms[leaves[0] :])
+        np.testing.assert_array_equal(rest.current, whole.current[leaves[0] :])
+        skipped += leaves[0]
+    assert skipped > 100
+
+
+def test_the_floor_is_what_a_proposal_must_reach() -> None:
+    """So that to give up below it, while w is never positive, decides nothing otherwise."""
+    decisions = set()
+    for sample in range(300):
+        chain = new_chain(Schedule(6, 1, 1, early=True), sample)
+        proposed(chain)
+        chain.decide(trace([5, 5, 5, 5, EOS], w=-0.6))
+        move = proposed(chain)
+        suffix = fill(move, w=-0.7)
+        reached = float(suffix.w.sum()) - math.log(move.cut + len(suffix)) >= move.floor
+        assert chain.decide(suffix) == reached
+        decisions.add(reached)
+    assert decisions == {True, False}
+
+
+def test_a_proposal_that_was_given_up_is_rejected() -> None:
+    chain = new_chain(Schedule(6, 1, 1, early=True))
+    proposed(chain)
+    chain.decide(trace([5] * 6, w=-1.0))
+    move = proposed(chain)
+    assert move.cut < 5
+    assert not chain.decide(trace([7], w=100.0))
+    assert chain.state.tokens.tolist() == [5] * 6
+    assert chain.moves == (1, 0, 0, 1)
 
 
 @pytest.mark.parametrize("column", ["log_p", "log_q", "w"])

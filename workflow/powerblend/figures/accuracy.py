@@ -31,7 +31,7 @@ def draw(summary: dict[str, Any]) -> Figure:
     axes.set_xlim(0, min(1.0, max(row["high"] for row in rows)) + 0.28)
     axes.set_xticks([tick / 5 for tick in range(6)])
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(True)
+    axes.grid(True, axis="x")
     axes.set_xlabel("answers graded correct, with 95% Wilson intervals", color=GREY)
     axes.set_title(f"Accuracy on {summary['problems']} problems")
     return figure

@@ -15,7 +15,6 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.axisbelow": True,
-    "axes.grid.axis": "x",
     "grid.color": "#DDDDDD",
     "savefig.facecolor": "white",
     # Ids that do not change from one drawing to the next.

@@ -1,0 +1,157 @@
+"""Greedy decoding is Hugging Face's, token for token, and loading fails in one clear sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+
+import tiny
+from powerblend import load_model, sample
+
+NEW = 24
+PROMPTS = [[5], [5, 7, 9, 2], [6, 3, 3, 8, 10, 12, 2, 9, 4], [14, 15, 16, 17, 18, 19]]
+FAMILIES = ["llama", "qwen3", "qwen2", "mistral", "gpt2"]
+
+
+def generate(hf: PreTrainedModel, prompt: list[int], **changes: Any) -> list[int]:
+    """Hugging Face's greedy answer."""
+    settings = {"do_sample": False, "max_new_tokens": NEW, "pad_token_id": 0} | changes
+    tokens = torch.tensor([prompt])
+    # Left to itself it would hide the padding token where a prompt holds it.
+    out = hf.generate(tokens, attention_mask=torch.ones_like(tokens), **settings)
+    return out[0, len(prompt) :].tolist()
+
+
+def greedy(model: Any, prompts: list[list[int]], **changes: Any) -> list[list[int]]:
+    decoding = {"sampler": "greedy", "max_new_tokens": NEW} | changes
+    return [row[0].tokens for row in sample(model, prompts, decoding, rows=3)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_is_hugging_face_s(family: str) -> None:
+    hf = tiny.transformer(family, seed=6, vocabulary=24)
+    expected = [generate(hf, prompt) for prompt in PROMPTS]
+    assert len({tuple(answer) for answer in expected}) > 1
+    assert greedy(load_model(hf), PROMPTS) == expected
+
+
+def test_all_eos_tokens_end_an_answer() -> None:
+    hf = tiny.transformer(seed=6, vocabulary=24)
+    long = generate(hf, PROMPTS[1])
+    ends = [tiny.EOS, long[3]]
+    expected = [generate(hf, prompt, eos_token_id=ends) for prompt in PROMPTS]
+    assert len(expected[1]) < len(long)
+    assert greedy(load_model(hf, eos_token_ids=ends), PROMPTS) == expected
+    hf.generation_config.eos_token_id = ends
+    assert load_model(hf).eos_token_ids == set(ends)
+
+
+def test_a_generation_config_does_not_leak_in() -> None:
+    clean = tiny.transformer(seed=6, vocabulary=24)
+    hf = tiny.transformer(seed=6, vocabulary=24)
+    hf.generation_config = GenerationConfig(
+        eos_token_id=tiny.EOS,
+        do_sample=True,
+        top_k=1,
+        top_p=0.1,
+        temperature=0.2,
+        repetition_penalty=5.0,
+        no_repeat_ngram_size=1,
+    )
+    assert [generate(hf, p) for p in PROMPTS] != [generate(clean, p) for p in PROMPTS]
+    for decoding in (
+        {"sampler": "greedy", "max_new_tokens": NEW},
+        {"sampler": "temperature", "temperature": 2.0, "max_new_tokens": NEW},
+    ):
+        ours, theirs = (
+            [a.tokens for row in sample(load_model(m), PROMPTS, decoding, samples=2) for a in row]
+            for m in (hf, clean)
+        )
+        assert ours == theirs
+    # At T = 2 a nucleus of 0.1 would leave one token at each place.
+    assert len({tuple(answer) for answer in ours}) > len(PROMPTS)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2"])
+def test_a_model_that_cannot_be_decoded_faithfully_is_refused(family: str) -> None:
+    """A sliding window or capped scores: other logits than ours, if only on longer prompts."""
+    hf = tiny.transformer(family, seed=6, vocabulary=24, sliding_window=6)
+    try:
+        model = load_model(hf)
+    except ValueError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert greedy(model, PROMPTS) == [generate(hf, prompt) for prompt in PROMPTS]
+
+
+def test_a_saved_model_is_loaded_with_its_tokenizer_and_chat_template(tmp_path: Path) -> None:
+    tiny.save(tmp_path / "model")
+    model = load_model(tmp_path / "model", dtype="float64")
+    words = AutoTokenizer.from_pretrained(tmp_path / "model")
+    hf = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float64)
+    chats = [[{"role": "user", "content": text}] for text in ("What is 2 + 2?", "Hi", "x^2 = 9")]
+    prompts = [
+        words.apply_chat_template(c, add_generation_prompt=True, return_dict=True)["input_ids"]
+        for c in chats
+    ]
+    decoding = {"sampler": "greedy", "max_new_tokens": NEW}
+    for prompt, (answer,) in zip(prompts, sample(model, chats, decoding), strict=True):
+        assert answer.prompt_tokens == len(prompt)
+        assert answer.tokens == generate(hf, prompt)
+        shown = answer.tokens[:-1] if answer.finish == "eos" else answer.tokens
+        assert answer.text == words.decode(shown, skip_special_tokens=True)
+
+
+@pytest.mark.slow
+def test_greedy_on_the_embedded_model_is_hugging_face_s(embedded: Path) -> None:
+    """In float32, where the two ways to compute a logit differ by 1e-5: no near-ties here."""
+    model = load_model(embedded)
+    hf = AutoModelForCausalLM.from_pretrained(embedded, dtype=torch.float32).eval()
+    questions = [
+        "What is 2 + 2?",
+        "Name the capital of France.",
+        "If a train travels 60 miles in 1.5 hours, what is its average speed in miles per hour? "
+        "Explain each step.",
+        "Count from one to ten.",
+    ]
+    chats = [[{"role": "user", "content": question}] for question in questions]
+    decoding = {"sampler": "greedy", "max_new_tokens": NEW}
+    eos = sorted(model.eos_token_ids)
+    for chat, (answer,) in zip(chats, sample(model, chats, decoding, rows=3), strict=True):
+        prompt = model.tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_dict=True
+        )["input_ids"]
+        # Plain argmax: the model's own generation_config may say otherwise.
+        hf.generation_config = GenerationConfig(eos_token_id=eos)
+        assert answer.tokens == generate(hf, prompt)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "says"),
+    [
+        ({"dtype": "float99"}, ValueError, "float99.*float32, float64, bfloat16"),
+        ({"device": "cuda"}, RuntimeError, "no CUDA device"),
+        ({"source": "nowhere"}, OSError, "nowhere"),
+        ({"source": "empty"}, OSError, "empty"),
+        ({"eos": None}, ValueError, "no EOS token.*eos_token_ids"),
+        ({"eos": 99}, ValueError, r"\[99\].*outside"),
+    ],
+    ids=["dtype", "cuda", "missing", "empty", "no_eos", "wrong_eos"],
+)
+def test_what_cannot_be_loaded_is_said_in_one_sentence(
+    how: dict[str, Any], error: type[Exception], says: str, tmp_path: Path
+) -> None:
+    if how.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    (tmp_path / "empty").mkdir()
+    how = dict(how)
+    source: Any = tmp_path / how.pop("source", "nowhere")
+    if "eos" in how:
+        source = tiny.transformer(eos_token_id=how.pop("eos"))
+    with pytest.raises(error, match=says) as raised:
+        load_model(source, **how)
+    message = str(raised.value)
+    assert len(message.splitlines()) == 1
+    assert len(message) < 400

@@ -1,0 +1,13 @@
+r"""Grading: the answer of a completion, and whether it is the reference answer.
+
+>>> grade(extract_boxed(r"... so the answer is \boxed{\frac12}."), "0.5")
+True
+
+``GraderPool`` gives the same verdict and a second opinion on many answers, whatever they are.
+"""
+
+from powerblend.grading.boxed import extract_boxed
+from powerblend.grading.pool import GraderPool, Pair, Verdict
+from powerblend.grading.symbolic import grade
+
+__all__ = ["GraderPool", "Pair", "Verdict", "extract_boxed", "grade"]
