@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import chisquare
-from transformers import PreTrainedModel
 
 String = tuple[int, ...]
 Floats = NDArray[np.float64]
@@ -23,16 +22,17 @@ Logits = Callable[[Sequence[String]], tuple[Floats, Floats]]
 
 def ended_or_full(vocabulary: int, eos: int, cap: int) -> list[String]:
     """The states of a stage: strings with EOS at their end, and those of ``cap`` tokens without."""
-    states, open_ = [], [()]
+    states: list[String] = []
+    open_: list[String] = [()]
     for _ in range(cap):
-        longer: list[String] = [(*s, v) for s in open_ for v in range(vocabulary)]
+        longer = [(*s, v) for s in open_ for v in range(vocabulary)]
         states += [s for s in longer if s[-1] == eos]
         open_ = [s for s in longer if s[-1] != eos]
     return states + open_
 
 
 def transformer_logits(
-    hf: PreTrainedModel, prompt: Sequence[int], blend: Mapping[str, Any] | None = None
+    hf: Any, prompt: Sequence[int], blend: Mapping[str, Any] | None = None
 ) -> Logits:
     """Logits by full forward passes, with the blend folded into the hidden state."""
 

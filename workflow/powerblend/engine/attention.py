@@ -17,6 +17,9 @@ from powerblend.engine.cache import RaggedCache
 
 NAME = "ragged"
 
+UNSUPPORTED = ("sliding_window", "softcap", "s_aux")
+"""Arguments by which an architecture asks for more than softmax attention to everything before."""
+
 
 class Ragged(NamedTuple):
     """Where the tokens of a forward pass stand: row i is slot ``slots.start + i``."""
@@ -52,6 +55,11 @@ def attend(
 
     ``query`` is [rows, heads, new, head_dim], ``key`` and ``value`` [rows, kv_heads, new,
     head_dim]; returns [rows, new, heads, head_dim].
+
+    Raises
+    ------
+    ValueError
+        If the architecture asks for a sliding window, capped scores or attention sinks.
     """
     if ragged is None:
         options["is_causal"] = True
@@ -59,6 +67,12 @@ def attend(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )
         return output, None
+    for name in UNSUPPORTED:
+        if options.get(name) is not None:
+            raise ValueError(
+                f"{type(module).__name__} attends with {name}={options[name]}, which the ragged "
+                "cache does not: this model cannot be decoded here"
+            )
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     cache = ragged.cache
     cache.write(layer, ragged.slots, ragged.positions, (key, value))

@@ -5,6 +5,7 @@ cache, no chain and no model. Logits come in float32 or wider; they are never cu
 nucleus, so every law has the full vocabulary as its support.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 
 BLOCK = 256
 """Tokens per block of the two-level inverse CDF."""
+
+NEGLIGIBLE = -87.0
+"""Log of a weight, relative to the largest, that counts as nothing."""
 
 NOTHING = -1
 """In ``current``: this row holds no token at this position that its draw could stay on."""
@@ -95,9 +99,9 @@ def inverse_cdf(
     The tokens [rows] and their log-probabilities [rows] under softmax(alpha z).
     """
     peak = logits.amax(-1, keepdim=True)
-    # Below e^-87 of the peak, exp is denormal: slow, and less than any uniform can tell from 0.
-    scores = (logits - peak).mul_(alpha).clamp_(min=-87)
-    weights = scores.exp()
+    # exp of less is denormal: slow to compute, and less than any uniform can tell from nothing.
+    scores = (logits - peak).mul_(alpha).clamp_(min=NEGLIGIBLE)
+    weights = torch.nn.functional.threshold_(scores.exp(), 1.1 * math.exp(NEGLIGIBLE), 0.0)
     if scores.shape[-1] % BLOCK:
         weights = torch.nn.functional.pad(weights, (0, -scores.shape[-1] % BLOCK))
     anchor = current.clamp(min=0)[:, None]
