@@ -102,6 +102,18 @@ def test_published_moves_cannot_outgrow_the_state_and_stop_at_the_first_eos() ->
     assert len(chain.log_t_by_block) == 2
 
 
+def test_published_extensions_add_a_block_to_what_there_is() -> None:
+    """As the reference code does, to a state that has shrunk and lost its EOS."""
+    chain = new_chain(SCHEDULE._replace(mh="published", steps=1))
+    proposed(chain)
+    chain.decide(trace([5, EOS], w=-9.0))
+    move = proposed(chain)
+    chain.decide(fill(move))
+    assert not chain.ended
+    assert len(chain.state) == 2
+    assert proposed(chain)[:2] == (2, 6)
+
+
 def test_the_ratio_is_of_whole_suffixes_and_of_cut_probabilities() -> None:
     x, y = trace([1, 2, 3, 4, EOS], w=-0.5), trace([1, 2, EOS], w=-0.25)
     lengths = math.log(5) - math.log(3)

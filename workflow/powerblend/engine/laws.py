@@ -101,7 +101,7 @@ def inverse_cdf(
     peak = logits.amax(-1, keepdim=True)
     # exp of less is denormal: slow to compute, and less than any uniform can tell from nothing.
     scores = (logits - peak).mul_(alpha).clamp_(min=NEGLIGIBLE)
-    weights = torch.nn.functional.threshold_(scores.exp(), 1.1 * math.exp(NEGLIGIBLE), 0.0)
+    weights = torch.threshold_(scores.exp(), 1.1 * math.exp(NEGLIGIBLE), 0.0)
     if scores.shape[-1] % BLOCK:
         weights = torch.nn.functional.pad(weights, (0, -scores.shape[-1] % BLOCK))
     anchor = current.clamp(min=0)[:, None]
