@@ -39,10 +39,7 @@ FIGURE_FILES = [
 
 STUDIES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
 COMMAND = " ".join(
-    [
-        f"snakemake --cores {workflow.cores}",
-        *(["--configfile", *STUDIES] if STUDIES else []),
-    ]
+    ["snakemake --cores all", *(["--configfile", *STUDIES] if STUDIES else [])]
 )
 
 

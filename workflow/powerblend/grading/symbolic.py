@@ -11,9 +11,9 @@ from functools import reduce
 from math import comb
 
 import sympy
-from sympy import Add, Expr
-from sympy.functions.elementary.trigonometric import TrigonometricFunction
+from sympy import Expr
 
+from powerblend.grading.budget import OutOfBudgetError, budget
 from powerblend.grading.normalise import LONGEST, UNIT, normalise
 from powerblend.grading.reading import Unreadable, at_probe, read
 from powerblend.grading.shape import Shape, is_words, shape_of, without_name
@@ -22,6 +22,8 @@ _INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?\Z")
 _FRACTION = re.compile(
     r"([+-]?)(?:\\frac\{(?P<top>[+-]?\d+)\}\{(?P<bottom>\d+\.?)\}|(?P<over>\d+)/(?P<under>\d+\.?))\Z"
 )
+MAX_CALLS = 3_000_000
+"""Of functions, while one answer is graded: a second or two, where most take a millisecond."""
 MAX_TERMS = 2000
 """Of a difference when it is multiplied out; one with more is not simplified, hence not zero."""
 
@@ -38,8 +40,9 @@ def grade(answer: str | None, gold: str) -> bool:
     if max(len(answer), len(gold)) > LONGEST:
         return answer.strip() == gold.strip()
     try:
-        return equivalent(normalise(answer), normalise(gold))
-    except Exception:  # sympy raises anything on odd input; an answer must not end a study
+        with budget(MAX_CALLS):
+            return equivalent(normalise(answer), normalise(gold))
+    except (Exception, OutOfBudgetError):  # sympy raises anything on odd input
         return False
 
 
@@ -140,16 +143,7 @@ def terms(expression: Expr) -> tuple[int, int]:
         powers = (comb(over + times - 1, times), comb(under + times - 1, times))
         return _capped(*(powers if expression.exp > 0 else powers[::-1]))
     # A root or a function is one term, but what it is taken of is multiplied out too.
-    inside = max((max(terms(part)) for part in expression.args), default=1)
-    return max(inside, _multiple_angle(expression)), 1
-
-
-def _multiple_angle(expression: Expr) -> int:
-    """Terms of cos 5x, say, in cos x and sin x: simplifying may write it so."""
-    if not isinstance(expression, TrigonometricFunction):
-        return 1
-    angles = [part.as_coeff_Mul() for part in Add.make_args(expression.args[0])]
-    return 1 + sum(abs(int(times)) for times, angle in angles if angle.free_symbols)
+    return max((max(terms(part)) for part in expression.args), default=1), 1
 
 
 def _added(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
