@@ -1,29 +1,35 @@
-"""One thread that does not spin, before torch is imported: tests share their cores."""
+"""What tests share. One thread that does not spin: they may be run beside each other."""
 
 import os
 
+# Before torch is imported, here or in a process that a test starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from transformers import PreTrainedModel
 
-import tiny
-from powerblend import Model, load_model
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-torch.set_num_threads(1)
+    from powerblend import Model
 
 
 @pytest.fixture(scope="session")
-def hf() -> PreTrainedModel:
+def hf() -> "PreTrainedModel":
+    """The tiny transformer that most tests enumerate."""
+    import tiny
+
     return tiny.transformer()
 
 
 @pytest.fixture(scope="session")
-def model(hf: PreTrainedModel) -> Model:
+def model(hf: "PreTrainedModel") -> "Model":
+    """The same, as the engine has it."""
+    from powerblend import load_model
+
     return load_model(hf)
 
 

@@ -210,6 +210,8 @@ def load_model(
     OSError
         If there is no such model, in one sentence with the way out.
     """
+    # Denormal numbers are slow and negligible, and alpha z leaves most of a vocabulary among them.
+    torch.set_flush_denormal(True)
     if isinstance(source, PreTrainedModel):
         return Model(source, tokenizer, eos_token_ids or _eos_token_ids(source, tokenizer))
     if dtype not in DTYPES:
@@ -232,8 +234,6 @@ def load_model(
             f"cannot load the model {where}: {reason} "
             "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
         ) from error
-    # Denormal results cost more than their weight: alpha z leaves most of a vocabulary there.
-    torch.set_flush_denormal(True)
     return Model(hf.to(device), tokenizer, eos_token_ids or _eos_token_ids(hf, tokenizer))
 
 

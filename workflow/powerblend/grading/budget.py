@@ -8,6 +8,7 @@ machine or on what else runs there. Knows nothing about what is computed.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import CO_GENERATOR
 from types import FrameType
 from typing import Any
 
@@ -24,7 +25,9 @@ def budget(calls: int) -> Iterator[None]:
     def count(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal left
         left -= 1
-        if left < 0:
+        # A generator may be running only to be closed, where what it raises is lost, and this
+        # function is then not called again: the next ordinary call is soon enough.
+        if left < 0 and event == "call" and not frame.f_code.co_flags & CO_GENERATOR:
             raise OutOfBudgetError
 
     before = sys.getprofile()

@@ -22,7 +22,7 @@ _INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?\Z")
 _FRACTION = re.compile(
     r"([+-]?)(?:\\frac\{(?P<top>[+-]?\d+)\}\{(?P<bottom>\d+\.?)\}|(?P<over>\d+)/(?P<under>\d+\.?))\Z"
 )
-MAX_CALLS = 3_000_000
+MAX_CALLS = 6_000_000
 """Of functions, while one answer is graded: a second or two, where most take a millisecond."""
 MAX_TERMS = 2000
 """Of a difference when it is multiplied out; one with more is not simplified, hence not zero."""

@@ -1,0 +1,120 @@
+"""Decoded tokens per second by rows, against Hugging Face ``generate`` and the arithmetic.
+
+Every side decodes the same number of tokens after the same random prompts, with full support at the
+same temperature and no EOS. The floor is the step's multiplications at the speed at which a large
+float32 matrix product runs in the same run, on as many processes and threads.
+"""
+
+import time
+from typing import Any
+
+import torch
+from bench import MODEL, median, parser, side_by_side, write_table
+from transformers import AutoModelForCausalLM
+
+from powerblend import load_model, sample
+
+PROMPT, NEW = 32, 64
+ALPHA = 4.0
+
+
+def main() -> None:
+    """Measure and write the table."""
+    options = parser(__doc__)
+    options.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32, 64, 128])
+    options.add_argument("--processes", type=int, default=2, help="of one thread (default 2)")
+    chosen = options.parse_args()
+    count = chosen.processes
+    one_each, repeats = [(chosen.repeats,)] * count, chosen.repeats
+    peak = sum(side_by_side(matrix_product, 1, one_each))
+    table = []
+    for rows in chosen.rows:
+        ours = sum(side_by_side(powerblend, 1, [(rows, repeats)] * count))
+        theirs = sum(side_by_side(hugging_face, 1, [(rows, repeats)] * count))
+        (threaded,) = side_by_side(hugging_face, count, [(rows, repeats)])
+        floor = peak / flops_per_token()
+        table.append(
+            {
+                "rows per process": rows,
+                "powerblend, tokens/s": ours,
+                f"HF generate, {count} × 1 thread": theirs,
+                f"HF generate, 1 × {count} threads": threaded,
+                "ratio to the faster": ours / max(theirs, threaded),
+                f"ratio to 1 × {count}": ours / threaded,
+                "floor": floor,
+                "of the floor": ours / floor,
+            }
+        )
+    write_table(
+        "step",
+        "Decoded tokens per second",
+        table,
+        f"{count} processes of one thread; {PROMPT} prompt tokens and {NEW} new ones, prefill "
+        f"included, α = {ALPHA:g}. A large float32 matrix product reached {peak / 1e9:.0f} "
+        f"GFLOP/s. Medians of {repeats}.",
+    )
+
+
+def powerblend(rows: int, repeats: int) -> float:
+    """Tokens per second of the engine."""
+    hf = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    model = load_model(hf, eos_token_ids=[0])
+    prompts = _prompts(rows).tolist()
+    decoding = {"sampler": "temperature", "alpha": ALPHA, "max_new_tokens": NEW}
+
+    def run() -> None:
+        out = sample(model, prompts, decoding, rows=rows)
+        assert all(answer.n_tokens == NEW for (answer,) in out)
+
+    return rows * NEW / _time(run, repeats)
+
+
+def hugging_face(rows: int, repeats: int) -> float:
+    """Tokens per second of ``generate``."""
+    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
+    prompts = _prompts(rows)
+    settings: dict[str, Any] = {"temperature": 1 / ALPHA, "top_k": 0, "top_p": 1.0}
+
+    def run() -> None:
+        model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            do_sample=True,
+            min_new_tokens=NEW,
+            max_new_tokens=NEW,
+            **settings,
+        )
+
+    return rows * NEW / _time(run, repeats)
+
+
+def matrix_product(repeats: int) -> float:
+    """FLOP/s of a large float32 matrix product."""
+    a, b = torch.randn(2, 2048, 2048)
+    return 2 * 2048**3 / _time(lambda: a @ b, 10 * repeats)
+
+
+def flops_per_token() -> float:
+    """Multiplications and additions with weights: every matrix once, ``lm_head`` included."""
+    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    return 2.0 * (sum(p.numel() for p in matrices) + model.get_output_embeddings().weight.numel())
+
+
+def _prompts(rows: int) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randint(100, 49_000, (rows, PROMPT))
+
+
+def _time(run: Any, repeats: int) -> float:
+    """Median seconds, after one run to warm up."""
+    seconds = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[1:])
+
+
+if __name__ == "__main__":
+    main()
