@@ -54,7 +54,7 @@ def main() -> None:
         "Problems per hour of the power sampler",
         table,
         f"SmolLM2-135M-Instruct in float32, α = {ALPHA:g}, {LENGTH} tokens, {BLOCKS} blocks × "
-        f"{STEPS} steps; {chosen.processes} processes of one thread each. Medians of {chosen.repeats} "
+        f"{STEPS} steps; {chosen.processes} one-thread processes. Medians of {chosen.repeats} "
         "repetitions, in turns.",
     )
 

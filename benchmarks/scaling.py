@@ -37,8 +37,8 @@ def main() -> None:
         "scaling",
         "Time and memory",
         table,
-        "One process of one thread; the demo's model and power sampling (α = 4, 64 tokens, 8 blocks "
-        f"× 2 steps, 52 rows) but for what the case names. Medians of {chosen.repeats}.",
+        "One process of one thread; the demo's model and power sampling (α = 4, 64 tokens, 8 "
+        f"blocks × 2 steps, 52 rows) but for what the case names. Medians of {chosen.repeats}.",
     )
 
 
