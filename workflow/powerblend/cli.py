@@ -116,7 +116,7 @@ def grade(options: argparse.Namespace) -> None:
     """Grade a shard's answers."""
     from powerblend.study.grade import grade_records
 
-    grade_records(options.records, options.problems, options.output)
+    grade_records(options.records, options.problems, options.output, options.workers)
 
 
 def tables(options: argparse.Namespace) -> None:
@@ -219,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add(grade)
     paths(sub, records="what generate wrote", problems="the shard", output="grades, JSON lines")
+    sub.add_argument("--workers", type=int, default=1, help="grading processes (default 1)")
 
     sub = add(tables)
     paths(sub, config=configuration, output="overall table, CSV", summary="every number, JSON")
