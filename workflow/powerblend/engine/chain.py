@@ -175,7 +175,9 @@ class Chain:
         return accepted
 
     def _extension(self) -> Proposal:
-        cut, cap = len(self.state), self._schedule.cap(self._stage)
+        cut, published = len(self.state), self._schedule.mh == "published"
+        # The published code adds a block to a state that its moves may have shortened.
+        cap = cut + self._schedule.cap(1) if published else self._schedule.cap(self._stage)
         uniforms = self._stream.uniforms(Role.TOKEN, self._stage, self._step, cap)
         self._pending = Proposal(cut, cap, uniforms[cut:], self.state.tokens[cut:])
         return self._pending
