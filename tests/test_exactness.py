@@ -23,7 +23,7 @@ from table_model import TableModel
 
 CAP = 4
 NOT_REJECTED = 1e-3
-POWER = {"sampler": "power", "alpha": 2.0, "max_new_tokens": CAP, "blocks": 2, "steps": 2}
+POWER = {"sampler": "power", "alpha": 1.5, "max_new_tokens": CAP, "blocks": 2, "steps": 2}
 BETAS = {"none": 0.1, "final": 0.3}
 Decoding = dict[str, Any]
 
@@ -44,7 +44,7 @@ CONDITIONS: dict[str, Decoding] = {
     "extension": POWER | {"steps": 0},
     "ps": POWER,
     "ps_one_block": POWER | {"blocks": 1, "steps": 4},
-    "ps_four_blocks": POWER | {"blocks": 4, "steps": 1},
+    "ps_four_blocks": POWER | {"blocks": 4, "steps": 3},
     "published": POWER | {"mh": "published", "blocks": 1, "steps": 4},
 } | {
     f"blend_ps-{norm}-{proposal}-{'plus' if sign > 0 else 'minus'}": blended(
@@ -161,7 +161,7 @@ def test_moves_leave_the_target_unchanged_and_reach_it(condition: str, transform
 def test_more_moves_bring_the_answers_to_the_target(
     condition: str, schedule: tuple[int, ...], transformer: Source
 ) -> None:
-    decoding = CONDITIONS[condition] | {"alpha": 1.5}
+    decoding = CONDITIONS[condition]
     strings = space(transformer, decoding)
     target, distances = strings.target(CAP), []
     for steps in schedule:

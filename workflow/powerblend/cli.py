@@ -213,7 +213,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--study", default="", help="label of the records")
     sub.add_argument("--condition", default="", help="label of the records")
     sub.add_argument("--samples", type=int, default=1, help="answers per problem (default 1)")
-    sub.add_argument("--rows", type=int, default=32, help="chains at once (default 32)")
+    sub.add_argument(
+        "--rows",
+        type=lambda text: None if text == "auto" else int(text),
+        help="chains at once, or auto: as many as the free memory holds (default)",
+    )
     sub.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     sub.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
 

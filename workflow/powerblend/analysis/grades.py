@@ -1,4 +1,4 @@
-"""The grade of every answer of a study, as one table."""
+"""The grade of every answer of a study, as one table, and the shapes that statistics take it in."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +24,23 @@ def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+    check_paired(grades)
+    return grades
+
+
+def check_paired(grades: pd.DataFrame) -> None:
+    """Make sure that every condition answered the same problems the same number of times.
+
+    Raises
+    ------
+    ValueError
+        Naming two conditions and the (problem, sample) pairs in which they differ, or answers that
+        are there twice.
+    """
+    key = ["condition", "problem_id", "sample"]
+    twice = grades.loc[grades.duplicated(key), key]
+    if len(twice):
+        raise ValueError(f"answers are there twice: {_some(list(twice.itertuples(index=False)))}")
     answered = {
         str(condition): set(zip(rows["problem_id"], rows["sample"], strict=True))
         for condition, rows in grades.groupby("condition", sort=False)
@@ -33,7 +50,23 @@ def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
         odd = sorted(answered[first] ^ answered[other])
         if odd:
             raise ValueError(
-                f"{first} and {other} did not answer the same problems: they differ in {odd[:5]}"
-                + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
+                f"{first} and {other} did not answer the same problems: they differ in {_some(odd)}"
             )
-    return grades
+
+
+def correct_counts(grades: pd.DataFrame) -> pd.DataFrame:
+    """How many of a problem's answers are right: [problems, conditions], in order of appearance."""
+    return grades.astype({"correct": int}).pivot_table(
+        index="problem_id", columns="condition", values="correct", aggfunc="sum", sort=False
+    )
+
+
+def first_samples(grades: pd.DataFrame) -> pd.DataFrame:
+    """One answer per problem and condition."""
+    return grades[grades["sample"] == grades["sample"].min()]
+
+
+def _some(items: Sequence[tuple[object, ...]]) -> str:
+    """The first five of a list, and how many more there are."""
+    shown = [tuple(item) for item in items[:5]]
+    return f"{shown}" + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -72,6 +72,12 @@ class Model:
         shape = (self.layers, slots, kv_heads, capacity, width)
         return RaggedCache(*shape, dtype, self.device, prefix)
 
+    def row_bytes(self, capacity: int) -> int:
+        """Memory that a row of ``capacity`` tokens takes: keys, values, logits and their copies."""
+        keys = self.cache(1, 1).save(0, 0, 1)
+        logits = 2 * 3 * torch.float32.itemsize * self.vocabulary
+        return keys.numel() * keys.itemsize * capacity + logits
+
     @torch.inference_mode()
     def prefill(self, cache: RaggedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Run ``tokens`` [rows, new] at positions ``start`` [rows] and on, for their keys."""

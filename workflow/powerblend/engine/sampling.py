@@ -1,18 +1,22 @@
 """The engine's front door: prompts in, generations out."""
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from powerblend.engine.capacity import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.chain import Chain
 from powerblend.engine.randomness import Stream
-from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler
+from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
 from powerblend.samplers import Sampler, parse_sampler
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,21 +80,41 @@ class Run:
         requests: Sequence[Request],
         sampler: Sampler,
         seed: int,
-        rows: int,
+        rows: int | None,
     ) -> None:
-        if rows < 1:
-            raise ValueError(f"rows is {rows}; use at least 1")
-        jobs = [Job(_prompt(r), Stream(seed, r.problem_id, r.sample), r) for r in requests]
-        self._scheduler = Scheduler(model, sampler, jobs, rows)
-        self._eos = model.eos_token_ids
+        if rows is not None and rows < 1:
+            raise ValueError(f"rows is {rows}; use at least 1, or None to choose by free memory")
+        self._jobs = [Job(_prompt(r), Stream(seed, r.problem_id, r.sample), r) for r in requests]
+        self._model, self._sampler = model, sampler
         self._tokenizer = getattr(model, "tokenizer", None)
-        self.tally = self._scheduler.tally
-        self.rows = self._scheduler.rows
+        self.tally = Tally()
+        self.rows = self._decide_rows() if rows is None else rows
 
     def steps(self) -> Iterator[list[tuple[Request, Generation]]]:
-        """Yield, after every step, the answers that it finished; most steps finish none."""
-        for finished in self._scheduler.run():
-            yield [(chain.job.name, self._generation(chain)) for chain in finished]
+        """Yield, after every step, the answers that it finished; most steps finish none.
+
+        Where memory ends, the chains that are not finished start again with half the rows: that
+        changes no answer.
+        """
+        waiting = {id(job): job for job in self._jobs}
+        while waiting:
+            try:
+                for finished in self._scheduler(list(waiting.values())).run():
+                    for chain in finished:
+                        del waiting[id(chain.job)]
+                    yield [(chain.job.name, self._generation(chain)) for chain in finished]
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self.rows == 1:
+                    raise
+                self.rows = min(self.rows, len(waiting)) // 2 or 1
+                log.warning("out of memory: going on with %d rows", self.rows)
+
+    def _scheduler(self, jobs: Sequence[Job]) -> Scheduler:
+        return Scheduler(self._model, self._sampler, jobs, self.rows, self.tally)
+
+    def _decide_rows(self) -> int:
+        longest = max((len(job.prompt) for job in self._jobs), default=0)
+        return decide_rows(cast(Sized, self._model), longest + self._sampler.max_new_tokens)
 
     def _generation(self, finished: Finished) -> Generation:
         chain = finished.chain
@@ -128,7 +152,7 @@ def sample(
     decoding: Mapping[str, Any] | Sampler,
     samples: int = 1,
     seed: int = 0,
-    rows: int = 32,
+    rows: int | None = 32,
 ) -> list[list[Generation]]:
     """Generate answers.
 
@@ -148,7 +172,7 @@ def sample(
         With the prompt and the sample's number, determines every random number: the order and the
         company of the prompts do not matter. A prompt given n times gets n different answers.
     rows
-        Chains at once.
+        Chains at once; None: as many as the free memory holds. Halved if memory ends all the same.
 
     Returns
     -------

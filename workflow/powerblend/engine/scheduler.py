@@ -72,11 +72,12 @@ class Tally:
     moves: int = 0
     accepted: int = 0
     decoded_tokens: int = 0
-    steps: int = 0
+    capacity: int = 0  # rows that were there, over all steps
 
-    def occupancy(self, rows: int) -> float:
+    @property
+    def occupancy(self) -> float:
         """Mean share of the rows that were at work."""
-        return self.decoded_tokens / (self.steps * rows) if self.steps else 0.0
+        return self.decoded_tokens / self.capacity if self.capacity else 0.0
 
 
 @dataclass
@@ -92,13 +93,13 @@ class Slot:
 
 
 class Scheduler:
-    """Runs jobs through ``rows`` rows of a model."""
+    """Runs jobs through ``rows`` rows of a model, and adds what it does to ``tally``."""
 
     def __init__(
-        self, model: LanguageModel, sampler: Sampler, jobs: Sequence[Job], rows: int
+        self, model: LanguageModel, sampler: Sampler, jobs: Sequence[Job], rows: int, tally: Tally
     ) -> None:
         self.rows = min(rows, len(jobs))
-        self.tally = Tally()
+        self.tally = tally
         self._model, self._sampler = model, sampler
         self._waiting = iter(jobs)
         self._slots: list[Slot] = []
@@ -134,7 +135,7 @@ class Scheduler:
         uniforms, current = batch.pending(live)
         finished = batch.advance(self._sampler.draw(logits, uniforms, current), current)
         self._positions[:live] += 1
-        self.tally.steps += 1
+        self.tally.capacity += self.rows
         self.tally.decoded_tokens += live
         return finished
 

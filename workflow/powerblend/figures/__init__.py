@@ -1,22 +1,51 @@
 """Figures: one file each, drawn from a study's summary. Knows no model and no record.
 
 A figure is a function ``draw(summary) -> Figure``. To add one, write its file and its line in
-`FIGURES`.
+`FIGURES`. A summary with too little in it is drawn as a sentence that says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from powerblend.figures import accuracy
+from powerblend.figures import (
+    accuracy,
+    architecture,
+    compute,
+    diagnostics,
+    difficulty,
+    draft,
+    interaction,
+    overlap,
+    published,
+    sweep,
+)
 from powerblend.figures.style import STYLE
 
 FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
+    "architecture": architecture.draw,
     "accuracy": accuracy.draw,
+    "difficulty": difficulty.draw,
+    "overlap": overlap.draw,
+    "interaction": interaction.draw,
+    "published": published.draw,
+    "draft": draft.draw,
+    "compute": compute.draw,
+    "diagnostics": diagnostics.draw,
+    "sweep": sweep.draw,
 }
+
+
+def material(
+    summary: Mapping[str, Any], config: Mapping[str, Any], published: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What figures are drawn from: the summary, what it is a summary of, and others' numbers."""
+    study = {"model": config["model"]["name"], "dataset": config["dataset"]["name"]}
+    return {**summary, "study": study, "published": published}
 
 
 def save_figure(name: str, summary: dict[str, Any], png: Path) -> None:
@@ -29,3 +58,4 @@ def save_figure(name: str, summary: dict[str, Any], png: Path) -> None:
             # Without a date, the same numbers give the same bytes.
             metadata = {"Date": None} if path.suffix == ".svg" else None
             figure.savefig(path, metadata=metadata)
+        plt.close(figure)

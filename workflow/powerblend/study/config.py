@@ -6,14 +6,31 @@ value and what is allowed. Knows no Snakemake.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from powerblend.samplers import SAMPLERS, Sampler, parse_sampler, sampler_class
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 """Names of studies and conditions: they become parts of paths."""
+
+CONTRASTS = (
+    "blend_ps - ps",
+    "ps - greedy",
+    "blend_ps - greedy",
+    "blend_greedy - greedy",
+    "draft_blend_ps - ps",
+    "(blend_ps - ps) - (blend_greedy - greedy)",
+)
+"""The contrasts of a study that declares none; it need not have all of their conditions."""
 
 
 class ConfigError(ValueError):
@@ -88,11 +105,55 @@ class ShardSpec(Section):
 class Resources(Section):
     """What one generate job takes; none of it changes what is generated."""
 
-    rows: int = Field(default=32, gt=0, description="chains at once")
+    rows: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(
+        default="auto", description="chains at once; auto: as many as the free memory holds"
+    )
     gpu: int = Field(default=1, ge=0, le=1, description="GPUs per job; 0: generate on the CPU")
     threads: int = Field(default=1, gt=0, description="CPU threads per job")
     mem_mb: int = Field(default=16000, gt=0, description="memory per job")
     runtime: int = Field(default=240, gt=0, description="minutes that a cluster may give a job")
+
+
+class Contrast(NamedTuple):
+    """A comparison of accuracies: those of ``plus`` less those of ``minus``."""
+
+    name: str
+    plus: tuple[str, ...]
+    minus: tuple[str, ...]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """All that it compares."""
+        return self.plus + self.minus
+
+
+def parse_contrast(text: str) -> Contrast:
+    """A difference ``A - B``, or an interaction ``(A - B) - (C - D)``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or names a condition twice.
+    """
+    pair = r"(\w+)\s*-\s*(\w+)"
+    single = re.fullmatch(rf"\s*{pair}\s*", text)
+    double = re.fullmatch(rf"\s*\(\s*{pair}\s*\)\s*-\s*\(\s*{pair}\s*\)\s*", text)
+    if single:
+        a, b = single.groups()
+        contrast = Contrast(f"{a} - {b}", (a,), (b,))
+    elif double:
+        a, b, c, d = double.groups()
+        contrast = Contrast(f"({a} - {b}) - ({c} - {d})", (a, d), (b, c))
+    else:
+        raise ValueError(f"{text!r} is not a contrast; write A - B or (A - B) - (C - D)")
+    for name in contrast.conditions:
+        if contrast.conditions.count(name) > 1:
+            raise ValueError(f"{text!r} names {name} twice; compare different conditions")
+    return contrast
+
+
+def _canonical_contrast(text: str) -> str:
+    return parse_contrast(text).name
 
 
 class Study(Section):
@@ -117,6 +178,11 @@ class Study(Section):
         json_schema_extra=lambda schema: schema.update(additionalProperties=_condition_schema())
     )
     use: list[str] = Field(min_length=1, description="the conditions to run, in report order")
+    contrasts: list[Annotated[str, AfterValidator(_canonical_contrast)]] = Field(
+        default=list(CONTRASTS),
+        description="comparisons declared beforehand: A - B, or (A - B) - (C - D); those of "
+        "conditions that are not in use are passed over",
+    )
     resources: Resources = Resources()
 
     def samplers(self) -> dict[str, Sampler]:
@@ -125,7 +191,7 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _conditions_hold(self) -> Self:
-        errors = list(self._condition_errors())
+        errors = [*self._condition_errors(), *self._contrast_errors()]
         if errors:
             raise ValueError("\n".join(errors))
         return self
@@ -146,6 +212,17 @@ class Study(Section):
         for name in self.use:
             if name not in self.conditions:
                 yield f"use: no condition is called {name!r}; use {_listed(self.conditions)}"
+
+    def _contrast_errors(self) -> Iterator[str]:
+        for text in sorted(set(self.contrasts)):
+            if self.contrasts.count(text) > 1:
+                yield f"contrasts: {text!r} is listed twice"
+            for name in parse_contrast(text).conditions:
+                if name not in self.conditions and text not in CONTRASTS:
+                    yield (
+                        f"contrasts: {text!r} names {name!r}, which is no condition; "
+                        f"use {_listed(self.conditions)}"
+                    )
 
     def _sampler(self, condition: Mapping[str, Any]) -> Sampler:
         keys = sampler_class(condition).keys()

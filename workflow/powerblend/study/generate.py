@@ -37,7 +37,7 @@ def generate(
     *,
     labels: Mapping[str, str],
     samples: int,
-    rows: int,
+    rows: int | None,
     store: ChainStore,
     output: Path,
 ) -> None:
@@ -93,7 +93,7 @@ def tasks_of(
 
 
 def _run(
-    model: Model, sampler: Sampler, tasks: Sequence[Task], seed: int, rows: int
+    model: Model, sampler: Sampler, tasks: Sequence[Task], seed: int, rows: int | None
 ) -> Iterator[tuple[Task, Generation]]:
     """Run the tasks under a progress bar that counts moves, or answers where there are none."""
     if not tasks:
@@ -122,7 +122,7 @@ def _progress(run: Run, chains: int, bar: "tqdm[Any]") -> str:
         if tally.moves
         else "",
         f"{speed:.0f} tokens/s",
-        f"{tally.occupancy(run.rows):.0%} of {run.rows} rows busy",
+        f"{tally.occupancy:.0%} of {min(run.rows, chains)} rows busy",
     ]
     return ", ".join(filter(None, parts))
 

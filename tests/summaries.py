@@ -1,0 +1,190 @@
+"""Summaries of studies that never ran: the shape that figures and the report are made from."""
+
+from itertools import combinations
+from typing import Any
+
+from statsmodels.stats.proportion import proportion_confint
+
+LAYER = {"source": "layer", "layer": 33, "beta": 0.05, "norm": "none"}
+DRAFT = {"source": "draft", "beta": 0.05}
+POWER = {"sampler": "power", "alpha": 4.0, "blocks": 16, "steps": 2, "mh": "exact"}
+POWER |= {"proposal": "base", "max_new_tokens": 1024}
+GREEDY = {"sampler": "greedy", "max_new_tokens": 1024}
+TEMPERATURE = {"sampler": "temperature", "temperature": 0.25, "max_new_tokens": 1024}
+
+EARLIER = {
+    "greedy": (GREEDY, 74, 0, 626.0),
+    "temp": (TEMPERATURE, 72, 1, 626.0),
+    "ps": (POWER, 70, 5, 613.0),
+    "blend_greedy": (GREEDY | {"blend": LAYER}, 68, 3, 627.0),
+    "blend_ps": (POWER | {"blend": LAYER}, 73, 8, 604.0),
+    "draft_blend_ps": (POWER | {"blend": DRAFT}, 71, 4, 608.0),
+}
+"""The earlier study: how each condition decodes, its easy and hard problems solved, its tokens."""
+
+
+def earlier_study(names: tuple[str, ...] = tuple(EARLIER)) -> dict[str, Any]:
+    """The earlier study's 104 problems, of which greedy decoding solved 74."""
+    return study({name: EARLIER[name] for name in names}, easy=74, hard=30)
+
+
+def small_study() -> dict[str, Any]:
+    """Two conditions and eight problems."""
+    conditions = {"greedy": (GREEDY, 3, 0, 25.0), "ps": (POWER | {"blocks": 2}, 2, 1, 24.0)}
+    return study(conditions, easy=3, hard=5)
+
+
+def large_study() -> dict[str, Any]:
+    """Twelve conditions, five hundred problems, four samples and a sweep."""
+    conditions = {name: (how, 5 * e, 5 * h, t) for name, (how, e, h, t) in EARLIER.items()}
+    for index, (alpha, beta) in enumerate([(2, 0.01), (2, 0.05), (2, 0.2), (4, 0.01), (4, 0.2)]):
+        decoding = POWER | {"alpha": float(alpha), "blend": LAYER | {"beta": beta}}
+        conditions[f"blend_ps_a{alpha}_b{beta}"] = (decoding, 350 + index, 20 + 3 * index, 600.0)
+    conditions["blend_ps_layer17"] = (POWER | {"blend": LAYER | {"layer": 17}}, 340, 22, 611.0)
+    summary = study(conditions, easy=370, hard=130)
+    return summary | {"samples": 4, "sampling": _sampling(summary), "sweep": _sweep(summary)}
+
+
+def study(
+    conditions: dict[str, tuple[dict[str, Any], int, int, float]], easy: int, hard: int
+) -> dict[str, Any]:
+    """A summary of conditions given by decoding, easy and hard problems solved, and tokens."""
+    overall = [_overall(name, *condition, easy + hard) for name, condition in conditions.items()]
+    solved = {row["condition"]: row["correct"] for row in overall}
+    return {
+        "problems": easy + hard,
+        "samples": 1,
+        "confidence": 0.95,
+        "conditions": {name: how for name, (how, *_) in conditions.items()},
+        "blended": [name for name, (how, *_) in conditions.items() if "blend" in how],
+        "overall": overall,
+        "contrasts": _contrasts(solved, easy + hard),
+        "difficulty": {
+            "reference": "greedy",
+            "easy": easy,
+            "hard": hard,
+            "rows": [
+                _difficulty(name, e, h, easy, hard) for name, (_, e, h, _) in conditions.items()
+            ],
+        },
+        "levels": [_breakdown(row, "level", level) for row in overall for level in (1, 5)],
+        "subjects": [_breakdown(row, "subject", "Algebra") for row in overall],
+        "overlaps": [_overlap(a, b, solved, easy + hard) for a, b in combinations(solved, 2)],
+        "sampling": [],
+        "compute": [_point(row) for row in overall],
+        "chains": [_chain(n, how) for n, (how, *_) in conditions.items() if "blocks" in how],
+        "sweep": [],
+        "disagreements": [],
+        "ungraded": [],
+    }
+
+
+def contrast(name: str, difference: float, p: float, **changes: Any) -> dict[str, Any]:
+    """A row of the contrasts."""
+    plus, _, minus = name.partition(" − ")
+    verdict = "significant" if p < 0.05 else "suggestive" if p < 0.1 else "within noise"
+    row = {
+        "name": name, "kind": "difference", "plus": plus, "minus": minus, "difference": difference,
+        "low": difference - 0.05, "high": difference + 0.05, "b": 7, "c": 1, "p": p,
+        "p_holm": min(1.0, 5 * p), "power": 0.5, "verdict": verdict,
+    }  # fmt: skip
+    return row | changes
+
+
+def _overall(
+    name: str, how: dict[str, Any], easy: int, hard: int, tokens: float, total: int
+) -> dict[str, Any]:
+    correct = easy + hard
+    low, high = proportion_confint(correct, total, method="wilson")
+    power = how["sampler"] == "power"
+    return {
+        "condition": name, "correct": correct, "total": total, "accuracy": correct / total,
+        "low": float(low), "high": float(high), "second_correct": correct,
+        "second_accuracy": correct / total, "disagreements": 0, "tokens": tokens,
+        "decoded_tokens": tokens * (8.2 if power else 1), "seconds": 3.9 if power else 0.8,
+        "acceptance": 0.504 if power else None, "unchanged": 0.12 if power else None,
+        "early_rejected": 0.3 if power else None, "truncated": 0.08, "unboxed": 0.07,
+    }  # fmt: skip
+
+
+def _contrasts(solved: dict[str, int], problems: int) -> list[dict[str, Any]]:
+    pairs = [("blend_ps", "ps", 0.0703), ("ps", "greedy", 1.0), ("blend_ps", "greedy", 0.09)]
+    pairs += [("blend_greedy", "greedy", 0.6), ("draft_blend_ps", "ps", 1.0)]
+    rows = [
+        contrast(f"{a} − {b}", (solved[a] - solved[b]) / problems, p)
+        for a, b, p in pairs
+        if a in solved and b in solved
+    ]
+    if {"ps", "blend_ps", "greedy", "blend_greedy"} <= solved.keys():
+        gain = solved["blend_ps"] - solved["ps"] - solved["blend_greedy"] + solved["greedy"]
+        name = "(blend_ps − ps) − (blend_greedy − greedy)"
+        nothing = dict(kind="interaction", b=None, c=None, power=None)
+        rows.append(contrast(name, gain / problems, 0.06, **nothing))
+    return rows
+
+
+def _difficulty(name: str, e: int, h: int, easy: int, hard: int) -> dict[str, Any]:
+    counts = {"condition": name, "easy_correct": e, "hard_correct": h}
+    return counts | {"easy_accuracy": e / easy, "hard_accuracy": h / hard}
+
+
+def _breakdown(row: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    return {key: value} | {k: row[k] for k in ("condition", "correct", "total", "accuracy")}
+
+
+def _overlap(a: str, b: str, solved: dict[str, int], problems: int) -> dict[str, Any]:
+    only_a = 1 if solved[a] else 0
+    both = solved[a] - only_a
+    only_b = solved[b] - both
+    return {
+        "a": a, "b": b, "both": both, "only_a": only_a, "only_b": only_b,
+        "neither": problems - both - only_a - only_b,
+        "only_a_ids": ["test/precalculus/807.json"] * only_a,
+        "only_b_ids": [f"test/algebra/{i}.json" for i in range(only_b)],
+    }  # fmt: skip
+
+
+def _point(row: dict[str, Any]) -> dict[str, Any]:
+    keys = ("condition", "decoded_tokens", "accuracy")
+    return {"label": row["condition"], "method": "single", "k": 1} | {k: row[k] for k in keys}
+
+
+def _chain(name: str, how: dict[str, Any]) -> dict[str, Any]:
+    blocks = how["blocks"]
+    shift = len(name) / 100
+    return {
+        "condition": name,
+        "acceptance_by_block": [0.8 - 0.3 * k / blocks + shift for k in range(blocks)],
+        "log_t_by_block": [-40.0 - 160 * (k + 1) / blocks + 100 * shift for k in range(blocks)],
+    }
+
+
+def _sampling(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for row in summary["overall"]:
+        steps = [{"k": k, "value": min(1.0, row["accuracy"] + 0.02 * k)} for k in (1, 2, 4)]
+        rows.append(
+            {"condition": row["condition"], "mean": row["accuracy"], "se": 0.01,
+             "pass_at": steps, "majority_at": steps, "best_of": steps}
+        )  # fmt: skip
+    for row in summary["overall"][:2]:
+        for method in ("majority", "best_of"):
+            summary["compute"] += [
+                _point(row) | {"method": method, "k": k, "label": f"{method} {k}",
+                               "decoded_tokens": k * row["decoded_tokens"],
+                               "accuracy": row["accuracy"] + 0.01 * k}
+                for k in (2, 4)
+            ]  # fmt: skip
+    return rows
+
+
+def _sweep(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for row in summary["overall"]:
+        how = summary["conditions"][row["condition"]]
+        blend = how.get("blend", {})
+        if how["sampler"] == "power" and blend.get("source") != "draft":
+            settings = {key: blend.get(key) for key in ("beta", "layer", "norm")}
+            scores = {key: row[key] for key in ("condition", "accuracy", "low", "high")}
+            rows.append({"sampler": "power", "alpha": how["alpha"], **settings, **scores})
+    return rows

@@ -1,0 +1,60 @@
+"""Rows are chosen by free memory, and halved where memory ends all the same."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from small_study import save_model
+
+from powerblend import Model, load_model, sample
+from powerblend.engine import capacity
+
+DECODING = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": 2}
+PROMPTS = [[5, 6, n] for n in range(7, 17)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load_model(save_model(tmp_path_factory.mktemp("model")), dtype="float64")
+
+
+@pytest.mark.parametrize(("free", "rows"), [(0, 1), (10**12, 64)])
+def test_rows_follow_the_free_memory(
+    model: Model, monkeypatch: pytest.MonkeyPatch, free: int, rows: int
+) -> None:
+    monkeypatch.setattr(capacity, "free_bytes", lambda device: free)
+    assert capacity.decide_rows(model, 100) == rows
+
+
+def test_a_row_is_charged_for_its_keys(model: Model) -> None:
+    cache = model.cache(3, 50)
+    assert 3 * (model.row_bytes(50) - model.row_bytes(0)) == cache._store.nbytes
+
+
+def test_out_of_memory_halves_the_rows_and_changes_no_answer(
+    model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = sample(model, PROMPTS, DECODING, rows=3)
+    step = Model.step
+
+    def limited(self: Model, cache: Any, tokens: torch.Tensor, *rest: Any) -> Any:
+        if len(tokens) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(self, cache, tokens, *rest)
+
+    monkeypatch.setattr(Model, "step", limited)
+    with caplog.at_level(logging.WARNING):
+        out = sample(model, PROMPTS, DECODING, rows=10)
+    assert "out of memory: going on with 5 rows" in caplog.text
+    assert "out of memory: going on with 2 rows" in caplog.text
+    assert [o[0].tokens for o in out] == [o[0].tokens for o in expected]
+
+
+def test_other_errors_are_not_taken_for_it(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Model, "step", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        sample(model, PROMPTS, DECODING, rows=4)

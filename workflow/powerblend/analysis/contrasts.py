@@ -1,0 +1,63 @@
+"""The study's contrasts, declared before it ran: what differs, and whether chance would do it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from powerblend.analysis.grades import correct_counts
+from powerblend.analysis.paired import Comparison, compare_clustered, compare_single
+from powerblend.study.config import Contrast, parse_contrast
+
+
+def contrasts(grades: pd.DataFrame, declared: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per declared contrast of conditions that the grades have.
+
+    With one answer per problem a difference is judged by the exact McNemar test; an interaction
+    (A - B) - (C - D), and everything where there are several answers, by resampling problems. The
+    p-values are adjusted for all rows by Holm's method (Scand. J. Statist. 6, 1979).
+    """
+    counts = correct_counts(grades)
+    samples = grades["sample"].nunique()
+    rows = [
+        _row(contrast, compare(contrast, counts, samples))
+        for contrast in map(parse_contrast, declared)
+        if set(contrast.conditions) <= set(counts.columns)
+    ]
+    if not rows:
+        return []
+    adjusted = multipletests([row["p"] for row in rows], method="holm")[1]
+    return [
+        {**row, "p_holm": float(p), "verdict": verdict(p)}
+        for row, p in zip(rows, adjusted, strict=True)
+    ]
+
+
+def compare(contrast: Contrast, counts: pd.DataFrame, samples: int) -> Comparison:
+    """The comparison that fits the contrast, from the counts of `correct_counts`."""
+    plus, minus = (
+        counts[list(names)].sum(axis=1).to_numpy(np.int64)
+        for names in (contrast.plus, contrast.minus)
+    )
+    if samples == 1 and len(contrast.plus) == 1:
+        return compare_single(plus, minus)
+    return compare_clustered(plus, minus, samples)
+
+
+def verdict(p: float) -> str:
+    """What an adjusted p-value may be called."""
+    if p < 0.05:
+        return "significant"
+    return "suggestive" if p < 0.1 else "within noise"
+
+
+def _row(contrast: Contrast, comparison: Comparison) -> dict[str, Any]:
+    return {
+        "name": contrast.name,
+        "kind": "difference" if len(contrast.plus) == 1 else "interaction",
+        "plus": list(contrast.plus),
+        "minus": list(contrast.minus),
+        **comparison._asdict(),
+    }

@@ -1,0 +1,113 @@
+"""Several samples per problem: their spread, pass@k, majority vote@k and best-of-k.
+
+Each value at k is what k of the n samples would give, averaged over the choice of the k.
+"""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from powerblend.grading.normalise import normalise
+
+MAX_SUBSETS = 500
+"""Majority votes are held among all choices of k samples, or this many random ones."""
+
+Floats = NDArray[np.float64]
+
+
+def sampling(grades: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per condition, or none if there is one sample per problem."""
+    if grades["sample"].nunique() == 1:
+        return []
+    return [
+        {"condition": condition, **_row(answers)}
+        for condition, answers in grades.groupby("condition", sort=False)
+    ]
+
+
+def _row(answers: pd.DataFrame) -> dict[str, Any]:
+    correct = _by_problem(answers, "correct").astype(float)
+    log_p = _by_problem(answers, "log_p").astype(float)
+    spelled = _by_problem(answers.assign(spelled=_spelled(answers["answer"])), "spelled")
+    ks = choices(correct.shape[1])
+    by_sample = correct.mean(axis=0)
+    return {
+        "mean": float(by_sample.mean()),
+        "se": float(stats.sem(by_sample)),
+        "pass_at": [{"k": k, "value": pass_at(correct, k)} for k in ks],
+        "majority_at": [{"k": k, "value": majority_at(spelled, correct, k)} for k in ks],
+        "best_of": [{"k": k, "value": best_of(log_p, correct, k)} for k in ks],
+    }
+
+
+def choices(n: int) -> list[int]:
+    """The numbers k that are looked at: all up to 16, powers of two beyond, and n."""
+    powers = [2**i for i in range(5, n.bit_length())]
+    return sorted({*range(1, min(n, 16) + 1), *powers, n})
+
+
+def pass_at(correct: NDArray[Any], k: int) -> float:
+    """Chance that one of k samples is right: 1 - C(n - c, k) / C(n, k), averaged over problems.
+
+    The unbiased estimator of Chen et al., arXiv 2107.03374, eq. 1; ``correct`` is [problems, n].
+    """
+    n = correct.shape[1]
+    none_right = stats.hypergeom.pmf(0, n, correct.sum(axis=1), k)
+    return float(1 - none_right.mean())
+
+
+def best_of(log_p: Floats, correct: Floats, k: int) -> float:
+    """Accuracy of the most likely of k samples under the model itself; all arrays [problems, n].
+
+    The i-th most likely of n, counted from 0, is the best of C(n - 1 - i, k - 1) of the C(n, k)
+    choices. Sums of log-probabilities favour short answers.
+    """
+    n = correct.shape[1]
+    ranked = np.take_along_axis(correct, np.argsort(-log_p, axis=1, kind="stable"), axis=1)
+    chance = special.comb(n - 1 - np.arange(n), k - 1) / special.comb(n, k)
+    return float((ranked @ chance).mean())
+
+
+def majority_at(spelled: NDArray[Any], correct: Floats, k: int) -> float:
+    """Accuracy of the most frequent of k answers (self-consistency, arXiv 2203.11171).
+
+    Answers are equal if they are spelled the same after normalisation; None does not vote. A tie
+    is settled at random, so that each of the leading answers counts its share.
+    """
+    ballots = _ballots(correct.shape[1], k)
+    votes = [_vote(ballots, *problem) for problem in zip(spelled, correct, strict=True)]
+    return float(np.mean(votes))
+
+
+def _vote(ballots: Floats, spelled: NDArray[Any], correct: Floats) -> float:
+    """Expected accuracy of the votes on one problem."""
+    codes, answers = pd.factorize(spelled)
+    groups = codes[:, None] == np.arange(len(answers))  # [n, answers]
+    right = (groups * correct[:, None]).sum(axis=0) / groups.sum(axis=0)
+    counts = ballots @ groups
+    leads = (counts == counts.max(axis=1, initial=0, keepdims=True)) & (counts > 0)
+    return float(((leads @ right) / np.maximum(leads.sum(axis=1), 1)).mean())
+
+
+def _ballots(n: int, k: int) -> Floats:
+    """Choices of k out of n samples, as rows of zeros and ones."""
+    if special.comb(n, k) <= MAX_SUBSETS:
+        chosen = np.array(list(combinations(range(n), k)))
+    else:
+        chosen = np.random.default_rng(0).random((MAX_SUBSETS, n)).argsort(axis=1)[:, :k]
+    ballots = np.zeros((len(chosen), n))
+    np.put_along_axis(ballots, chosen, 1, axis=1)
+    return ballots
+
+
+def _by_problem(answers: pd.DataFrame, column: str) -> NDArray[Any]:
+    """A column as [problems, samples]."""
+    return answers.pivot(index="problem_id", columns="sample", values=column).to_numpy()
+
+
+def _spelled(answers: pd.Series) -> pd.Series:
+    return answers.map(lambda answer: normalise(answer) or None, na_action="ignore").astype(object)

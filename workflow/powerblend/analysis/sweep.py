@@ -1,0 +1,35 @@
+"""Blended conditions over alpha and beta."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from powerblend.samplers import Sampler
+
+FEWEST = 3
+"""Different (alpha, beta) below which there is no sweep to speak of."""
+
+
+def sweep(overall: pd.DataFrame, samplers: Mapping[str, Sampler]) -> list[dict[str, Any]]:
+    """The blended conditions with their settings and accuracies, if they make a sweep."""
+    results = overall.set_index("condition")[["accuracy", "low", "high"]].to_dict("index")
+    rows = [
+        _settings(name, sampler) | results[name]
+        for name, sampler in samplers.items()
+        if sampler.blend is not None and name in results
+    ]
+    points = {(row["alpha"], row["beta"]) for row in rows}
+    return rows if len(points) >= FEWEST else []
+
+
+def _settings(name: str, sampler: Sampler) -> dict[str, Any]:
+    """What a condition sets; None for what its sampler or blend source does not have."""
+    return {
+        "condition": name,
+        "sampler": getattr(sampler, "sampler", None),
+        "alpha": getattr(sampler, "alpha", None),
+        "beta": getattr(sampler.blend, "beta", None),
+        "layer": getattr(sampler.blend, "layer", None),
+        "norm": getattr(sampler.blend, "norm", None),
+    }

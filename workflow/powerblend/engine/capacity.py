@@ -1,0 +1,45 @@
+"""How many chains fit at once: the automatic choice of rows, and what counts as out of memory."""
+
+import logging
+from typing import Protocol
+
+import psutil
+import torch
+
+log = logging.getLogger(__name__)
+
+SHARE = 0.8
+"""Of the free memory, to leave room for activations and for other programs."""
+
+MOST = {"cuda": 256, "cpu": 64}
+"""Rows beyond which a step grows as fast as its rows (benchmarks/step.py)."""
+
+
+class Sized(Protocol):
+    """A model that knows what a row costs."""
+
+    device: torch.device
+
+    def row_bytes(self, capacity: int) -> int:
+        """Memory of one row of ``capacity`` tokens."""
+
+
+def decide_rows(model: Sized, capacity: int) -> int:
+    """As many rows of ``capacity`` tokens as the free memory holds, up to `MOST`; at least 1."""
+    free = free_bytes(model.device)
+    rows = int(SHARE * free / model.row_bytes(capacity))
+    chosen = max(1, min(rows, MOST[model.device.type]))
+    log.info("%d rows of up to %d tokens: %.1f GiB are free", chosen, capacity, free / 2**30)
+    return chosen
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a device, in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not get memory, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

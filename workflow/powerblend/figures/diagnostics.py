@@ -1,0 +1,48 @@
+"""How the chains moved: acceptance and the target's log density, block by block."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from powerblend.figures.style import GREY, line_style, note, percent_axis, plain
+
+
+def draw(summary: dict[str, Any]) -> Figure:
+    """Two panels with a line per condition that runs a chain."""
+    chains = [chain for chain in summary.get("chains") or [] if chain["acceptance_by_block"]]
+    if not chains:
+        return plain("No chain to diagnose: no condition of this study runs Metropolis–Hastings.")
+    rows = -(-len(chains) // 3)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2 + 0.22 * rows))
+    _lines(left, chains, "acceptance_by_block")
+    _lines(right, chains, "log_t_by_block")
+    left.set_ylim(0, 1.05)
+    percent_axis(left, "y")
+    left.set_title("Moves accepted", size=10)
+    right.grid(True, axis="y")
+    right.set_title("Mean log target density", size=10)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(chains)))
+    note(
+        figure,
+        "Means over answers. A log density falls as answers grow, and those of different targets "
+        "are not on one scale: compare a line with itself.",
+        110,
+    )
+    return figure
+
+
+def _lines(axes: Axes, chains: Sequence[Mapping[str, Any]], key: str) -> None:
+    longest = 1
+    for index, chain in enumerate(chains):
+        values = [float("nan") if value is None else value for value in chain.get(key) or []]
+        longest = max(longest, len(values))
+        blocks = range(1, len(values) + 1)
+        axes.plot(blocks, values, label=chain["condition"], ms=5, lw=1.4, **line_style(index))
+    axes.set_xlim(0.5, longest + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.set_xlabel("block", color=GREY)

@@ -1,0 +1,99 @@
+"""Accuracy over α and β, where the study sweeps them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from powerblend.figures.style import GREY, PALE, note, plain, weight_of_one
+
+Panel = tuple[str, int | None, str | None]
+"""What a heat map holds fixed: sampler, layer and norm."""
+
+
+def draw(summary: dict[str, Any]) -> Figure:
+    """A heat map per sampler, layer and norm; a cell of the sweep that did not run is grey."""
+    rows = [row for row in summary.get("sweep") or [] if row["accuracy"] is not None]
+    if not rows:
+        return plain("This study sweeps neither α nor β.")
+    panels = panels_of(rows)
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    most = max(len(_values(part, "alpha")) for part in panels.values())
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(4.0 * columns + 0.8, lines * (1.4 + 0.5 * most)), squeeze=False
+    )
+    shares = [row["accuracy"] for row in rows]
+    colours = ScalarMappable(
+        Normalize(min(shares), max(max(shares), min(shares) + 0.01)), "cividis"
+    )
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (panel, part) in zip(grid.flat, panels.items(), strict=False):
+        _heat_map(axes, panel, part, colours)
+    bar = figure.colorbar(colours, ax=grid, format=lambda share, _: f"{share:.0%}", shrink=0.9)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    remark = "β = 0 is the model's own law. The best cell of a sweep is the best by luck, too."
+    note(figure, f"{remark} {weight_of_one(summary['problems'])}".strip(), 50 * columns)
+    return figure
+
+
+def panels_of(rows: Sequence[Mapping[str, Any]]) -> dict[Panel, list[Mapping[str, Any]]]:
+    """The rows by what a heat map holds fixed; unblended rows are in every map of their sampler."""
+    blended = [row for row in rows if row["beta"]]
+    plains = [row for row in rows if not row["beta"]]
+    panels: dict[Panel, list[Mapping[str, Any]]] = {}
+    for row in blended:
+        panels.setdefault((row["sampler"], row["layer"], row["norm"]), []).append(row)
+    for row in plains:
+        same = [panel for panel in panels if panel[0] == row["sampler"]]
+        for panel in same or [(row["sampler"], None, None)]:
+            panels.setdefault(panel, []).append(row)
+    return panels
+
+
+def _values(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    return sorted({row[key] or 0 for row in rows})
+
+
+def _heat_map(
+    axes: Axes, panel: Panel, rows: Sequence[Mapping[str, Any]], colours: ScalarMappable
+) -> None:
+    alphas, betas = _values(rows, "alpha"), _values(rows, "beta")
+    axes.axis("on")
+    axes.set_facecolor(PALE)
+    for row in rows:
+        place = betas.index(row["beta"] or 0), alphas.index(row["alpha"] or 0)
+        _cell(axes, place, row["accuracy"], colours)
+    axes.set_xlim(-0.5, len(betas) - 0.5)
+    axes.set_ylim(-0.5, len(alphas) - 0.5)
+    axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
+    axes.set_yticks(range(len(alphas)), [f"{alpha:g}" if alpha else "—" for alpha in alphas])
+    axes.tick_params(length=0)
+    axes.set_xlabel("β", color=GREY)
+    axes.set_ylabel("α", color=GREY)
+    axes.set_title(_title(panel), size=10)
+
+
+def _cell(
+    axes: Axes, place: tuple[int, int], share: float, colours: ScalarMappable
+) -> None:  # fmt: skip
+    x, y = place
+    colour = colours.to_rgba(share)
+    axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=colour, lw=0)
+    dark = sum(colour[:3]) < 1.5  # type: ignore[index]
+    axes.text(x, y, f"{share:.1%}", ha="center", va="center", color="white" if dark else "black")
+
+
+def _title(panel: Panel) -> str:
+    sampler, layer, norm = panel
+    parts = [sampler]
+    if layer is not None:
+        parts.append(f"layer {layer}")
+    if norm is not None:
+        parts.append(f"norm {norm}")
+    return ", ".join(parts)
