@@ -81,7 +81,8 @@ def study(
 
 def contrast(name: str, difference: float, p: float, **changes: Any) -> dict[str, Any]:
     """A row of the contrasts."""
-    plus, _, minus = name.partition(" − ")
+    words = name.replace("(", "").replace(")", "").split(" - ")
+    plus, minus = words[::3], words[1:3]
     verdict = "significant" if p < 0.05 else "suggestive" if p < 0.1 else "within noise"
     row = {
         "name": name, "kind": "difference", "plus": plus, "minus": minus, "difference": difference,
@@ -111,13 +112,13 @@ def _contrasts(solved: dict[str, int], problems: int) -> list[dict[str, Any]]:
     pairs = [("blend_ps", "ps", 0.0703), ("ps", "greedy", 1.0), ("blend_ps", "greedy", 0.09)]
     pairs += [("blend_greedy", "greedy", 0.6), ("draft_blend_ps", "ps", 1.0)]
     rows = [
-        contrast(f"{a} − {b}", (solved[a] - solved[b]) / problems, p)
+        contrast(f"{a} - {b}", (solved[a] - solved[b]) / problems, p)
         for a, b, p in pairs
         if a in solved and b in solved
     ]
     if {"ps", "blend_ps", "greedy", "blend_greedy"} <= solved.keys():
         gain = solved["blend_ps"] - solved["ps"] - solved["blend_greedy"] + solved["greedy"]
-        name = "(blend_ps − ps) − (blend_greedy − greedy)"
+        name = "(blend_ps - ps) - (blend_greedy - greedy)"
         nothing = dict(kind="interaction", b=None, c=None, power=None)
         rows.append(contrast(name, gain / problems, 0.06, **nothing))
     return rows
@@ -183,7 +184,7 @@ def _sweep(summary: dict[str, Any]) -> list[dict[str, Any]]:
     for row in summary["overall"]:
         how = summary["conditions"][row["condition"]]
         blend = how.get("blend", {})
-        if how["sampler"] == "power" and blend.get("source") != "draft":
+        if how["sampler"] == "power" and blend.get("source") == "layer":
             settings = {key: blend.get(key) for key in ("beta", "layer", "norm")}
             scores = {key: row[key] for key in ("condition", "accuracy", "low", "high")}
             rows.append({"sampler": "power", "alpha": how["alpha"], **settings, **scores})

@@ -61,7 +61,7 @@ def disagreeing(grades: pd.DataFrame) -> pd.Series:
 
 def _second(answers: pd.DataFrame) -> dict[str, Any]:
     asked = bool(answers["second"].notna().any())
-    correct = int((answers["second"] == True).sum())  # noqa: E712 - None is not wrong
+    correct = int(answers["second"].eq(True).sum())
     return {
         "second_correct": correct if asked else None,
         "second_accuracy": correct / len(answers) if asked else None,

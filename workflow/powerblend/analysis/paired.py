@@ -25,9 +25,9 @@ class Comparison(NamedTuple):
     """A difference of accuracies; what is not defined is None.
 
     ``b`` problems are right in the first set only and ``c`` in the second only. ``power`` is the
-    chance that a study like this one finds p < 0.05 if the rates in it are the true ones. It is a
-    function of p, and no evidence beyond it (Hoenig & Heisey, The American Statistician 55, 2001):
-    it says what size of study the effect would need.
+    chance that a study like this one finds p < 0.05, before any adjustment, if the rates in it are
+    the true ones. It follows from p and is no evidence beyond it (Hoenig & Heisey, The American
+    Statistician 55, 2001): it says whether the study was large enough for such an effect.
     """
 
     difference: float

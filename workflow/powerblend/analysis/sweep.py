@@ -13,11 +13,13 @@ FEWEST = 3
 
 def sweep(overall: pd.DataFrame, samplers: Mapping[str, Sampler]) -> list[dict[str, Any]]:
     """The blended conditions with their settings and accuracies, if they make a sweep."""
-    results = overall.set_index("condition")[["accuracy", "low", "high"]].to_dict("index")
+    blended = {name: sampler for name, sampler in samplers.items() if sampler.blend is not None}
     rows = [
-        _settings(name, sampler) | results[name]
-        for name, sampler in samplers.items()
-        if sampler.blend is not None and name in results
+        {**_settings(condition, blended[condition]), "accuracy": value, "low": low, "high": high}
+        for condition, value, low, high in zip(
+            *(overall[key] for key in ("condition", "accuracy", "low", "high")), strict=True
+        )
+        if condition in blended
     ]
     points = {(row["alpha"], row["beta"]) for row in rows}
     return rows if len(points) >= FEWEST else []

@@ -18,7 +18,7 @@ from powerblend.engine.cache import RaggedCache
 NAME = "ragged"
 
 UNSUPPORTED = ("sliding_window", "softcap", "s_aux")
-"""Arguments by which an architecture asks for more than softmax attention to everything before."""
+"""Arguments by which an architecture asks for another attention."""
 
 
 class Ragged(NamedTuple):
@@ -67,20 +67,26 @@ def attend(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )
         return output, None
-    for name in UNSUPPORTED:
-        if options.get(name) is not None:
-            raise ValueError(
-                f"{type(module).__name__} attends with {name}={options[name]}, which the ragged "
-                "cache does not: this model cannot be decoded here"
-            )
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
-    cache = ragged.cache
+    layer, cache = int(module.layer_idx), ragged.cache  # type: ignore[arg-type]
+    _check_supported(module, options, cache)
     cache.write(layer, ragged.slots, ragged.positions, (key, value))
     keys, values = cache.read(layer, ragged.slots, ragged.length)
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
     grouped = query.unflatten(1, (keys.shape[1], -1)) * scaling
     output = _attention(grouped, keys, values, ragged.hidden, cache.prefix(layer))
     return output.flatten(1, 2).transpose(1, 2), None
+
+
+def _check_supported(module: torch.nn.Module, options: dict[str, Any], cache: RaggedCache) -> None:
+    """Refuse an architecture that asks for more than softmax attention to everything before."""
+    for name in UNSUPPORTED:
+        value = options.get(name)
+        # A window that the longest row does not fill hides nothing.
+        if value is not None and not (name == "sliding_window" and value >= cache.capacity):
+            raise ValueError(
+                f"{type(module).__name__} attends with {name}={value}, which a cache of "
+                f"{cache.capacity} tokens a row does not: this model cannot be decoded here"
+            )
 
 
 def _attention(

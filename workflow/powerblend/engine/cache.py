@@ -33,6 +33,7 @@ class RaggedCache:
         prefix: Tensor | None = None,
     ) -> None:
         self.start = 0 if prefix is None else prefix.shape[3]
+        self.capacity = capacity
         self._prefix = prefix
         shape = (layers, 2, slots, heads, capacity - self.start, head_dim)
         self._store = torch.zeros(shape, dtype=dtype, device=device)

@@ -13,7 +13,7 @@ from powerblend.figures.style import BLUE, GREEN, GREY, ORANGE, PALE, plain
 
 SAMPLERS = {
     "greedy": ("greedy", "argmax, token by token"),
-    "temperature": ("temperature", "a draw per token, softmax(z / T)"),
+    "temperature": ("temperature", "a draw per token\nfrom softmax(z / T)"),
     "power": ("power sampling", "Metropolis–Hastings\nover whole answers, p^α"),
 }
 WIDTH, MODEL, LAW, CELLS = 11.0, 0.1, 2.35, 5.55
@@ -104,10 +104,9 @@ def _law(
     middle = top + height / 2
     _arrow(axes, MODEL + 1.8, LAW - 0.04, middle)
     _box(axes, LAW, top + 0.07, 2.85, height - 0.14, "white", law.colour)
-    axes.text(
-        LAW + 0.1, middle - 0.15, fill(law.name, 40), va="center", fontsize=8.5, weight="bold"
-    )
-    axes.text(LAW + 0.1, middle + 0.14, law.formula, va="center", fontsize=7)
+    start = LAW + 0.1
+    axes.text(start, middle - 0.15, fill(law.name, 40), va="center", fontsize=8.5, weight="bold")
+    axes.text(start, middle + 0.14, law.formula, va="center", fontsize=7)
     _arrow(axes, LAW + 2.9, CELLS - 0.02, middle)
     for index, inside in enumerate(names):
         left = CELLS + index * width + 0.05

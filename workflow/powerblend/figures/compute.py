@@ -46,7 +46,7 @@ def _condition(axes: Axes, points: Sequence[Mapping[str, Any]], style: dict[str,
         places = [p["decoded_tokens"] for p in line], [p["accuracy"] for p in line]
         if method == "single":
             # Hollow, so that conditions in one place can both be seen.
-            hollow = {"ls": "", "ms": 8, "mfc": "none", "mew": 1.8, "zorder": 3}
+            hollow: dict[str, Any] = {"ls": "", "ms": 8, "mfc": "none", "mew": 1.8, "zorder": 3}
             axes.plot(*places, label=name, **hollow, **style)
         else:
             label = f"{name}, {WORDS[method]}"

@@ -34,12 +34,13 @@ def _panel(axes: Axes, summary: dict[str, Any], part: str) -> None:
         name, share = row["condition"], row[f"{part}_accuracy"]
         colour = PALE if name == difficulty["reference"] else colour_of(summary, name)
         axes.barh(name, share or 0, color=colour, height=0.62)
-        label = "no problems" if share is None else f"{share:.1%}  ({row[f'{part}_correct']})"
+        total = row.get(f"{part}_total", difficulty[part])
+        label = f"{share:.1%}  ({row[f'{part}_correct']}/{total})" if total else "no problems"
         axes.annotate(
             label, (share or 0, name), (4, 0), textcoords="offset points", va="center", fontsize=9
         )
     axes.set_ylim(len(difficulty["rows"]) - 0.5, -0.5)
-    axes.set_xlim(0, 1.42)
+    axes.set_xlim(0, 1.75)
     axes.set_xticks([0, 0.5, 1])
     axes.spines["bottom"].set_bounds(0, 1)
     percent_axis(axes)

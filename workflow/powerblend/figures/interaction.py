@@ -115,8 +115,7 @@ def _remark(summary: Mapping[str, Any]) -> str:
     contrast = interaction_contrast(summary)
     if contrast is None or contrast.get("difference") is None:
         return bars
-    return (
-        f"Interaction {100 * contrast['difference']:+.1f} points "
-        f"({100 * contrast['low']:+.1f} to {100 * contrast['high']:+.1f}): "
-        f"{contrast['verdict']}. {bars}"
-    )
+    low, high = contrast["low"], contrast["high"]
+    interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    effect = f"Interaction {100 * contrast['difference']:+.1f} points{interval}"
+    return f"{effect}: {contrast['verdict']}. {bars}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from powerblend.figures.style import GREY, PALE, colour_of, note, plain, weight_of_one
 
@@ -37,7 +38,7 @@ def draw(summary: dict[str, Any]) -> Figure:
     axes.bar_label(bars, padding=4)
     axes.invert_yaxis()
     axes.set_xlim(0, max(1, *counts) * 1.12)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True, axis="x")
     axes.set_xlabel("problems", color=GREY)
     axes.set_title(f"Problems that {a} and {b} solve")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -17,9 +18,10 @@ Panel = tuple[str, int | None, str | None]
 
 def draw(summary: dict[str, Any]) -> Figure:
     """A heat map per sampler, layer and norm; a cell of the sweep that did not run is grey."""
-    rows = [row for row in summary.get("sweep") or [] if row["accuracy"] is not None]
-    if not rows:
+    swept = summary.get("sweep") or []
+    if not swept:
         return plain("This study sweeps neither α nor β.")
+    rows = [*swept, *unblended(summary)]
     panels = panels_of(rows)
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
@@ -28,18 +30,29 @@ def draw(summary: dict[str, Any]) -> Figure:
         lines, columns, figsize=(4.0 * columns + 0.8, lines * (1.4 + 0.5 * most)), squeeze=False
     )
     shares = [row["accuracy"] for row in rows]
-    colours = ScalarMappable(
-        Normalize(min(shares), max(max(shares), min(shares) + 0.01)), "cividis"
-    )
+    low, high = min(shares), max(shares)
+    colours = ScalarMappable(Normalize(low, max(high, low + 0.01)), "cividis")
     for axes in grid.flat:
         axes.axis("off")
     for axes, (panel, part) in zip(grid.flat, panels.items(), strict=False):
         _heat_map(axes, panel, part, colours)
-    bar = figure.colorbar(colours, ax=grid, format=lambda share, _: f"{share:.0%}", shrink=0.9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(colours, ax=grid, format=lambda share, _: f"{share:.0%}", shrink=0.9)
     remark = "β = 0 is the model's own law. The best cell of a sweep is the best by luck, too."
     note(figure, f"{remark} {weight_of_one(summary['problems'])}".strip(), 50 * columns)
     return figure
+
+
+def unblended(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The conditions at β = 0 of the samplers that are swept."""
+    swept = {row["sampler"] for row in summary["sweep"]}
+    rows = []
+    for row in summary["overall"]:
+        how = summary["conditions"].get(row["condition"], {})
+        if how.get("sampler") in swept and how.get("blend") is None:
+            settings = {"sampler": how["sampler"], "alpha": how.get("alpha"), "beta": 0.0}
+            nothing = {"layer": None, "norm": None}
+            rows.append({**settings, **nothing, "accuracy": row["accuracy"]})
+    return rows
 
 
 def panels_of(rows: Sequence[Mapping[str, Any]]) -> dict[Panel, list[Mapping[str, Any]]]:
@@ -50,9 +63,9 @@ def panels_of(rows: Sequence[Mapping[str, Any]]) -> dict[Panel, list[Mapping[str
     for row in blended:
         panels.setdefault((row["sampler"], row["layer"], row["norm"]), []).append(row)
     for row in plains:
-        same = [panel for panel in panels if panel[0] == row["sampler"]]
-        for panel in same or [(row["sampler"], None, None)]:
-            panels.setdefault(panel, []).append(row)
+        for panel in panels:
+            if panel[0] == row["sampler"]:
+                panels[panel].append(row)
     return panels
 
 
@@ -79,21 +92,17 @@ def _heat_map(
     axes.set_title(_title(panel), size=10)
 
 
-def _cell(
-    axes: Axes, place: tuple[int, int], share: float, colours: ScalarMappable
-) -> None:  # fmt: skip
+def _cell(axes: Axes, place: tuple[int, int], share: float, colours: ScalarMappable) -> None:
     x, y = place
-    colour = colours.to_rgba(share)
+    colour = colours.to_rgba(np.array([share]))[0]
     axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=colour, lw=0)
-    dark = sum(colour[:3]) < 1.5  # type: ignore[index]
+    dark = sum(colour[:3]) < 1.5
     axes.text(x, y, f"{share:.1%}", ha="center", va="center", color="white" if dark else "black")
 
 
 def _title(panel: Panel) -> str:
     sampler, layer, norm = panel
-    parts = [sampler]
-    if layer is not None:
-        parts.append(f"layer {layer}")
+    parts = [sampler, "draft" if layer is None else f"layer {layer}"]
     if norm is not None:
         parts.append(f"norm {norm}")
     return ", ".join(parts)

@@ -1,0 +1,539 @@
+"""Every statistic agrees with an independent computation, at its edges too."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import optimize, stats
+from statsmodels.stats.contingency_tables import SquareTable
+
+from powerblend.analysis.contrasts import contrasts, verdict
+from powerblend.analysis.difficulty import difficulty
+from powerblend.analysis.grades import read_grades
+from powerblend.analysis.overall import overall
+from powerblend.analysis.overlap import overlaps
+from powerblend.analysis.paired import (
+    bonett_price,
+    bootstrap_interval,
+    compare_clustered,
+    compare_single,
+    mcnemar_power,
+    sign_flip_p,
+    t_power,
+)
+from powerblend.analysis.sampling import best_of, choices, majority_at, pass_at, sampling
+from powerblend.analysis.summary import summarise
+from powerblend.study.config import CONTRASTS, ConfigError, parse_contrast, parse_study
+from powerblend.study.files import write_jsonl
+from small_study import ROOT, merged
+
+BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+RNG = np.random.default_rng(20260)
+
+
+def answer(**fields: Any) -> dict[str, Any]:
+    """A grade row: greedy's, unless told otherwise."""
+    row = {
+        "sample": 0,
+        "correct": True,
+        "reason": None,
+        "answer": "1",
+        "gold": "1",
+        "subject": "Algebra",
+        "level": 1,
+        "n_tokens": 100,
+        "finish": "eos",
+        "decoded_tokens": 100,
+        "moves": 0,
+        "accepted": 0,
+        "unchanged": 0,
+        "early_rejected": 0,
+        "log_p": -1.0,
+        "log_t": -1.0,
+        "accepted_by_block": [0],
+        "log_t_by_block": [-1.0],
+        "seconds": 2.0,
+    } | fields
+    return {"second": row["correct"]} | row
+
+
+def grades_of(right: Mapping[str, Sequence[Any]], **fields: Any) -> pd.DataFrame:
+    """Grades from each condition's verdicts by problem, or by problem and sample."""
+    rows = [
+        answer(condition=condition, problem_id=f"p/{i}", sample=s, correct=bool(value), **fields)
+        for condition, problems in right.items()
+        for i, samples in enumerate(problems)
+        for s, value in enumerate(np.atleast_1d(samples))
+    ]
+    return pd.DataFrame(rows)
+
+
+def study(**changes: Any) -> Any:
+    return parse_study(merged(BASE, changes))
+
+
+def summary_of(grades: pd.DataFrame, declared: Sequence[str] = CONTRASTS) -> dict[str, Any]:
+    conditions = list(dict.fromkeys(grades["condition"]))
+    summary = summarise(grades, study(use=conditions).samplers(), declared)
+    json.dumps(summary, allow_nan=False)
+    return summary
+
+
+def pairs(b: int, c: int, both: int = 0, neither: int = 0) -> tuple[Any, Any]:
+    """Verdicts with these counts: only the first right, only the second, both, neither."""
+    first = np.repeat([1, 0, 1, 0], [b, c, both, neither])
+    second = np.repeat([0, 1, 1, 0], [b, c, both, neither])
+    return first, second
+
+
+# Accuracy
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 1), (1, 1), (7, 10), (104, 104), (81, 104)])
+def test_intervals_are_wilsons(correct: int, total: int) -> None:
+    row = overall(grades_of({"greedy": [1] * correct + [0] * (total - correct)})).iloc[0]
+    expected = stats.binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    assert (row["correct"], row["total"]) == (correct, total)
+    assert row[["low", "high"]].tolist() == pytest.approx([expected.low, expected.high], abs=1e-9)
+
+
+def test_samples_do_not_narrow_an_interval_as_if_they_were_problems() -> None:
+    one = overall(grades_of({"greedy": [1, 1, 0, 1]})).iloc[0]
+    many = overall(grades_of({"greedy": [[1] * 8, [1] * 8, [0] * 8, [1] * 8]})).iloc[0]
+    assert many[["low", "high"]].tolist() == pytest.approx(one[["low", "high"]].tolist())
+    assert (many["correct"], many["total"]) == (24, 32)
+
+
+def test_what_stands_beside_an_accuracy() -> None:
+    rows = [
+        answer(problem_id="a", moves=4, accepted=3, unchanged=2, early_rejected=1),
+        answer(problem_id="b", moves=4, accepted=1, finish="length", answer=None, correct=False),
+        answer(problem_id="c", correct=True, second=False, decoded_tokens=400, seconds=5.0),
+        answer(problem_id="d", correct=True, second=None, reason="took longer than 20 s"),
+    ]
+    row = overall(pd.DataFrame(rows).assign(condition="ps")).iloc[0]
+    assert row["acceptance"] == 4 / 8
+    assert row["unchanged"] == 2 / 8
+    assert row["early_rejected"] == 1 / 8
+    assert row["truncated"] == row["unboxed"] == 1 / 4
+    assert row["decoded_tokens"] == 700 / 4
+    assert row["seconds"] == 11 / 4
+    assert row["tokens"] == 100
+    assert (row["second_correct"], row["second_accuracy"], row["disagreements"]) == (1, 1 / 4, 1)
+
+
+def test_without_moves_there_is_no_acceptance() -> None:
+    row = summary_of(grades_of({"greedy": [1, 0]}))["overall"][0]
+    assert row["acceptance"] is row["unchanged"] is row["early_rejected"] is None
+
+
+# Contrasts with one answer per problem
+
+
+@pytest.mark.parametrize(("b", "c"), [(7, 1), (1, 7), (0, 5), (4, 4), (12, 3), (0, 0), (1, 0)])
+def test_p_is_the_exact_mcnemar_test(b: int, c: int) -> None:
+    result = compare_single(*pairs(b, c, both=9, neither=5))
+    expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
+    assert (result.b, result.c) == (b, c)
+    assert result.difference == pytest.approx((b - c) / (b + c + 14))
+    assert result.p == pytest.approx(expected)
+
+
+def test_large_counts_approach_mcnemars_chi_square() -> None:
+    first, second = pairs(260, 200, both=100, neither=40)
+    table = SquareTable(pd.crosstab(first, second).to_numpy(), shift_zeros=False)
+    expected = table.symmetry().pvalue
+    assert compare_single(first, second).p == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(("b", "c"), [(7, 1), (0, 0), (12, 3), (30, 10)])
+def test_the_interval_is_walds_after_one_more_problem_each_way(b: int, c: int) -> None:
+    n = 104
+    first, second = pairs(b + 1, c + 1, neither=n - b - c)
+    differences = first - second
+    error = differences.std() / np.sqrt(n + 2)
+    expected = differences.mean() + error * np.array([-1.959964, 1.959964])
+    assert bonett_price(b, c, n) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("b", "c", "n"), [(7, 1, 104), (20, 8, 104), (0, 0, 50), (60, 30, 500)])
+def test_the_interval_is_close_to_tangos_score_interval(b: int, c: int, n: int) -> None:
+    def score(delta: float) -> float:
+        """Tango, Statistics in Medicine 17 (1998), eq. 5: McNemar's statistic against delta."""
+        a = 2 * n
+        linear = -b - c + (2 * n - b + c) * delta
+        q = (np.sqrt(linear**2 + 4 * a * c * delta * (1 - delta)) - linear) / (2 * a)
+        return (b - c - n * delta) / np.sqrt(n * (2 * q + delta * (1 - delta)))
+
+    middle = (b - c) / n
+    low = optimize.brentq(lambda d: score(d) - 1.959964, -0.999, middle - 1e-9)
+    high = optimize.brentq(lambda d: score(d) + 1.959964, middle + 1e-9, 0.999)
+    assert bonett_price(b, c, n) == pytest.approx([low, high], abs=0.02)
+
+
+@pytest.mark.parametrize(("b", "c", "n"), [(3, 1, 12), (5, 0, 9), (2, 2, 10), (0, 4, 30)])
+def test_power_is_the_chance_of_a_small_p(b: int, c: int, n: int) -> None:
+    expected = 0.0
+    for ours, theirs in product(range(n + 1), repeat=2):
+        if ours + theirs <= n and stats.binomtest(ours, max(ours + theirs, 1)).pvalue < 0.05:
+            neither = n - ours - theirs
+            chance = stats.multinomial.pmf(
+                [ours, theirs, neither], n, [b / n, c / n, 1 - (b + c) / n]
+            )
+            expected += chance if ours + theirs else 0.0
+    assert mcnemar_power(b, c, n) == pytest.approx(expected, abs=1e-9)
+
+
+def test_power_of_a_simulated_study() -> None:
+    counts = RNG.multinomial(104, [0.15, 0.05, 0.8], size=4000)[:, :2]
+    p = np.minimum(1, 2 * stats.binom.cdf(counts.min(axis=1), counts.sum(axis=1), 0.5))
+    share = np.mean(p < 0.05)
+    assert mcnemar_power(15, 5, 100) == pytest.approx(share, abs=0.05)
+    n = 100
+    assert mcnemar_power(15, 5, n) < mcnemar_power(75, 25, 5 * n)
+
+
+# Contrasts that resample problems
+
+
+def flipped(differences: Sequence[int]) -> float:
+    """The sign-flip test by enumeration."""
+    sums = [np.dot(signs, differences) for signs in product([1, -1], repeat=len(differences))]
+    return float(np.mean(np.abs(sums) >= abs(sum(differences))))
+
+
+@pytest.mark.parametrize("differences", [[3, 1, 0, -1, 2], [1, 1, 1], [2, -2], [4, 4, -1, 3, 0, 2]])
+def test_the_permutation_test_exchanges_within_problems(differences: list[int]) -> None:
+    first = np.array(differences) + 4
+    assert sign_flip_p(first, np.full_like(first, 4)) == pytest.approx(flipped(differences))
+
+
+@pytest.mark.parametrize(("b", "c"), [(7, 1), (5, 0), (3, 3)])
+def test_with_one_answer_the_permutation_test_is_mcnemars(b: int, c: int) -> None:
+    first, second = pairs(b, c, both=20, neither=4)
+    assert sign_flip_p(first, second) == pytest.approx(compare_single(first, second).p)
+
+
+def test_many_differences_are_permuted_at_random() -> None:
+    first, second = RNG.binomial(8, 0.55, 200), RNG.binomial(8, 0.5, 200)
+    expected = stats.ttest_rel(first, second).pvalue
+    assert sign_flip_p(first, second) == pytest.approx(expected, abs=0.03)
+    assert sign_flip_p(first, second) == sign_flip_p(first, second)
+
+
+def test_the_bootstrap_resamples_problems() -> None:
+    first, second = RNG.binomial(4, 0.7, 150), RNG.binomial(4, 0.6, 150)
+    differences = (first - second) / 4
+    draws = RNG.choice(differences, (20000, 150)).mean(axis=1)
+    assert bootstrap_interval(differences) == pytest.approx(
+        np.quantile(draws, [0.025, 0.975]).tolist(), abs=0.004
+    )
+
+
+def test_power_of_a_clustered_contrast_is_the_t_tests() -> None:
+    differences = RNG.integers(-2, 4, 60)
+    effect = differences.mean() / differences.std(ddof=1) * np.sqrt(60)
+    critical = stats.t.ppf(0.975, 59)
+    expected = stats.nct.sf(critical, 59, effect) + stats.nct.cdf(-critical, 59, effect)
+    assert t_power(differences) == pytest.approx(expected, rel=1e-6)
+
+
+def test_several_answers_are_compared_by_problem() -> None:
+    ps, greedy = RNG.binomial(1, 0.7, (40, 4)), RNG.binomial(1, 0.5, (40, 4))
+    (row,) = contrasts(grades_of({"ps": ps, "greedy": greedy}), ["ps - greedy"])
+    assert row["difference"] == pytest.approx(ps.mean() - greedy.mean())
+    assert row["b"] is row["c"] is None
+    assert row["low"] < row["difference"] < row["high"]
+    assert row["p"] == sign_flip_p(ps.sum(axis=1), greedy.sum(axis=1))
+
+
+def test_an_interaction_is_a_difference_of_differences() -> None:
+    right = {name: RNG.binomial(1, 0.6, 9) for name in ("blend_ps", "ps", "blend_greedy", "greedy")}
+    (row,) = contrasts(grades_of(right), CONTRASTS[-1:])
+    by_problem = right["blend_ps"] - right["ps"] - (right["blend_greedy"] - right["greedy"])
+    assert row["kind"] == "interaction"
+    assert (row["plus"], row["minus"]) == (["blend_ps", "greedy"], ["ps", "blend_greedy"])
+    assert row["difference"] == pytest.approx(by_problem.mean())
+    assert row["p"] == pytest.approx(flipped(by_problem[by_problem != 0].tolist()))
+    assert row["b"] is row["c"] is None
+
+
+# All contrasts together
+
+
+def test_holm_steps_down_over_all_contrasts() -> None:
+    right = {
+        name: RNG.binomial(1, 0.6, 80) for name in ("greedy", "ps", "blend_greedy", "blend_ps")
+    }
+    rows = contrasts(grades_of(right), CONTRASTS)
+    assert [row["name"] for row in rows] == [c for c in CONTRASTS if "draft" not in c]
+    running = 0.0
+    for rank, row in enumerate(sorted(rows, key=lambda row: row["p"])):
+        running = max(running, min(1.0, (len(rows) - rank) * row["p"]))
+        assert row["p_holm"] == pytest.approx(running)
+
+
+@pytest.mark.parametrize(
+    ("p", "word"), [(0.049, "significant"), (0.05, "suggestive"), (0.1, "within noise")]
+)
+def test_a_verdict_is_chosen_by_p(p: float, word: str) -> None:
+    assert verdict(p) == word
+
+
+def test_no_difference_is_within_noise() -> None:
+    (row,) = contrasts(grades_of({"ps": [1, 0, 1], "greedy": [1, 0, 1]}), ["ps - greedy"])
+    assert (row["b"], row["c"], row["p"], row["power"]) == (0, 0, 1.0, 0.0)
+    assert row["low"] == pytest.approx(-row["high"])
+    assert row["verdict"] == "within noise"
+
+
+def test_no_difference_in_several_samples_has_no_bootstrap() -> None:
+    result = compare_clustered(np.array([2, 3]), np.array([2, 3]), 4)
+    assert result == (0.0, None, None, 1.0, None, None, None)
+
+
+# Breakdowns
+
+
+def test_easy_is_what_greedy_solves() -> None:
+    table = difficulty(grades_of({"greedy": [1, 1, 0, 0, 0], "ps": [1, 0, 1, 0, 0]}))
+    assert table is not None
+    assert (table["easy"], table["hard"]) == (2, 3)
+    assert table["rows"][1] == {
+        "condition": "ps",
+        "easy_correct": 1,
+        "easy_total": 2,
+        "easy_accuracy": 1 / 2,
+        "hard_correct": 1,
+        "hard_total": 3,
+        "hard_accuracy": 1 / 3,
+    }
+
+
+def test_without_greedy_there_is_no_easy() -> None:
+    assert difficulty(grades_of({"ps": [1, 0]})) is None
+
+
+def test_levels_and_subjects_add_up() -> None:
+    grades = grades_of({"greedy": [1, 0, 1, 1], "ps": [0, 0, 1, 1]})
+    grades["level"] = [1, 2, 2, None] * 2
+    grades["subject"] = ["Algebra", "Geometry", "Geometry", ""] * 2
+    summary = summary_of(grades)
+    assert [(r["condition"], r["level"], r["correct"], r["total"]) for r in summary["levels"]] == [
+        ("greedy", 1, 1, 1),
+        ("greedy", 2, 1, 2),
+        ("ps", 1, 0, 1),
+        ("ps", 2, 1, 2),
+    ]
+    assert [(r["subject"], r["accuracy"]) for r in summary["subjects"]][2:] == [
+        ("Algebra", 0.0),
+        ("Geometry", 0.5),
+    ]
+
+
+def test_overlaps_name_the_problems() -> None:
+    rows = overlaps(grades_of({"greedy": [1, 1, 0, 0], "ps": [1, 0, 1, 0], "temp": [0, 0, 0, 0]}))
+    assert [(row["a"], row["b"]) for row in rows] == [*combinations(("greedy", "ps", "temp"), 2)]
+    assert [rows[0][key] for key in ("both", "only_a", "only_b", "neither")] == [1, 1, 1, 1]
+    assert (rows[0]["only_a_ids"], rows[0]["only_b_ids"]) == (["p/1"], ["p/2"])
+
+
+def test_answers_to_look_at_are_listed() -> None:
+    grades = pd.DataFrame(
+        [
+            answer(problem_id="a", correct=True, second=False),
+            answer(problem_id="b", correct=False, second=None, reason="took longer than 20 s"),
+            answer(problem_id="c", correct=False, second=False, answer=None, reason="no answer"),
+        ]
+    ).assign(condition="greedy")
+    summary = summary_of(grades)
+    assert [row["problem_id"] for row in summary["disagreements"]] == ["a"]
+    assert summary["disagreements"][0]["second"] is False
+    assert [row["reason"] for row in summary["ungraded"]] == ["took longer than 20 s"]
+
+
+def test_chains_are_averaged_over_those_that_reached_a_block() -> None:
+    moved = {"moves": 4, "accepted_by_block": [2, 1], "log_t_by_block": [-4.0, -6.0]}
+    ended = {"moves": 2, "accepted_by_block": [0], "log_t_by_block": [-2.0]}
+    rows = [answer(problem_id="a", **moved), answer(problem_id="b", **ended)]
+    (row,) = summary_of(pd.DataFrame(rows).assign(condition="ps"))["chains"]
+    assert row["acceptance_by_block"] == [0.5, 0.5]
+    assert row["log_t_by_block"] == [-3.0, -6.0]
+
+
+# Several samples
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_values_at_k_are_means_over_all_choices(k: int) -> None:
+    n = 5
+    correct = RNG.binomial(1, 0.4, (12, n)).astype(float)
+    log_p = RNG.normal(size=(12, n))
+    chosen = [list(subset) for subset in combinations(range(n), k)]
+    assert len(chosen) == comb(n, k)
+    passed = np.mean([correct[:, subset].max(axis=1).mean() for subset in chosen])
+    assert pass_at(correct, k) == pytest.approx(passed)
+    best = [
+        correct[i, subset[int(np.argmax(log_p[i, subset]))]] for i in range(12) for subset in chosen
+    ]
+    assert best_of(log_p, correct, k) == pytest.approx(np.mean(best))
+
+
+def test_the_majority_wins_and_a_tie_is_shared() -> None:
+    spelled = np.array([["1", "1", "2"], ["3", "4", None], [None, None, None]], dtype=object)
+    correct = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=float)
+    assert majority_at(spelled, correct, 3) == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert majority_at(spelled, correct, 1) == pytest.approx(correct.mean())
+    # Of two: {1, 1} wins, {1, 2} is a tie; {3, 4} is a tie, 3 or 4 alone wins.
+    two = [(1 + 0.5 + 0.5) / 3, (0.5 + 1 + 0) / 3, 0]
+    assert majority_at(spelled, correct, 2) == pytest.approx(np.mean(two))
+
+
+def test_votes_among_random_choices_are_close_to_all() -> None:
+    n, k, accuracy = 20, 9, 0.65
+    correct = RNG.random((60, n)) < accuracy
+    spelled = np.where(correct, "right", "wrong").astype(object)
+    chance = [stats.hypergeom.sf(k // 2, n, c, k) for c in correct.sum(axis=1)]
+    assert majority_at(spelled, correct.astype(float), k) == pytest.approx(
+        np.mean(chance), abs=0.01
+    )
+
+
+def test_equal_answers_may_be_spelled_differently() -> None:
+    grades = grades_of({"temp": [[1, 1, 0, 0, 0]]})
+    grades["answer"] = [r"\frac12", r"\dfrac{1}{2}", "3", "4", "5"]
+    assert sampling(grades)[0]["majority_at"][-1] == {"k": 5, "value": 1.0}
+
+
+def test_mean_and_standard_error_are_across_samples() -> None:
+    correct = RNG.binomial(1, 0.5, (30, 4))
+    (row,) = sampling(grades_of({"temp": correct}))
+    means = correct.mean(axis=0)
+    assert row["mean"] == pytest.approx(correct.mean())
+    assert row["se"] == pytest.approx(means.std(ddof=1) / 2)
+
+
+def test_one_sample_is_no_sampling() -> None:
+    assert summary_of(grades_of({"temp": [1, 0]}))["sampling"] == []
+
+
+def test_every_k_that_may_match_another_condition_is_there() -> None:
+    assert choices(3) == [1, 2, 3]
+    assert choices(40) == [*range(1, 17), 32, 40]
+
+
+def test_compute_counts_what_k_answers_cost() -> None:
+    grades = grades_of({"greedy": [[1, 1], [0, 0]], "temp": [[1, 0], [0, 1]]}, decoded_tokens=50)
+    rows = {row["label"]: row for row in summary_of(grades)["compute"]}
+    assert [*rows] == ["greedy", "temp", "temp, majority of 2", "temp, best of 2"]
+    assert rows["temp"]["decoded_tokens"] == 50
+    assert rows["temp, best of 2"]["decoded_tokens"] == 100
+    assert rows["temp, best of 2"]["method"] == "best_of"
+
+
+def test_a_sweep_is_three_settings_of_the_blend() -> None:
+    conditions = {
+        f"b{i}": {"sampler": "power", "alpha": 2.0, "blend": {"layer": 3, "beta": i / 10}}
+        for i in range(3)
+    }
+    names = [*conditions]
+    swept = study(conditions=conditions, use=names).samplers()
+    rows = summarise(grades_of({name: [1, 0] for name in names}), swept)["sweep"]
+    assert [(row["alpha"], row["beta"], row["layer"]) for row in rows] == [
+        (2.0, 0.0, 3),
+        (2.0, 0.1, 3),
+        (2.0, 0.2, 3),
+    ]
+    assert all(row["low"] < row["accuracy"] == 0.5 < row["high"] for row in rows)
+    assert summary_of(grades_of({"ps": [1], "blend_ps": [0]}))["sweep"] == []
+
+
+# Edges of a whole study
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("problems", [1, 4])
+@pytest.mark.parametrize("right", [0, 1])
+def test_any_study_has_a_summary(samples: int, problems: int, right: int) -> None:
+    verdicts = np.full((problems, samples), right)
+    summary = summary_of(grades_of({name: verdicts for name in BASE["use"]}))
+    assert len(summary["contrasts"]) == 5
+    assert {row["p_holm"] for row in summary["contrasts"]} == {1.0}
+    assert all(row["accuracy"] == right for row in summary["overall"])
+    assert summary["difficulty"]["rows"][0]["hard_accuracy"] == (None if right else 0.0)
+
+
+def test_one_problem_is_not_enough_to_tell() -> None:
+    for ps in ([1], [[1, 1, 1]]):
+        greedy = np.zeros_like(ps)
+        (row,) = summary_of(grades_of({"greedy": greedy, "ps": ps}))["contrasts"]
+        assert (row["difference"], row["p"]) == (1.0, 1.0)
+
+
+def test_contrasts_of_conditions_that_did_not_run_are_passed_over() -> None:
+    summary = summary_of(grades_of({"greedy": [1, 0], "ps": [1, 1]}))
+    assert [row["name"] for row in summary["contrasts"]] == ["ps - greedy"]
+    assert summary_of(grades_of({"ps": [1, 1]}))["contrasts"] == []
+
+
+def test_unequal_problem_sets_are_named(tmp_path: Path) -> None:
+    grades = grades_of({"greedy": [1, 0, 1], "ps": [1, 0]})
+    for condition, rows in grades.groupby("condition"):
+        write_jsonl(tmp_path / f"{condition}.jsonl", rows.to_dict("records"))
+    files = {name: [tmp_path / f"{name}.jsonl"] for name in ("greedy", "ps")}
+    message = r"greedy and ps did not answer the same problems: they differ in \[\('p/2', 0\)\]"
+    with pytest.raises(ValueError, match=message):
+        read_grades(files)
+    with pytest.raises(ValueError, match=message):
+        summarise(grades, {})
+
+
+def test_an_answer_that_is_there_twice_is_named() -> None:
+    grades = grades_of({"greedy": [1, 0]})
+    with pytest.raises(ValueError, match=r"there twice: \[\('greedy', 'p/0', 0\)\]"):
+        summarise(pd.concat([grades, grades.head(1)]), {})
+
+
+# Their declaration
+
+
+def test_contrasts_are_read() -> None:
+    assert parse_contrast("a-b") == ("a - b", ("a",), ("b",))
+    double = parse_contrast(" ( a - b ) - (c - d)")
+    assert double == ("(a - b) - (c - d)", ("a", "d"), ("b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("ps", "contrasts.0: 'ps' is not a contrast; write A - B or (A - B) - (C - D)"),
+        ("ps - greedy - temp", "is not a contrast"),
+        ("ps + greedy", "is not a contrast"),
+        ("(ps - greedy) - temp", "is not a contrast"),
+        ("ps - ps", "contrasts.0: 'ps - ps' names ps twice; compare different conditions"),
+        ("ps - pss", "contrasts: 'ps - pss' names 'pss', which is no condition; use greedy, temp"),
+    ],
+)
+def test_a_contrast_that_cannot_be_made_is_named(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        study(contrasts=[text])
+    assert sentence in str(error.value)
+
+
+def test_a_contrast_counts_once() -> None:
+    with pytest.raises(ConfigError, match="contrasts: 'ps - temp' is listed twice"):
+        study(contrasts=["ps - temp", "ps-temp"])
+
+
+def test_the_default_contrasts_are_those_of_the_configuration() -> None:
+    assert tuple(BASE["contrasts"]) == CONTRASTS
+    without = {key: value for key, value in BASE.items() if key != "contrasts"}
+    assert parse_study(without).contrasts == list(CONTRASTS)
+    assert study(use=["temp"]).contrasts == list(CONTRASTS)

@@ -1,0 +1,212 @@
+"""Sentences that interpret: each is chosen by the numbers it speaks of, and claims no more.
+
+A contrast's verdict is what its Holm-adjusted p-value may be called: significant, suggestive, or
+within noise. Nothing here computes a statistic.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from powerblend.report.text import count, interval, p_value, points, series
+
+Row = Mapping[str, Any]
+
+ENOUGH_POWER = 0.8
+
+
+def contrast_sentence(row: Row) -> str:
+    """What a contrast found, in the words that its p-value allows."""
+    if row["kind"] == "interaction":
+        return interaction_sentence(row)
+    plus, minus = named(row["plus"]), named(row["minus"])
+    effect = points(row["difference"])
+    if row["difference"] == 0:
+        return f"{plus} and {minus} are equally accurate."
+    if row["verdict"] == "significant":
+        better = "more" if row["difference"] > 0 else "less"
+        return f"{plus} is {better} accurate than {minus}: {effect}, {evidence(row)}."
+    if row["verdict"] == "suggestive":
+        above = "above" if row["difference"] > 0 else "below"
+        return f"{plus} is {above} {minus} by {effect}, which is suggestive only: {evidence(row)}."
+    return f"The {effect} between {plus} and {minus} are within noise: {evidence(row)}."
+
+
+def interaction_sentence(row: Row) -> str:
+    """Whether two interventions together do other than the sum of each alone."""
+    effect = f"{points(row['difference'])}, {evidence(row)}"
+    more = "more" if row["difference"] > 0 else "less"
+    if row["verdict"] == "significant":
+        return f"The blend does {more} for power sampling than for greedy decoding: {effect}."
+    if row["verdict"] == "suggestive":
+        return (
+            f"The blend may do {more} for power sampling than for greedy decoding; this is "
+            f"suggestive only: {effect}."
+        )
+    return (
+        "Whether the blend does as much for power sampling as for greedy decoding cannot be told: "
+        f"the interaction is within noise ({effect})."
+    )
+
+
+def evidence(row: Row) -> str:
+    """Interval and p-values of a contrast."""
+    p = p_value(row["p"]), p_value(row["p_holm"])
+    adjusted = "" if p[0] == p[1] else f", {_equals(p[1])} after Holm's adjustment"
+    bounds = "" if row["low"] is None else f"95% interval {interval(row['low'], row['high'])}, "
+    return f"{bounds}p {_equals(p[0])}{adjusted}"
+
+
+def _equals(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"
+
+
+def named(conditions: Sequence[str] | str) -> str:
+    """Conditions as code, whether one or several."""
+    names = [conditions] if isinstance(conditions, str) else conditions
+    return series(f"`{name}`" for name in names)
+
+
+def contrasts_sentence(rows: Sequence[Row]) -> str:
+    """How many contrasts held up."""
+    if not rows:
+        return "The study has no declared contrast whose conditions ran."
+    by = {v: sum(row["verdict"] == v for row in rows) for v in ("significant", "suggestive")}
+    total = count(len(rows), "declared contrast")
+    if by["significant"]:
+        tail = f", and {by['suggestive']} suggestive" if by["suggestive"] else ""
+        return f"Of {total}, {by['significant']} came out significant{tail}."
+    if by["suggestive"]:
+        return f"Of {total}, none came out significant and {by['suggestive']} suggestive."
+    return f"Of {total}, none can be told from noise."
+
+
+def power_sentence(rows: Sequence[Row], problems: int) -> str:
+    """Whether the study was large enough for the effects that it saw."""
+    powers = [row["power"] for row in rows if row["power"] is not None]
+    if not powers:
+        return ""
+    if max(powers) < ENOUGH_POWER:
+        return (
+            f"With {count(problems, 'problem')} the study is small for effects of this size: if the "
+            f"observed differences were the true ones, it would find the clearest of them in "
+            f"{max(powers):.0%} of its repetitions. What is within noise here is not shown to be "
+            "nothing."
+        )
+    return (
+        f"If the observed differences were the true ones, a study of {count(problems, 'problem')} "
+        f"would find the clearest of them in {max(powers):.0%} of its repetitions."
+    )
+
+
+def best_sentence(overall: Sequence[Row], contrasts: Sequence[Row]) -> str:
+    """The highest accuracy, and whether anything says that it is more than the luckiest."""
+    best = max(overall, key=lambda row: row["accuracy"])
+    equal = [row["condition"] for row in overall if row["accuracy"] == best["accuracy"]]
+    if len(equal) > 1:
+        return f"{named(equal)} share the highest accuracy, {best['accuracy']:.1%}."
+    beaten = [
+        named(row["minus"])
+        for row in contrasts
+        if row["verdict"] == "significant"
+        and row["kind"] == "difference"
+        and best["condition"] in row["plus"]
+        and row["difference"] > 0
+    ]
+    first = f"`{best['condition']}` has the highest accuracy, {best['accuracy']:.1%}"
+    if beaten:
+        return f"{first}, and is significantly above {series(beaten)}."
+    return (
+        f"{first}. No declared contrast sets it significantly above another condition, and the "
+        f"highest of {len(overall)} is favoured by luck."
+    )
+
+
+def overlap_sentence(pair: Row, contrasts: Sequence[Row]) -> str:
+    """Gains and losses between two conditions, with the verdict on their contrast if declared."""
+    a, b = f"`{pair['a']}`", f"`{pair['b']}`"
+    gained, lost = pair["only_b"], pair["only_a"]
+    if gained == lost == 0:
+        return f"{a} and {b} solve the same problems."
+    net = gained - lost
+    sign = "+" if net > 0 else "−" if net < 0 else "±"
+    counts = (
+        f"{b} solves {count(gained, 'problem')} that {a} does not, and misses "
+        f"{lost} that it does: a net {sign}{abs(net)}."
+    )
+    return f"{counts} {_overlap_verdict(pair, contrasts)}"
+
+
+def _overlap_verdict(pair: Row, contrasts: Sequence[Row]) -> str:
+    sides = {(pair["a"],), (pair["b"],)}
+    verdict = next(
+        (r["verdict"] for r in contrasts if {_sides(r["plus"]), _sides(r["minus"])} == sides), None
+    )
+    return {
+        "significant": "So uneven an exchange is significant after adjustment (section 5).",
+        "suggestive": "The unevenness is suggestive, not established (section 5).",
+        "within noise": "Exchanges as uneven as this are within noise (section 5).",
+        None: "No contrast of the two was declared, so no test is made of it.",
+    }[verdict]
+
+
+def _sides(conditions: Sequence[str] | str) -> tuple[str, ...]:
+    return (conditions,) if isinstance(conditions, str) else tuple(conditions)
+
+
+def hard_sentence(difficulty: Row) -> str:
+    """What the hard problems show, and why it must not be read as a gain."""
+    others = [r for r in difficulty["rows"] if r["condition"] != difficulty["reference"]]
+    if not difficulty["hard"] or not others:
+        return "There is no hard problem that another condition could solve."
+    best = max(others, key=lambda row: row["hard_accuracy"])
+    if not best["hard_correct"]:
+        return "No other condition solves any of the hard problems."
+    return (
+        f"Of the hard problems, `{best['condition']}` solves the most: {best['hard_correct']} of "
+        f"{best.get('hard_total', difficulty['hard'])} answers, {best['hard_accuracy']:.1%}."
+    )
+
+
+def graders_sentence(overall: Sequence[Row]) -> str:
+    """How far the two graders agree."""
+    judged = [row for row in overall if row.get("second_correct") is not None]
+    if not judged:
+        return "No second opinion was asked for."
+    answers = sum(row["total"] for row in judged)
+    differ = sum(row["disagreements"] for row in judged)
+    if differ == 0:
+        return f"The two graders agree on all {answers} answers on which both have a verdict."
+    widest = max(abs(row["accuracy"] - row["second_accuracy"]) for row in judged)
+    return (
+        f"The two graders differ on {differ} of {answers} answers ({differ / answers:.1%}); by the "
+        f"second, no condition's accuracy would be more than {100 * widest:.1f} points different."
+    )
+
+
+def compute_sentence(overall: Sequence[Row], conditions: Mapping[str, Row]) -> str:
+    """What Metropolis-Hastings costs."""
+    single = [r["decoded_tokens"] for r in overall if not _moves(r, conditions)]
+    moving = [r for r in overall if _moves(r, conditions)]
+    if not moving or not single:
+        return ""
+    cheapest = min(single)
+    ratios = [row["decoded_tokens"] / cheapest for row in moving]
+    span = f"{min(ratios):.1f}"
+    if f"{max(ratios):.1f}" != span:
+        span += f" to {max(ratios):.1f}"
+    return (
+        f"An answer by power sampling takes {span} times the decoded tokens of the cheapest "
+        "condition that draws each token once."
+    )
+
+
+def _moves(row: Row, conditions: Mapping[str, Row]) -> bool:
+    return conditions.get(row["condition"], {}).get("sampler") == "power"
+
+
+def draft_sentence(contrasts: Sequence[Row], drafts: Sequence[str]) -> str:
+    """What the declared contrasts say of the draft conditions."""
+    about = [row for row in contrasts if set(_sides(row["plus"])) & set(drafts)]
+    if not about:
+        return "No contrast with a draft condition was declared, so none is tested."
+    return " ".join(contrast_sentence(row) for row in about)
