@@ -83,11 +83,12 @@ def contrast(name: str, difference: float, p: float, **changes: Any) -> dict[str
     """A row of the contrasts."""
     words = name.replace("(", "").replace(")", "").split(" - ")
     plus, minus = words[::3], words[1:3]
-    verdict = "significant" if p < 0.05 else "suggestive" if p < 0.1 else "within noise"
+    holm = min(1.0, 5 * p)
+    verdict = "significant" if holm < 0.05 else "suggestive" if holm < 0.1 else "within noise"
     row = {
         "name": name, "kind": "difference", "plus": plus, "minus": minus, "difference": difference,
         "low": difference - 0.05, "high": difference + 0.05, "b": 7, "c": 1, "p": p,
-        "p_holm": min(1.0, 5 * p), "power": 0.5, "verdict": verdict,
+        "p_holm": holm, "power": 0.5, "verdict": verdict,
     }  # fmt: skip
     return row | changes
 
@@ -134,13 +135,12 @@ def _breakdown(row: dict[str, Any], key: str, value: object) -> dict[str, Any]:
 
 
 def _overlap(a: str, b: str, solved: dict[str, int], problems: int) -> dict[str, Any]:
-    only_a = 1 if solved[a] else 0
-    both = solved[a] - only_a
-    only_b = solved[b] - both
+    both = max(0, min(solved[a], solved[b]) - 1)
+    only_a, only_b = solved[a] - both, solved[b] - both
     return {
         "a": a, "b": b, "both": both, "only_a": only_a, "only_b": only_b,
         "neither": problems - both - only_a - only_b,
-        "only_a_ids": ["test/precalculus/807.json"] * only_a,
+        "only_a_ids": [f"test/precalculus/{i}.json" for i in range(only_a)],
         "only_b_ids": [f"test/algebra/{i}.json" for i in range(only_b)],
     }  # fmt: skip
 

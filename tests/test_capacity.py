@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from small_study import save_model
 
 from powerblend import Model, load_model, sample
 from powerblend.engine import capacity
+from small_study import save_model
 
 DECODING = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": 2}
 PROMPTS = [[5, 6, n] for n in range(7, 17)]

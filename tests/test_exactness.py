@@ -46,6 +46,7 @@ CONDITIONS: dict[str, Decoding] = {
     "ps_one_block": POWER | {"blocks": 1, "steps": 4},
     "ps_four_blocks": POWER | {"blocks": 4, "steps": 3},
     "published": POWER | {"mh": "published", "blocks": 1, "steps": 4},
+    "published_two_blocks": POWER | {"mh": "published"},
 } | {
     f"blend_ps-{norm}-{proposal}-{'plus' if sign > 0 else 'minus'}": blended(
         POWER | {"proposal": proposal}, norm, sign

@@ -128,26 +128,38 @@ def tables(options: argparse.Namespace) -> None:
     study = _study(options.config)
     grades = read_grades(Layout(study).grades())
     write_text(options.output, overall(grades).to_csv(index=False))
-    summary = summarise(grades, study.samplers())
+    summary = summarise(grades, study.samplers(), study.contrasts)
     write_text(options.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
 def figure(options: argparse.Namespace) -> None:
     """Draw a figure as PNG and SVG."""
-    from powerblend.figures import save_figure
+    import yaml
 
-    save_figure(options.name, json.loads(options.summary.read_text()), options.output)
+    from powerblend.figures import material, save_figure
+
+    summary = json.loads(options.summary.read_text(encoding="utf-8"))
+    config = json.loads(options.config.read_text(encoding="utf-8"))
+    published = yaml.safe_load(options.published.read_text(encoding="utf-8"))
+    save_figure(options.name, material(summary, config, published), options.output)
 
 
 def report(options: argparse.Namespace) -> None:
-    """Write the report."""
-    from powerblend.report import render
+    """Write the report as Markdown and as one HTML file."""
+    import yaml
+
+    from powerblend.report import render, render_html
     from powerblend.report.run import describe_run
 
     summary = json.loads(options.summary.read_text(encoding="utf-8"))
     run = describe_run(options.config, options.checked) | {"command": options.command}
-    figures = {f.stem: f.relative_to(options.output.parent).as_posix() for f in options.figures}
-    write_text(options.output, render(summary, run, figures))
+    files = {f.relative_to(options.output.parent).as_posix(): f for f in options.figures}
+    figures = {file.stem: path for path, file in files.items()}
+    markdown = render(
+        summary, run, figures, yaml.safe_load(options.published.read_text(encoding="utf-8"))
+    )
+    write_text(options.output, markdown)
+    write_text(options.html, render_html(markdown, run["config"]["title"], files))
 
 
 def schema(options: argparse.Namespace) -> None:
@@ -228,9 +240,16 @@ def _parser() -> argparse.ArgumentParser:
     sub = add(tables)
     paths(sub, config=configuration, output="overall table, CSV", summary="every number, JSON")
 
+    others = "numbers to compare with (resources/published.yaml)"
     sub = add(figure)
     sub.add_argument("name", help="as accuracy")
-    paths(sub, summary="what tables wrote", output="PNG; the SVG goes beside it")
+    paths(
+        sub,
+        config=configuration,
+        summary="what tables wrote",
+        published=others,
+        output="PNG; the SVG goes beside it",
+    )
 
     sub = add(report)
     paths(
@@ -238,7 +257,9 @@ def _parser() -> argparse.ArgumentParser:
         config=configuration,
         checked="what check wrote",
         summary="what tables wrote",
+        published=others,
         output="Markdown to write",
+        html="HTML to write",
     )
     sub.add_argument("--figures", type=Path, nargs="+", required=True, help="PNG files")
     sub.add_argument("--command", default="snakemake", help="how to reproduce the study")

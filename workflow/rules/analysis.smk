@@ -1,8 +1,10 @@
 """From grades to the report.
 
 in:  results/STUDY/grade/CELL/SHARDxSAMPLES.jsonl
-out: results/STUDY/tables/overall.csv, summary.json; report/STUDY/FIGURE.png, .svg; report/STUDY.md
+out: results/STUDY/tables/overall.csv, summary.json; report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html
 """
+
+PUBLISHED = Path(workflow.basedir) / "resources" / "published.yaml"
 
 
 rule tables:
@@ -25,7 +27,9 @@ rule tables:
 rule figure:
     """One figure, for the page and for print."""
     input:
+        config=LAYOUT.config,
         summary=rules.tables.output.summary,
+        published=PUBLISHED,
         drawing=PACKAGE / "figures" / "{figure}.py",
         style=PACKAGE / "figures" / "style.py",
     output:
@@ -37,19 +41,22 @@ rule figure:
         ENVIRONMENTS / "cpu.yaml"
     shell:
         "python -m powerblend --log {log:q} figure {wildcards.figure}"
-        " --summary {input.summary:q} --output {output.png:q}"
+        " --config {input.config:q} --summary {input.summary:q} --published {input.published:q}"
+        " --output {output.png:q}"
 
 
 rule report:
-    """The study, written up."""
+    """The study, written up, for the repository and as one page to send."""
     input:
         config=LAYOUT.config,
         checked=LAYOUT.checked,
         summary=rules.tables.output.summary,
         figures=[path for path in FIGURE_FILES if path.suffix == ".png"],
-        template=PACKAGE / "report" / "templates" / "report.md.j2",
+        published=PUBLISHED,
+        templates=sorted((PACKAGE / "report" / "templates").glob("*.j2")),
     output:
-        LAYOUT.report,
+        markdown=LAYOUT.report,
+        html=report(LAYOUT.report.with_suffix(".html"), category="Report"),
     log:
         LOGS / "report.log",
     conda:
@@ -58,5 +65,6 @@ rule report:
         command=COMMAND,
     shell:
         "python -m powerblend --log {log:q} report --config {input.config:q} --checked {input.checked:q}"
-        " --summary {input.summary:q} --figures {input.figures:q} --output {output:q}"
+        " --summary {input.summary:q} --published {input.published:q} --figures {input.figures:q}"
+        " --output {output.markdown:q} --html {output.html:q}"
         " --command {params.command:q}"

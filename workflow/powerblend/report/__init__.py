@@ -1,13 +1,43 @@
-"""The report: a Markdown template filled from a study's summary. Computes nothing."""
+"""The report: Markdown templates filled from a study's summary. Computes no statistic.
 
-from collections.abc import Mapping, Sequence
+A template is a section. Sentences that interpret are in `phrases` and `findings`, foreign strings
+pass through `text.cell`, and `html` makes one page of the result.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from powerblend.figures import draft, interaction, overlap
+from powerblend.report import conditions, findings, phrases, published, samples, text
+from powerblend.report.html import render_html
 
-def render(summary: Mapping[str, Any], run: Mapping[str, Any], figures: Mapping[str, str]) -> str:
-    """The report of a study.
+SECTIONS: dict[str, Any] = {
+    "conditions": {},
+    "blended": [],
+    "contrasts": [],
+    "difficulty": None,
+    "levels": [],
+    "subjects": [],
+    "overlaps": [],
+    "sampling": [],
+    "compute": [],
+    "chains": [],
+    "sweep": [],
+    "disagreements": [],
+    "ungraded": [],
+}
+"""What a summary may lack, and what it then has."""
+
+
+def render(
+    summary: Mapping[str, Any],
+    run: Mapping[str, Any],
+    figures: Mapping[str, str],
+    others: Mapping[str, Any] | None = None,
+) -> str:
+    """The report of a study, as Markdown.
 
     Parameters
     ----------
@@ -17,7 +47,11 @@ def render(summary: Mapping[str, Any], run: Mapping[str, Any], figures: Mapping[
         How it was run: the configuration, what was checked, versions, hardware.
     figures
         Paths of the figures, relative to the report.
+    others
+        Published numbers: ``resources/published.yaml``.
     """
+    given = {key: value for key, value in summary.items() if value is not None}
+    complete = {**SECTIONS, **given}
     environment = Environment(
         loader=PackageLoader("powerblend.report", "templates"),
         undefined=StrictUndefined,
@@ -25,23 +59,29 @@ def render(summary: Mapping[str, Any], run: Mapping[str, Any], figures: Mapping[
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=percent, cell=cell, table=table)
+    for module in (conditions, findings, phrases, samples, text):
+        environment.globals.update(_functions(module))
+    # What a figure is about is what the words beside it are about.
+    environment.globals.update(
+        main_pair=overlap.chosen,
+        quartet=interaction.quartet,
+        drafted=draft.drafted,
+        compared=draft.compared,
+    )
+    environment.filters.update(_functions(text))
+    context = {"summary": complete, "run": run, "figures": figures}
+    comparison = {"others": others or {"sources": {}, "results": []}, "compare": published}
     template = environment.get_template("report.md.j2")
-    return template.render(**summary, run=run, figures=figures)
+    return template.render(**complete, **context, **comparison)
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share in [0, 1] as a percentage, a dash where there is none."""
-    return "—" if share is None else f"{share:.{digits}%}"
+def _functions(module: Any) -> dict[str, Any]:
+    """The functions that a module defines for others."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if callable(value) and not name.startswith("_") and value.__module__ == module.__name__
+    }
 
 
-def cell(text: object) -> str:
-    """Text that stays text in a Markdown table."""
-    escaped = "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+!|~$" else c for c in str(text))
-    return escaped.replace("\n", " ")
-
-
-def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """A Markdown table, numbers to the right of a first column of names."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(value) for value in line) + " |" for line in lines)
+__all__ = ["render", "render_html"]

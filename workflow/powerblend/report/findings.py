@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from powerblend.report.phrases import named
-from powerblend.report.text import count, percent, points
+from powerblend.report.text import cell, count, percent, points
 
 Summary = Mapping[str, Any]
 
@@ -24,8 +24,8 @@ def limitations(summary: Summary, config: Mapping[str, Any]) -> list[str]:
         _unboxed(summary),
         _published_mh(summary),
         _one_setting(summary),
-        f"**One model and one problem set**: {config['model']['name']} on "
-        f"{config['dataset']['name']}. Nothing here speaks of others.",
+        f"**One model and one problem set**: {cell(config['model']['name'])} on "
+        f"{cell(config['dataset']['name'])}. Nothing here speaks of others.",
     ]
     return [text for text in candidates if text]
 
@@ -34,7 +34,7 @@ def _size(summary: Summary) -> str:
     widest = max((row["high"] - row["low"]) / 2 for row in summary["overall"])
     return (
         f"**Size**: {count(summary['problems'], 'problem')}. An accuracy is known to about "
-        f"±{100 * widest:.0f} points, and one problem is {100 / summary['problems']:.1f} points."
+        f"±{100 * widest:.0f} points, and one problem weighs {100 / summary['problems']:.1f}."
     )
 
 
@@ -121,7 +121,8 @@ def _finding(row: Mapping[str, Any], shares: Mapping[str, float]) -> tuple[str, 
     verb = words.get(row["verdict"], "is not told from")
     evidence = f"{percent(shares[plus])} against {percent(shares[minus])}"
     gain = points(row["difference"])
-    return f"`{plus}` {verb} `{minus}`", f"{evidence}, {gain}", row["verdict"]
+    relative = points(row["difference"] / shares[minus], "%") if shares[minus] else "—"
+    return f"`{plus}` {verb} `{minus}`", f"{evidence}: {gain}, {relative} relative", row["verdict"]
 
 
 def _interaction(row: Mapping[str, Any]) -> str:
@@ -164,13 +165,17 @@ def next_steps(summary: Summary, config: Mapping[str, Any]) -> list[str]:
     shards = config["shards"]
     whole = len(_indices(shards["use"])) >= shards["of"]
     candidates = [
-        (not whole, f"All shards: this run used {shards['use']} of {shards['of']}."),
+        (not whole, f"All shards: this run used {_named(shards['use'])} of {shards['of']}."),
         (summary["samples"] == 1, "Several samples per problem, for majority vote and best-of-k."),
         (bool(steps) and max(steps) < PAPER_STEPS, f"{PAPER_STEPS} moves per block, as the paper."),
         (not summary["sweep"] and bool(summary["blended"]), "A sweep of α and β."),
         (True, "Other models and problem sets."),
     ]
     return [text for wanted, text in candidates if wanted]
+
+
+def _named(use: str | Sequence[int]) -> str:
+    return cell(use if isinstance(use, str) else ", ".join(map(str, use)))
 
 
 def _indices(use: str | Sequence[int]) -> Sequence[int]:

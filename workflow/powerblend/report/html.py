@@ -1,4 +1,4 @@
-"""The report as one HTML file: the same Markdown, the figures inside, nothing fetched, no script."""
+"""The report as one HTML file: the same Markdown, the figures inside; no script, no request."""
 
 import base64
 from collections.abc import Mapping

@@ -7,6 +7,7 @@ within noise. Nothing here computes a statistic.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from powerblend.figures.interaction import Quartet
 from powerblend.report.text import count, interval, p_value, points, series
 
 Row = Mapping[str, Any]
@@ -27,8 +28,8 @@ def contrast_sentence(row: Row) -> str:
         return f"{plus} is {better} accurate than {minus}: {effect}, {evidence(row)}."
     if row["verdict"] == "suggestive":
         above = "above" if row["difference"] > 0 else "below"
-        return f"{plus} is {above} {minus} by {effect}, which is suggestive only: {evidence(row)}."
-    return f"The {effect} between {plus} and {minus} are within noise: {evidence(row)}."
+        return f"{plus} is {above} {minus}, which is suggestive only: {effect}, {evidence(row)}."
+    return f"{plus} and {minus} differ within noise: {effect}, {evidence(row)}."
 
 
 def interaction_sentence(row: Row) -> str:
@@ -44,20 +45,27 @@ def interaction_sentence(row: Row) -> str:
         )
     return (
         "Whether the blend does as much for power sampling as for greedy decoding cannot be told: "
-        f"the interaction is within noise ({effect})."
+        f"the interaction is within noise, {effect}."
+    )
+
+
+def additive_sentence(four: Quartet, shares: Mapping[str, float]) -> str:
+    """The four accuracies as effects: each alone, their sum, and both together."""
+    start = shares[four.greedy]
+    alone = shares[four.blend_greedy] - start, shares[four.power] - start
+    return (
+        f"From greedy decoding, the blend alone makes {points(alone[0])}, power sampling alone "
+        f"{points(alone[1])}: {points(sum(alone))} if the two merely added up. Together they make "
+        f"{points(shares[four.blend_power] - start)}."
     )
 
 
 def evidence(row: Row) -> str:
     """Interval and p-values of a contrast."""
-    p = p_value(row["p"]), p_value(row["p_holm"])
-    adjusted = "" if p[0] == p[1] else f", {_equals(p[1])} after Holm's adjustment"
-    bounds = "" if row["low"] is None else f"95% interval {interval(row['low'], row['high'])}, "
-    return f"{bounds}p {_equals(p[0])}{adjusted}"
-
-
-def _equals(p: str) -> str:
-    return p if p.startswith("<") else f"= {p}"
+    p, holm = p_value(row["p"]), p_value(row["p_holm"])
+    adjusted = "" if p == holm else f" ({holm} after Holm's adjustment)"
+    bounds = "" if row["low"] is None else f"interval {interval(row['low'], row['high'])}, "
+    return f"{bounds}p {p if p.startswith('<') else '= ' + p}{adjusted}"
 
 
 def named(conditions: Sequence[str] | str) -> str:
@@ -87,14 +95,14 @@ def power_sentence(rows: Sequence[Row], problems: int) -> str:
         return ""
     if max(powers) < ENOUGH_POWER:
         return (
-            f"With {count(problems, 'problem')} the study is small for effects of this size: if the "
-            f"observed differences were the true ones, it would find the clearest of them in "
-            f"{max(powers):.0%} of its repetitions. What is within noise here is not shown to be "
-            "nothing."
+            f"With {count(problems, 'problem')} the study is small for effects of this size: were "
+            "the observed differences the true ones, a repetition would find the clearest of them "
+            f"with a chance of {max(powers):.0%}. What is within noise is not shown to be nothing."
         )
     return (
-        f"If the observed differences were the true ones, a study of {count(problems, 'problem')} "
-        f"would find the clearest of them in {max(powers):.0%} of its repetitions."
+        "Were the observed differences the true ones, a repetition with "
+        f"{count(problems, 'problem')} would find the clearest of them with a chance of "
+        f"{max(powers):.0%}."
     )
 
 
@@ -142,9 +150,9 @@ def _overlap_verdict(pair: Row, contrasts: Sequence[Row]) -> str:
         (r["verdict"] for r in contrasts if {_sides(r["plus"]), _sides(r["minus"])} == sides), None
     )
     return {
-        "significant": "So uneven an exchange is significant after adjustment (section 5).",
-        "suggestive": "The unevenness is suggestive, not established (section 5).",
-        "within noise": "Exchanges as uneven as this are within noise (section 5).",
+        "significant": "So uneven an exchange is significant after adjustment (section 4.5).",
+        "suggestive": "The unevenness is suggestive, not established (section 4.5).",
+        "within noise": "Exchanges as uneven as this are within noise (section 4.5).",
         None: "No contrast of the two was declared, so no test is made of it.",
     }[verdict]
 
@@ -175,7 +183,7 @@ def graders_sentence(overall: Sequence[Row]) -> str:
     answers = sum(row["total"] for row in judged)
     differ = sum(row["disagreements"] for row in judged)
     if differ == 0:
-        return f"The two graders agree on all {answers} answers on which both have a verdict."
+        return f"Among {answers} answers the two graders differ on none."
     widest = max(abs(row["accuracy"] - row["second_accuracy"]) for row in judged)
     return (
         f"The two graders differ on {differ} of {answers} answers ({differ / answers:.1%}); by the "

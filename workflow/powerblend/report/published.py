@@ -31,7 +31,9 @@ def role_of(condition: Mapping[str, Any]) -> str:
     return prefix + str(condition["sampler"])
 
 
-def columns(summary: Mapping[str, Any], published: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def columns(
+    summary: Mapping[str, Any], published: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
     """Accuracy by role, for each source and model and, last, for this study."""
     groups: dict[str, dict[str, float]] = {}
     for row in published["results"]:
@@ -57,7 +59,7 @@ def gains(summary: Mapping[str, Any], published: Mapping[str, Any]) -> tuple[lis
 def _gain(shares: Mapping[str, float], plus: str, minus: str) -> str:
     if not {plus, minus} <= shares.keys():
         return "—"
-    change = points(shares[plus] - shares[minus], unit=False)
+    change = points(shares[plus] - shares[minus], "")
     return f"{change} ({percent(shares[minus])} → {percent(shares[plus])})"
 
 
@@ -71,7 +73,9 @@ def settings(
         if any(row["source"] == key for row in published["results"])
     ]
     models = {
-        key: ", ".join(dict.fromkeys(r["model"] for r in published["results"] if r["source"] == key))
+        key: ", ".join(
+            dict.fromkeys(r["model"] for r in published["results"] if r["source"] == key)
+        )
         for key, _ in sources
     }
     ours = _own_settings(summary)

@@ -15,12 +15,12 @@ ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;"}
 SPECIAL = frozenset("\\*_{}[]()#+!~$")
 
 
-def cell(value: object) -> str:
+def cell(value: object, longest: int = LONGEST) -> str:
     """A foreign string as text, in a table or in a sentence; a dash for None."""
     if value is None:
         return "—"
     visible = "".join(c if c.isprintable() else " " for c in str(value))
-    short = visible if len(visible) <= LONGEST else visible[: LONGEST - 1] + "…"
+    short = visible if len(visible) <= longest else visible[: longest - 1] + "…"
     escaped = "".join(ENTITIES.get(c, f"\\{c}" if c in SPECIAL else c) for c in short)
     # Neither markup nor a link, though renderers make links of bare addresses.
     linkless = re.sub(r":(?=//)", r"\\:", escaped)
@@ -44,13 +44,13 @@ def number(value: float | None, digits: int = 1) -> str:
     return "—" if value is None else f"{value:.{digits}f}"
 
 
-def points(difference: float | None, unit: bool = True) -> str:
+def points(difference: float | None, unit: str = " points") -> str:
     """A difference of shares in percentage points, with its sign."""
     if difference is None:
         return "—"
     rounded = round(100 * difference, 1)
     sign = "+" if rounded > 0 else "−" if rounded < 0 else "±"
-    return f"{sign}{abs(rounded):.1f}" + (" points" if unit else "")
+    return f"{sign}{abs(rounded):.1f}{unit}"
 
 
 def p_value(p: float | None) -> str:
@@ -64,7 +64,12 @@ def interval(low: float | None, high: float | None) -> str:
     """An interval of percentage points."""
     if low is None or high is None:
         return "—"
-    return f"{points(low, unit=False)} to {points(high, unit=False)}"
+    return f"{points(low, '')} to {points(high, '')}"
+
+
+def id_list(ids: Sequence[object]) -> str:
+    """Problem ids in a sentence."""
+    return ", ".join(map(cell, ids)) or "none"
 
 
 def count(n: int, noun: str, plural: str = "") -> str:

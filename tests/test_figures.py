@@ -1,0 +1,171 @@
+"""Figures: each is whole at every size of study, and says so when there is too little to draw."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+import yaml
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from summaries import DRAFT, GREEDY, POWER, earlier_study, large_study, small_study, study
+
+from powerblend.figures import FIGURES, material, save_figure
+from powerblend.figures.architecture import cells_of
+from powerblend.figures.interaction import quartet
+from powerblend.figures.overlap import chosen
+from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
+from powerblend.figures.sweep import panels_of, unblended
+
+matplotlib.use("agg")
+PUBLISHED = Path(__file__).parents[1] / "resources" / "published.yaml"
+STUDIES = {"small": small_study, "earlier": earlier_study, "large": large_study}
+CONFIG = {
+    "model": {"name": "Qwen/Qwen3-4B"},
+    "dataset": {"name": "HuggingFaceH4/MATH-500"},
+}
+MINIMAL = ("problems", "samples", "confidence", "conditions", "blended", "overall")
+
+
+def drawn(name: str, summary: dict[str, Any]) -> Figure:
+    published = yaml.safe_load(PUBLISHED.read_text())
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = FIGURES[name](material(summary, CONFIG, published))
+        figure.canvas.draw()
+    return figure
+
+
+def texts(figure: Figure) -> list[Text]:
+    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+
+
+def words(figure: Figure) -> str:
+    return " ".join(text.get_text().replace("\n", " ") for text in texts(figure))
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Any:
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("size", STUDIES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_cut_off(name: str, size: str) -> None:
+    figure = drawn(name, STUDIES[size]())
+    width, height = figure.bbox.size
+    for text in texts(figure):
+        if text.axes is not None and text in text.axes.texts and not text.get_clip_on():
+            pass  # annotations are checked as all others are
+        box = text.get_window_extent()
+        inside = box.x0 > -2 and box.y0 > -2 and box.x1 < width + 2 and box.y1 < height + 2
+        assert inside or _hidden_tick(text), text.get_text()
+
+
+def _hidden_tick(text: Text) -> bool:
+    """Whether a text is a tick's label beyond the axis' limits, which is not drawn."""
+    return any(
+        text in [*axis.get_majorticklabels(), *axis.get_minorticklabels()]
+        and text not in [tick.label1 for tick in axis._update_ticks()]
+        for axes in text.figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+    )
+
+
+@pytest.mark.parametrize("name", ["accuracy", "difficulty", "published", "draft"])
+def test_labels_of_bars_do_not_overlap(name: str) -> None:
+    figure = drawn(name, large_study())
+    for axes in figure.axes:
+        boxes = [t.get_window_extent() for t in axes.texts if t.get_text()]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_summary_without_the_new_sections_is_drawn(name: str) -> None:
+    whole = earlier_study(("greedy", "ps"))
+    with matplotlib.rc_context(STYLE):
+        assert words(FIGURES[name]({key: whole[key] for key in MINIMAL}))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("draft", "no condition that blends with a draft"),
+        ("sweep", "sweeps neither"),
+        ("interaction", "No interaction to show"),
+        ("accuracy", "Only 8 problems: each moves an accuracy by 12.5 points"),
+    ],
+)
+def test_too_little_to_draw_is_said(name: str, sentence: str) -> None:
+    assert sentence in words(drawn(name, small_study()))
+
+
+def test_a_study_without_chains_says_so() -> None:
+    summary = study({"greedy": (GREEDY, 3, 0, 25.0)}, easy=3, hard=5)
+    assert "no condition of this study runs" in words(drawn("diagnostics", summary))
+    assert "takes two conditions" in words(drawn("overlap", summary))
+
+
+def test_the_accuracy_figure_has_the_numbers() -> None:
+    seen = words(drawn("accuracy", earlier_study()))
+    for label in ("71.2%  (74/104)", "77.9%  (81/104)", "Accuracy on 104 problems"):
+        assert label in seen
+
+
+def test_the_overlap_figure_is_about_power_sampling_and_its_blend() -> None:
+    pair = chosen(earlier_study())
+    assert pair is not None
+    assert [pair[key] for key in ("a", "b", "both", "only_a", "only_b", "neither")] == [
+        "ps", "blend_ps", 74, 1, 7, 22,
+    ]  # fmt: skip
+    assert (chosen(small_study()) or {})["a"] == "greedy"
+    assert chosen({"overlaps": []}) is None
+
+
+def test_the_quartet_shares_one_blend() -> None:
+    assert quartet(earlier_study()) == ("greedy", "blend_greedy", "ps", "blend_ps")
+    assert quartet(earlier_study(("greedy", "ps", "blend_greedy", "draft_blend_ps"))) is None
+
+
+def test_architecture_has_a_cell_per_law_and_sampler() -> None:
+    cells = cells_of(earlier_study()["conditions"])
+    assert sorted(map(len, cells.values())) == [1] * 6
+    assert len({law for law, _ in cells}) == 3
+
+
+def test_published_numbers_on_other_problems_are_not_compared() -> None:
+    other = {**CONFIG, "dataset": {"name": "mine.jsonl"}}
+    published = yaml.safe_load(PUBLISHED.read_text())
+    with matplotlib.rc_context(STYLE):
+        figure = FIGURES["published"](material(small_study(), other, published))
+    assert "Not comparable" in words(figure)
+    assert "Not comparable" not in words(drawn("published", earlier_study()))
+
+
+def test_a_sweep_has_a_panel_per_layer_with_the_unblended_in_each() -> None:
+    summary = large_study()
+    panels = panels_of([*summary["sweep"], *unblended(summary)])
+    assert [panel[1] for panel in panels] == [33, 17]
+    assert all(any(row["beta"] == 0 for row in rows) for rows in panels.values())
+
+
+def test_colours_mean_what_is_blended() -> None:
+    summary = {"conditions": {"a": POWER, "b": POWER | {"blend": DRAFT}}, "blended": ["b", "c"]}
+    assert [colour_of(summary, name) for name in "abc"] == [BLUE, GREEN, ORANGE]
+
+
+def test_weight_of_one() -> None:
+    assert weight_of_one(500) == ""
+    assert "12.5 points" in weight_of_one(8)
+
+
+def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
+    for directory in ("a", "b"):
+        save_figure("accuracy", small_study(), tmp_path / directory / "accuracy.png")
+    for kind in ("png", "svg"):
+        first, second = (tmp_path / d / f"accuracy.{kind}" for d in "ab")
+        assert first.read_bytes() == second.read_bytes()
+    assert not plt.get_fignums()

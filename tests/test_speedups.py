@@ -1,0 +1,97 @@
+"""Each speed-up saves work and changes no decision: same random numbers, with it and without."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from powerblend import Generation, Model, load_model, sample
+from powerblend.engine.chain import Schedule
+from powerblend.samplers import Power
+from small_study import save_model
+
+PROMPTS = [[5, 6, n] for n in range(7, 13)]
+BLEND = {"source": "layer", "layer": 1, "beta": 0.2}
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "ps": {},
+    "blend_ps": {"blend": BLEND},
+    "blend_ps-target": {"blend": BLEND, "proposal": "target"},
+    "ps-published": {"mh": "published"},
+}
+FALLING = {"ps", "blend_ps-target"}
+"""Where target and proposal are powers of one law, so that w is never positive."""
+
+
+class Slow(Power):
+    """Power sampling without its savings."""
+
+    skip: bool = False
+    early: bool = False
+
+    def schedule(self) -> Schedule:
+        full = super().schedule()
+        return full._replace(skip=self.skip, early=full.early and self.early)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load_model(save_model(tmp_path_factory.mktemp("model")), dtype="float64")
+
+
+def answers(model: Model, condition: str, **savings: bool) -> list[Generation]:
+    keys = {"alpha": 3.0, "max_new_tokens": 24, "blocks": 3, "steps": 8, **CONDITIONS[condition]}
+    sampler = Slow(sampler="power", **keys, **savings)
+    return [g for row in sample(model, PROMPTS, sampler, samples=4, seed=3) for g in row]
+
+
+def decisions(generations: list[Generation]) -> list[tuple[Any, ...]]:
+    return [
+        (g.tokens, g.moves, g.accepted, g.unchanged, g.accepted_by_block, g.finish)
+        for g in generations
+    ]
+
+
+def decoded(generations: list[Generation]) -> int:
+    return sum(g.decoded_tokens for g in generations)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_divergence_skip_changes_no_decision(model: Model, condition: str) -> None:
+    slow, fast = answers(model, condition), answers(model, condition, skip=True)
+    assert decisions(fast) == decisions(slow)
+    assert sum(g.unchanged for g in slow) > 0
+    assert decoded(fast) < decoded(slow)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_early_rejection_changes_no_decision(model: Model, condition: str) -> None:
+    slow, fast = answers(model, condition), answers(model, condition, early=True)
+    assert decisions(fast) == decisions(slow)
+    early = sum(g.early_rejected for g in fast)
+    assert (early > 0) == (condition in FALLING)
+    assert (decoded(fast) < decoded(slow)) == (condition in FALLING)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_both_are_on_by_default(model: Model, condition: str) -> None:
+    both = answers(model, condition, skip=True, early=True)
+    keys = {"alpha": 3.0, "max_new_tokens": 24, "blocks": 3, "steps": 8, **CONDITIONS[condition]}
+    default = sample(model, PROMPTS, {"sampler": "power", **keys}, samples=4, seed=3)
+    assert [g for row in default for g in row] == [
+        type(g)(**{**g.as_record(), "seconds": d.seconds})
+        for g, d in zip(both, [g for row in default for g in row], strict=True)
+    ]
+
+
+def test_a_shared_prefix_is_run_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[tuple[int, ...]] = []
+    prefill = Model.prefill
+
+    def watched(self: Model, cache: Any, slots: slice, start: torch.Tensor, tokens: Any) -> None:
+        run.append(tuple(tokens.shape))
+        prefill(self, cache, slots, start, tokens)
+
+    monkeypatch.setattr(Model, "prefill", watched)
+    prompts = [[*range(2, 22), n, n + 1] for n in range(30, 34)]
+    sample(model, prompts, {"sampler": "greedy", "max_new_tokens": 2}, samples=3)
+    assert run == [(1, 20), (4, 1)]
