@@ -10,7 +10,6 @@ import yaml
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from summaries import DRAFT, GREEDY, POWER, earlier_study, large_study, small_study, study
 
 from powerblend.figures import FIGURES, material, save_figure
 from powerblend.figures.architecture import cells_of
@@ -18,6 +17,7 @@ from powerblend.figures.interaction import quartet
 from powerblend.figures.overlap import chosen
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
 from powerblend.figures.sweep import panels_of, unblended
+from summaries import DRAFT, GREEDY, POWER, earlier_study, large_study, small_study, study
 
 matplotlib.use("agg")
 PUBLISHED = Path(__file__).parents[1] / "resources" / "published.yaml"

@@ -12,7 +12,11 @@ class LayerBlend(Blend):
     """z_source = lm_head(h_layer): no extra parameters and no extra forward pass."""
 
     source: Literal["layer"] = "layer"
-    layer: int = Field(ge=0, description="decoder block, counted from 0: hidden_states[layer + 1]")
+    layer: int = Field(
+        ge=0,
+        description="decoder block, counted from 0: transformers' hidden_states[layer + 1], except "
+        "that the last block is taken before the final norm",
+    )
     norm: Literal["none", "final"] = Field(
         default="none",
         description="none: the raw hidden state; final: after the model's final norm (logit lens)",

@@ -2,8 +2,9 @@
 
 transformers looks attention up by name and passes unknown keyword arguments through to it. A model
 loaded with ``attn_implementation="ragged"`` and called with ``ragged=Ragged(...)`` therefore writes
-and reads our cache instead of its own. Without that argument the same model runs plain causal
-attention, as its authors wrote it.
+and reads our cache instead of its own. The contract is `attend`; its bodies are matrix products,
+which run anywhere, and flash-attn where it is installed and the cache is laid out for a GPU.
+Without that argument the same model runs plain causal attention, as its authors wrote it.
 """
 
 from typing import Any, NamedTuple
@@ -14,6 +15,11 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from powerblend.engine.cache import RaggedCache
+
+try:
+    from flash_attn import flash_attn_with_kvcache
+except ImportError:  # it is compiled on installation, and only GPUs have it (envs/gpu.yaml)
+    flash_attn_with_kvcache = None
 
 NAME = "ragged"
 
@@ -69,6 +75,8 @@ def attend(
         return output, None
     layer, cache = int(module.layer_idx), ragged.cache  # type: ignore[arg-type]
     _check_supported(module, options, cache)
+    if flash_attn_with_kvcache is not None and cache.by_position and query.shape[2] == 1:
+        return _flash(layer, query, key, value, scaling, ragged), None
     cache.write(layer, ragged.slots, ragged.positions, (key, value))
     keys, values = cache.read(layer, ragged.slots, ragged.length)
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
@@ -87,6 +95,27 @@ def _check_supported(module: torch.nn.Module, options: dict[str, Any], cache: Ra
                 f"{type(module).__name__} attends with {name}={value}, which a cache of "
                 f"{cache.capacity} tokens a row does not: this model cannot be decoded here"
             )
+
+
+def _flash(
+    layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, ragged: Ragged
+) -> Tensor:
+    """One decode step by flash-attn, which writes the new keys and values itself.
+
+    Its length of a row is that before the step, which is the new token's position.
+    """
+    keys, values = ragged.cache.read(layer, ragged.slots, ragged.cache.capacity)
+    output: Tensor = flash_attn_with_kvcache(
+        query.transpose(1, 2),
+        keys.transpose(1, 2),
+        values.transpose(1, 2),
+        k=key.transpose(1, 2),
+        v=value.transpose(1, 2),
+        cache_seqlens=ragged.positions[:, 0].int(),
+        softmax_scale=scaling,
+        causal=True,
+    )
+    return output
 
 
 def _attention(

@@ -12,6 +12,8 @@ always slots 0 to live - 1, so that a step works on views and never gathers. Wha
 position is stale and never read. Copying a token's keys and values costs hundreds of times less
 than computing them, which is why a rejected proposal is undone by putting a saved suffix back.
 Knows no tokens and no chains.
+
+``by_position`` lays the same cache out as GPU kernels of attention want it.
 """
 
 import torch
@@ -31,12 +33,20 @@ class RaggedCache:
         dtype: torch.dtype,
         device: torch.device,
         prefix: Tensor | None = None,
+        by_position: bool = False,
     ) -> None:
-        self.start = 0 if prefix is None else prefix.shape[3]
-        self.capacity = capacity
-        self._prefix = prefix
-        shape = (layers, 2, slots, heads, capacity - self.start, head_dim)
+        self.by_position, self.capacity = by_position, capacity
+        self._prefix = None if by_position else prefix
+        self.start = 0 if self._prefix is None else self._prefix.shape[3]
+        shape = [layers, 2, slots, heads, capacity - self.start, head_dim]
+        if by_position:
+            # The heads of a position lie together, and every slot has its own copy of the prefix.
+            shape[3], shape[4] = shape[4], shape[3]
         self._store = torch.zeros(shape, dtype=dtype, device=device)
+        if by_position:
+            self._store = self._store.transpose(3, 4)
+            if prefix is not None:
+                self._store[:, :, :, :, : prefix.shape[3]] = prefix[:, :, None]
 
     def write(self, layer: int, slots: slice, positions: Tensor, kv: tuple[Tensor, Tensor]) -> None:
         """Put keys and values [rows, heads, new, head_dim] at ``positions`` [rows, new]."""

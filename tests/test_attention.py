@@ -1,0 +1,100 @@
+"""One attention contract, several bodies: all of them give what the model's authors wrote."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from powerblend import Model, load_model
+from powerblend.engine import attention
+from powerblend.engine.cache import RaggedCache
+from small_study import save_model
+
+PREFIX, LENGTHS = 5, (9, 8, 12)
+
+
+@pytest.fixture(scope="module")
+def hf(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
+    folder = save_model(tmp_path_factory.mktemp("model"))
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def model(hf: PreTrainedModel) -> Model:
+    return load_model(hf)
+
+
+def flash(
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, *, k: Tensor, v: Tensor, **options: Tensor
+) -> Tensor:
+    """What flash-attn's documentation says of ``flash_attn_with_kvcache``, row by row."""
+    assert k_cache.stride(-1) == 1
+    assert k_cache.stride(1) == k_cache.shape[2] * k_cache.shape[3]
+    group = q.shape[2] // k.shape[2]
+    rows = []
+    for row, length in enumerate(options["cache_seqlens"].tolist()):
+        k_cache[row, length], v_cache[row, length] = k[row, 0], v[row, 0]
+        keys = k_cache[row, : length + 1].repeat_interleave(group, 1)
+        values = v_cache[row, : length + 1].repeat_interleave(group, 1)
+        scores = torch.einsum("hd,lhd->hl", q[row, 0], keys) * options["softmax_scale"]
+        rows.append(torch.einsum("hl,lhd->hd", scores.softmax(-1), values)[None])
+    return torch.stack(rows)
+
+
+@pytest.fixture(params=["matrix products", "prefix apart", "by position", "flash"])
+def body(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "flash":
+        monkeypatch.setattr(attention, "flash_attn_with_kvcache", flash)
+    return str(request.param)
+
+
+def test_every_body_gives_the_model_s_own_logits(
+    hf: PreTrainedModel, model: Model, body: str
+) -> None:
+    torch.manual_seed(1)
+    start = torch.randint(2, 90, (PREFIX,))
+    strings = [torch.cat([start, torch.randint(2, 90, (n - PREFIX,))]) for n in LENGTHS]
+    cache = filled(model, start, body)
+    for row, string in enumerate(strings):
+        rest = string[None, PREFIX:-2]
+        model.prefill(cache, slice(row, row + 1), torch.tensor([PREFIX]), rest)
+    # Two steps, so that what the first one writes is read by the second.
+    for back in (2, 1):
+        tokens = torch.stack([s[-back] for s in strings])
+        positions = torch.tensor([len(s) - back for s in strings])
+        ours = model.step(cache, tokens, positions, int(positions.max()) + 1).base
+        for row, string in enumerate(strings):
+            end = len(string) - back + 1
+            theirs = hf(string[None, :end], use_cache=False).logits[0, -1]
+            assert (ours[row] - theirs).abs().max() < 1e-10
+
+
+def filled(model: Model, start: Tensor, body: str) -> RaggedCache:
+    """A cache whose three rows hold the common beginning, in the layout of the body."""
+    one = model.cache(1, PREFIX)
+    model.prefill(one, slice(0, 1), torch.tensor([0]), start[None])
+    saved = one.save(0, 0, PREFIX)
+    layers, _, heads, _, width = saved.shape
+    by_position = body in ("by position", "flash")
+    prefix = saved if by_position or body == "prefix apart" else None
+    shape = (layers, len(LENGTHS), heads, max(LENGTHS) + 1, width)
+    cache = RaggedCache(*shape, saved.dtype, saved.device, prefix, by_position)
+    if prefix is None:
+        for row in range(len(LENGTHS)):
+            cache.restore(row, 0, saved)
+    return cache
+
+
+@pytest.mark.gpu
+def test_the_gpu_gives_the_cpu_s_logits(hf: PreTrainedModel) -> None:
+    """bfloat16 on the GPU against float64 on the CPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    twin = AutoModelForCausalLM.from_pretrained(hf.config._name_or_path, dtype=torch.bfloat16)
+    gpu, cpu = load_model(twin.to("cuda")), load_model(hf)
+    tokens, positions = torch.tensor([7, 9, 11]), torch.zeros(3, dtype=torch.long)
+    ours = gpu.step(gpu.cache(3, 4), tokens.cuda(), positions.cuda(), 1).base.cpu()
+    theirs = cpu.step(cpu.cache(3, 4), tokens, positions, 1).base
+    assert (ours - theirs).abs().max() < 0.05 * math.sqrt(theirs.square().mean())
