@@ -5,6 +5,8 @@ import os
 # Before torch is imported, here or in a process that a test starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test asks the hub for anything; offline, a model that is not there is missed at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from pathlib import Path
 from typing import TYPE_CHECKING

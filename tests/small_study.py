@@ -7,46 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import tiny
 
 ROOT = Path(__file__).parents[1]
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
-    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-LAYERS = 3
-
-
-def save_model(directory: Path, dtype: torch.dtype = torch.float64) -> Path:
-    """Write a random two-layer model over single characters, with a ChatML tokenizer."""
-    characters = ["\n", *map(chr, range(32, 127))]
-    words = ["<|im_start|>", "<|im_end|>", *characters]
-    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=" "))
-    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    core.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"]
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=1,
-    )
-    LlamaForCausalLM(config).to(dtype).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
 
 
 def problems(count: int = 6) -> list[dict[str, Any]]:
@@ -69,7 +34,7 @@ def write_study(folder: Path, **changes: Any) -> Path:
     data = folder / "problems.jsonl"
     if not data.exists():
         data.write_text("".join(json.dumps(p) + "\n" for p in problems()))
-        save_model(folder / "model")
+        tiny.save(folder / "model")
     study: dict[str, Any] = {
         "study": "small",
         "model": {"name": str(folder / "model"), "revision": None, "dtype": "float64"},

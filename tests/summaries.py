@@ -127,7 +127,8 @@ def _contrasts(solved: dict[str, int], problems: int) -> list[dict[str, Any]]:
 
 def _difficulty(name: str, e: int, h: int, easy: int, hard: int) -> dict[str, Any]:
     counts = {"condition": name, "easy_correct": e, "hard_correct": h}
-    return counts | {"easy_accuracy": e / easy, "hard_accuracy": h / hard}
+    shares = {"easy_accuracy": e / easy if easy else None}
+    return counts | shares | {"hard_accuracy": h / hard if hard else None}
 
 
 def _breakdown(row: dict[str, Any], key: str, value: object) -> dict[str, Any]:

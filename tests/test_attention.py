@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+import tiny
 from powerblend import Model, load_model
 from powerblend.engine import attention
 from powerblend.engine.cache import RaggedCache
-from small_study import save_model
 
 PREFIX, LENGTHS = 5, (9, 8, 12)
 
 
 @pytest.fixture(scope="module")
 def hf(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
-    folder = save_model(tmp_path_factory.mktemp("model"))
+    folder = tiny.save(tmp_path_factory.mktemp("model"))
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
 
 

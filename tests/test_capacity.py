@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+import tiny
 from powerblend import Model, load_model, sample
 from powerblend.engine import capacity
-from small_study import save_model
 
 DECODING = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": 2}
 PROMPTS = [[5, 6, n] for n in range(7, 17)]
@@ -16,7 +16,7 @@ PROMPTS = [[5, 6, n] for n in range(7, 17)]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_model(save_model(tmp_path_factory.mktemp("model")), dtype="float64")
+    return load_model(tiny.save(tmp_path_factory.mktemp("model")), dtype="float64")
 
 
 @pytest.mark.parametrize(("free", "rows"), [(0, 1), (10**12, 64)])

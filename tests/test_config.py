@@ -135,7 +135,7 @@ def test_missing_shots_are_named(tmp_path: Path) -> None:
 def test_an_answer_that_the_model_has_no_positions_for_is_refused(tmp_path: Path) -> None:
     path = write_study(tmp_path, decoding={"max_new_tokens": 600})
     small = parse_study(merged(BASE, yaml.safe_load(path.read_text())))
-    with pytest.raises(ConfigError, match=r"decoding\.max_new_tokens: .* has positions for 512"):
+    with pytest.raises(ConfigError, match=r"decoding\.max_new_tokens: .* has positions for 256"):
         check_study(small, None, load_problems(small.dataset))
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+import tiny
 from powerblend.study.store import ChainStore
-from small_study import environment, problems, run, save_model
+from small_study import environment, problems, run
 
 SPEC = {
     "engine": "1",
@@ -35,7 +36,7 @@ SPEC = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("resume")
-    save_model(path / "model")
+    tiny.save(path / "model")
     (path / "all.jsonl").write_text("".join(json.dumps(p) + "\n" for p in shard()))
     return path
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
+import tiny
 from powerblend import Generation, Model, load_model, sample
 from powerblend.engine.chain import Schedule
 from powerblend.samplers import Power
-from small_study import save_model
 
 PROMPTS = [[5, 6, n] for n in range(7, 13)]
 BLEND = {"source": "layer", "layer": 1, "beta": 0.2}
@@ -35,7 +35,7 @@ class Slow(Power):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_model(save_model(tmp_path_factory.mktemp("model")), dtype="float64")
+    return load_model(tiny.save(tmp_path_factory.mktemp("model")), dtype="float64")
 
 
 def answers(model: Model, condition: str, **savings: bool) -> list[Generation]:

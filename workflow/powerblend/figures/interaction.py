@@ -91,9 +91,10 @@ def _line(
     shift = style.pop("shift")
     places = [place + shift for place in (0, 1)]
     shares = [row["accuracy"] for row in rows]
+    # At 0 and at 1 an interval may begin past its accuracy by a rounding error.
     spread = [
-        [row["accuracy"] - row["low"] for row in rows],
-        [row["high"] - row["accuracy"] for row in rows],
+        [max(0.0, row["accuracy"] - row["low"]) for row in rows],
+        [max(0.0, row["high"] - row["accuracy"]) for row in rows],
     ]
     axes.errorbar(places, shares, spread, label=label, capsize=3, lw=1.8, elinewidth=0.9, **style)
     for place, row, other in zip((0, 1), rows, others, strict=True):

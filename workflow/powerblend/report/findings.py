@@ -71,8 +71,8 @@ def _truncated(summary: Summary) -> str:
         return ""
     return (
         f"**Truncation**: up to {percent(worst['truncated'])} of a condition's answers "
-        f"(`{worst['condition']}`) reached the longest length without ending. Most such answers "
-        "are counted wrong, whatever they would have become."
+        f"(`{worst['condition']}`) reached the longest length without ending. One that was cut off "
+        "before its box is counted wrong, whatever it would have become."
     )
 
 

@@ -1,0 +1,427 @@
+"""The report: every number computed, every claim as strong as its numbers, foreign text inert."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from powerblend.figures import FIGURES
+from powerblend.figures.interaction import Quartet
+from powerblend.report import render, render_html
+from powerblend.report.findings import conclusion, findings, limitations, next_steps
+from powerblend.report.phrases import (
+    additive_sentence,
+    best_sentence,
+    compute_sentence,
+    contrast_sentence,
+    contrasts_sentence,
+    draft_sentence,
+    graders_sentence,
+    hard_sentence,
+    overlap_sentence,
+    power_sentence,
+)
+from powerblend.report.published import comparable, gains, role_of, settings
+from powerblend.report.samples import accuracies
+from powerblend.report.text import cell, code_block, p_value, percent, points, series, table
+from summaries import EARLIER, contrast, earlier_study, large_study, small_study, study
+
+PUBLISHED = yaml.safe_load(
+    (Path(__file__).parents[1] / "resources" / "published.yaml").read_text(encoding="utf-8")
+)
+CONFIG: dict[str, Any] = {
+    "study": "math500",
+    "title": "LogitBlend × Power Sampling",
+    "seed": 42,
+    "model": {"name": "Qwen/Qwen3-4B", "dtype": "bfloat16", "revision": "1cfa9a7208912126"},
+    "dataset": {"name": "HuggingFaceH4/MATH-500"},
+    "prompt": {"shots": None},
+    "shards": {"of": 40, "use": "0-7"},
+}
+RUN: dict[str, Any] = {
+    "config": CONFIG,
+    "config_yaml": yaml.safe_dump(CONFIG, allow_unicode=True),
+    "checked": {"layers": 36, "prompt_tokens": {"shortest": 90, "longest": 250}},
+    "versions": {"python": "3.11", "torch": "2.13"},
+    "hardware": "8 × H800",
+    "revision": "0123456789ab",
+    "command": "snakemake --cores 8",
+}
+FIGURE_PATHS = {name: f"math500/{name}.png" for name in FIGURES}
+MINIMAL = ("problems", "samples", "confidence", "conditions", "blended", "overall")
+HOSTILE = [
+    "`code` and ``more``",
+    "a|b|c",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1))",
+    "![x](http://evil.example/x.png)",
+    "<javascript:alert(1)>",
+    "[ref]: http://evil.example",
+    r"\|x\| = \frac{1}{2}",
+    r"a\\|b",
+    "trailing \\",
+    "&lt;b&gt; &#60;",
+    "line one\n| new | row |\n\n# heading",
+    "$x^2$ and $$y$$",
+    "**bold** _it_ ~~gone~~",
+    "http://evil.example and www.evil.example",
+    "- list",
+    "\x00\x1b[31m",
+]
+
+
+def report(summary: dict[str, Any], **changes: Any) -> str:
+    return render(summary, RUN | changes, FIGURE_PATHS, PUBLISHED)
+
+
+def section(markdown: str, heading: str) -> str:
+    rest = markdown.split(f"\n{heading}", 1)[1]
+    level = heading.split(" ", 1)[0]
+    return rest.split(f"\n{level} ", 1)[0]
+
+
+class Page(HTMLParser):
+    """What is in a page: its tags, their attributes and the cells of its tables."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+def test_the_tables_of_the_earlier_study() -> None:
+    text = report(earlier_study())
+    for row in (
+        "| `greedy` | 74 | 104 | 71.2% |",
+        "| `temp` | 73 | 104 | 70.2% |",
+        "| `ps` | 75 | 104 | 72.1% |",
+        "| `blend_greedy` | 71 | 104 | 68.3% |",
+        "| `blend_ps` | 81 | 104 | 77.9% |",
+        "| `temp` | 97.3% (72/74) | 3.3% (1/30) |",
+        "| `ps` | 94.6% (70/74) | 16.7% (5/30) |",
+        "| `blend_greedy` | 91.9% (68/74) | 10.0% (3/30) |",
+        "| `blend_ps` | 98.6% (73/74) | 26.7% (8/30) |",
+        "| both `ps` and `blend_ps` | 74 |",
+        "| only `ps` | 1 |",
+        "| only `blend_ps` | 7 |",
+        "| neither | 22 |",
+        "| power sampling | 72.1% | 77.9% | +5.8 points |",
+        "p = 0.0703",
+    ):
+        assert row in text
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "## 1. Motivation",
+        "## 2. Method",
+        "## 3. Experimental setup",
+        "## 4. Results",
+        "## 5. Comparison with published numbers",
+        "## 6. A draft model",
+        "## 7. Limitations",
+        "## 8. Conclusions",
+        "## Appendix: reproduction",
+    ],
+)
+def test_the_sections_are_there_at_every_size(heading: str) -> None:
+    for summary in (small_study(), earlier_study(), large_study()):
+        assert section(report(summary), heading).strip()
+
+
+def test_a_summary_without_the_new_sections_is_written_up() -> None:
+    whole = earlier_study(("greedy", "ps"))
+    text = report({key: whole[key] for key in MINIMAL})
+    assert "no declared contrast" in text
+    assert "{{" not in text
+
+
+@pytest.mark.parametrize(("easy", "hard"), [(0, 8), (8, 0)])
+def test_nothing_and_everything_right(easy: int, hard: int) -> None:
+    conditions = {key: (how, easy, 0, 20.0) for key, (how, *_) in EARLIER.items()}
+    assert "share the highest accuracy" in report(study(conditions, easy, hard))
+
+
+def test_the_acceptance_ratio_has_its_length_terms() -> None:
+    assert "+  log|x| − log|y|" in section(report(small_study()), "## 2. Method")
+
+
+def test_chains_that_are_not_exact_are_pointed_out() -> None:
+    summary = earlier_study()
+    assert "Every chain of this study uses this acceptance" in report(summary)
+    summary["conditions"]["ps"] = summary["conditions"]["ps"] | {"mh": "published"}
+    text = report(summary)
+    assert "Every chain of this study" not in text
+    assert "does not converge" in section(text, "## 7. Limitations")
+
+
+def test_a_study_without_a_draft_says_so_in_one_sentence() -> None:
+    draft = section(report(earlier_study(("greedy", "ps"))), "## 6. A draft model")
+    sentence = draft.split("\n", 1)[1].strip()
+    assert sentence == "This study has no condition that blends with a draft model."
+    assert "![" in section(report(earlier_study()), "## 6. A draft model")
+
+
+def test_attributions() -> None:
+    text = report(earlier_study())
+    assert "Karan & Du" in text
+    assert "2510.14901" in text
+    assert "Chen, Liang & Liu" in text
+    assert "2602.06036" in text
+    assert "Brown" not in text
+    base = [row for row in PUBLISHED["results"] if row["accuracy"] == 0.496]
+    assert [row["method"] for row in base] == ["base"]
+    assert {row["source"] for row in PUBLISHED["results"]} <= PUBLISHED["sources"].keys()
+
+
+def test_published_numbers_are_compared_only_with_the_same_problems() -> None:
+    assert comparable(PUBLISHED, CONFIG)
+    other = CONFIG | {"dataset": {"name": "mine.jsonl"}}
+    assert not comparable(PUBLISHED, other)
+    assert "must not be compared" in report(small_study(), config=other)
+    assert "must not be compared" not in report(small_study())
+
+
+def test_differences_are_computed_from_roles() -> None:
+    header, rows = gains(earlier_study(), PUBLISHED)
+    assert header[-1] == "this study"
+    by_label = {row[0]: row[1:] for row in rows}
+    assert by_label["Power sampling over low temperature"][0] == "+5.8 (69.0% → 74.8%)"
+    assert by_label["Power sampling over greedy"][0] == "—"
+    assert by_label["Blended power sampling over power sampling"][-1] == "+5.8 (72.1% → 77.9%)"
+    _, rows = settings(large_study(), PUBLISHED, CONFIG)
+    assert ["α", "4", "4", "2, 4"] in rows
+
+
+def test_roles() -> None:
+    conditions = earlier_study()["conditions"]
+    assert role_of(conditions["draft_blend_ps"]) == "draft_blend_power"
+    assert role_of(conditions["temp"]) == "temperature"
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "says", "does_not_say"),
+    [
+        (0.06, 0.001, "is more accurate than", "noise"),
+        (-0.06, 0.001, "is less accurate than", "noise"),
+        (0.06, 0.018, "is above `b`, which is suggestive only", "accurate"),
+        (-0.06, 0.018, "is below `b`, which is suggestive only", "accurate"),
+        (0.06, 0.5, "differ within noise", "accurate"),
+        (0.0, 1.0, "equally accurate", "noise"),
+    ],
+)
+def test_a_contrast_is_called_what_it_is(
+    difference: float, p: float, says: str, does_not_say: str
+) -> None:
+    sentence = contrast_sentence(contrast("a - b", difference, p))
+    assert says in sentence
+    assert does_not_say not in sentence
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "says"),
+    [
+        (0.08, 0.001, "The blend does more for power sampling"),
+        (-0.08, 0.001, "The blend does less for power sampling"),
+        (0.08, 0.018, "may do more"),
+        (-0.08, 0.018, "may do less"),
+        (0.08, 0.5, "cannot be told"),
+    ],
+)
+def test_an_interaction_is_called_what_it_is(difference: float, p: float, says: str) -> None:
+    row = contrast("(a - b) - (c - d)", difference, p, kind="interaction", low=None, high=None)
+    assert says in contrast_sentence(row)
+    assert "interval" not in contrast_sentence(row)
+
+
+@pytest.mark.parametrize(
+    ("ps", "says"),
+    [
+        ([0.001, 0.018, 0.9], "Of 3 declared contrasts, 1 came out significant, and 1 suggestive"),
+        ([0.001], "Of 1 declared contrast, 1 came out significant."),
+        ([0.018, 0.9], "none came out significant and 1 suggestive"),
+        ([0.5, 0.9], "none can be told from noise"),
+        ([], "no declared contrast"),
+    ],
+)
+def test_contrasts_are_counted(ps: list[float], says: str) -> None:
+    assert says in contrasts_sentence([contrast("a - b", 0.1, p) for p in ps])
+
+
+def test_a_study_too_small_for_its_effects_says_so() -> None:
+    assert "is small for" in power_sentence([contrast("a - b", 0.1, 0.5)], 104)
+    large = power_sentence([contrast("a - b", 0.1, 0.001, power=0.93)], 500)
+    assert "is small for" not in large
+    assert "93%" in large
+    assert power_sentence([contrast("a - b", 0.1, 0.5, power=None)], 8) == ""
+
+
+def test_the_best_is_not_called_better_than_it_is() -> None:
+    rows = earlier_study()["overall"]
+    assert "favoured by luck" in best_sentence(rows, [])
+    assert "favoured by luck" in best_sentence(rows, [contrast("blend_ps - ps", 0.06, 0.5)])
+    won = best_sentence(rows, [contrast("blend_ps - ps", 0.06, 0.001)])
+    assert "significantly above `ps`" in won
+    assert "share the highest" in best_sentence(small_study()["overall"], [])
+
+
+def test_overlap_takes_its_verdict_from_the_contrast() -> None:
+    pair = {"a": "ps", "b": "blend_ps", "only_a": 1, "only_b": 7}
+    for p, says in ((0.001, "is significant"), (0.018, "suggestive"), (0.5, "within noise")):
+        assert says in overlap_sentence(pair, [contrast("blend_ps - ps", 0.06, p)])
+    assert "no test is made" in overlap_sentence(pair, [contrast("ps - greedy", 0.06, 0.001)])
+    assert "a net +6" in overlap_sentence(pair, [])
+    assert "a net −6" in overlap_sentence(pair | {"only_a": 7, "only_b": 1}, [])
+    assert "the same problems" in overlap_sentence(pair | {"only_a": 0, "only_b": 0}, [])
+
+
+def test_hard_problems() -> None:
+    difficulty = earlier_study()["difficulty"]
+    assert "`blend_ps` solves the most: 8 of 30" in hard_sentence(difficulty)
+    none = [row | {"hard_correct": 0, "hard_accuracy": 0.0} for row in difficulty["rows"]]
+    assert "No other condition" in hard_sentence(difficulty | {"rows": none})
+    assert "no hard problem" in hard_sentence(difficulty | {"hard": 0})
+
+
+def test_graders() -> None:
+    rows = small_study()["overall"]
+    assert "differ on none" in graders_sentence(rows)
+    rows[0] |= {"disagreements": 1, "second_accuracy": 0.5}
+    assert "differ on 1 of 16 answers" in graders_sentence(rows)
+    assert "No second opinion" in graders_sentence([row | {"second_correct": None} for row in rows])
+
+
+def test_effects_are_added_up() -> None:
+    shares = accuracies(earlier_study()["overall"])
+    sentence = additive_sentence(Quartet("greedy", "blend_greedy", "ps", "blend_ps"), shares)
+    assert "−2.9 points" in sentence
+    assert "−1.9 points if the two merely added up" in sentence
+    assert "+6.7 points" in sentence
+
+
+def test_the_price_of_a_chain() -> None:
+    summary = earlier_study(("greedy", "ps"))
+    assert " 8.0 times" in compute_sentence(summary["overall"], summary["conditions"])
+    assert compute_sentence(summary["overall"][:1], summary["conditions"]) == ""
+
+
+def test_draft_sentences_come_from_contrasts() -> None:
+    rows = [contrast("draft_blend_ps - ps", -0.05, 0.001)]
+    assert "is less accurate" in draft_sentence(rows, ["draft_blend_ps"])
+    assert "none is tested" in draft_sentence([contrast("ps - greedy", 0.1, 0.5)], ["draft"])
+
+
+def test_limitations_follow_from_the_run() -> None:
+    small = " ".join(limitations(earlier_study(), CONFIG))
+    for word in ("104 problems", "One sample, one seed", "Short chains", "Truncation", "swept"):
+        assert word in small
+    summary = large_study()
+    for row in summary["overall"]:
+        row["truncated"] = row["unboxed"] = 0.0
+    for name, how in summary["conditions"].items():
+        summary["conditions"][name] = how | ({"steps": 10} if how["sampler"] == "power" else {})
+    large = " ".join(limitations(summary, CONFIG))
+    assert "500 problems" in large
+    for word in ("One sample", "Short chains", "Truncation", "Missing answers", "swept"):
+        assert word not in large
+    assert next_steps(summary, CONFIG | {"shards": {"of": 40, "use": "0-39"}}) == [
+        "Other models and problem sets."
+    ]
+    assert len(next_steps(earlier_study(), CONFIG)) == 5
+
+
+@pytest.mark.parametrize(
+    ("p", "verb", "says"),
+    [
+        (0.001, "beats", "holds after adjustment"),
+        (0.018, "may differ from", "Nothing below is established"),
+        (0.5, "is not told from", "no proof that they are alike"),
+    ],
+)
+def test_conclusions_are_as_strong_as_their_contrasts(p: float, verb: str, says: str) -> None:
+    summary = earlier_study() | {"contrasts": [contrast("blend_ps - ps", 0.0577, p)]}
+    [(finding, evidence, _)] = findings(summary)
+    assert finding == f"`blend_ps` {verb} `ps`"
+    assert evidence == "77.9% against 72.1%: +5.8 points, +8.0% relative"
+    assert says in conclusion(summary)
+    assert "concludes nothing" in conclusion(summary | {"contrasts": []})
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_foreign_text_is_text_in_a_table(text: str) -> None:
+    markdown = table(["a", "b", "c"], [[cell(text), "middle", cell(text)]])
+    page = Page(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
+    assert {tag for tag, _ in page.tags} == {"table", "thead", "tbody", "tr", "th", "td"}
+    seen = "".join(c if c.isprintable() else " " for c in text).strip()
+    assert [value.strip() for value in page.rows[1]] == [seen, "middle", seen]
+
+
+def test_foreign_text_does_nothing_in_the_report(tmp_path: Path) -> None:
+    summary = earlier_study()
+    keys = {"condition": "ps", "sample": 0, "correct": True, "second": False}
+    summary["disagreements"] = [
+        keys | {"problem_id": text, "answer": text, "gold": text} for text in HOSTILE
+    ]
+    summary["ungraded"] = [
+        {"condition": "ps", "sample": 0, "problem_id": t, "reason": t} for t in HOSTILE
+    ]
+    summary["overlaps"][0]["only_a_ids"] = HOSTILE
+    run = {"config_yaml": "a: '```'\n<script>x</script>", "command": "snakemake ```"}
+    page = Page(render_html(report(summary, **run), "</title><script>", {}))
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "iframe", "object", "form"}
+    links = {attrs["href"] for tag, attrs in page.tags if tag == "a"}
+    assert links == {"https://arxiv.org/abs/2510.14901", "https://arxiv.org/abs/2602.06036"}
+    assert len([tag for tag, _ in page.tags if tag == "h1"]) == 1
+
+
+def test_long_answers_are_cut() -> None:
+    assert len(cell("x" * 1_000_000)) <= 80
+
+
+def test_the_page_holds_its_figures_and_fetches_nothing(tmp_path: Path) -> None:
+    markdown = report(large_study())
+    files = {}
+    for name, path in FIGURE_PATHS.items():
+        files[path] = tmp_path / f"{name}.png"
+        files[path].write_bytes(f"pixels of {name}".encode())
+    html = render_html(markdown, "A & B", files)
+    page = Page(html)
+    sources = [str(attrs["src"]) for tag, attrs in page.tags if tag == "img"]
+    assert len(sources) == len(FIGURES)
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not {"link", "script"} & {tag for tag, _ in page.tags}
+    assert "<title>A &amp; B</title>" in html
+
+
+def test_figures_are_named_relative_to_the_report() -> None:
+    for name in FIGURES:
+        assert f"](math500/{name}.png)" in report(large_study())
+
+
+def test_values_as_text() -> None:
+    assert percent(None) == "—"
+    assert percent(0.12345) == "12.3%"
+    assert [points(x) for x in (0.0577, -0.0288, 0.0, None)] == [
+        "+5.8 points", "−2.9 points", "±0.0 points", "—",
+    ]  # fmt: skip
+    assert [p_value(p) for p in (0.0703, 0.00001, None)] == ["0.0703", "< 0.0001", "—"]
+    assert series(["a", "b", "c"]) == "a, b and c"
+    assert code_block("a\n```\nb", "yaml") == "````yaml\na\n```\nb\n````"
