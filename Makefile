@@ -35,4 +35,4 @@ schema: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv results/demo report/demo.md report/demo
+	rm -rf .venv results/demo report/demo.md report/demo.html report/demo

@@ -11,15 +11,17 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from powerblend.study.config import ConfigError, DatasetSpec, Study, parse_study, study_schema
-from powerblend.study.files import DamagedFile, write_text
-from powerblend.study.layout import Layout
+from powerblend.study.files import write_text
+
+if TYPE_CHECKING:
+    # Imported where they are used: a figure does not need torch, nor a seconds-long import of it.
+    from powerblend.study.config import Study
 
 log = logging.getLogger("powerblend")
 
-EXPECTED = (ConfigError, DamagedFile, ValueError, OSError, RuntimeError)
+EXPECTED = (ValueError, OSError, RuntimeError)
 """Errors whose message is written for the user."""
 
 
@@ -57,6 +59,7 @@ def model(options: argparse.Namespace) -> None:
 
 def problems(options: argparse.Namespace) -> None:
     """Read and check a dataset."""
+    from powerblend.study.config import DatasetSpec
     from powerblend.study.problems import load_problems, write_problems
 
     dataset = DatasetSpec.model_validate_json(options.dataset)
@@ -66,12 +69,13 @@ def problems(options: argparse.Namespace) -> None:
 def check(options: argparse.Namespace) -> None:
     """Check conditions and prompts against the model."""
     from powerblend.study.check import check_study
+    from powerblend.study.layout import Layout
     from powerblend.study.problems import read_problems
 
     study = _study(options.config)
     chosen = [p for path in options.problems for p in read_problems(path)]
     if not chosen:
-        raise ConfigError(f"shards.use: the shards {study.shards.use} hold no problems")
+        raise ValueError(f"shards.use: the shards {study.shards.use} hold no problems")
     facts = check_study(study, Layout(study).model, chosen)
     write_text(options.output, json.dumps(facts, indent=2) + "\n")
 
@@ -124,6 +128,7 @@ def tables(options: argparse.Namespace) -> None:
     from powerblend.analysis.grades import read_grades
     from powerblend.analysis.overall import overall
     from powerblend.analysis.summary import summarise
+    from powerblend.study.layout import Layout
 
     study = _study(options.config)
     grades = read_grades(Layout(study).grades())
@@ -164,10 +169,14 @@ def report(options: argparse.Namespace) -> None:
 
 def schema(options: argparse.Namespace) -> None:
     """Print the JSON schema of a study's configuration."""
+    from powerblend.study.config import study_schema
+
     print(json.dumps(study_schema(), indent=2))
 
 
-def _study(config: Path) -> Study:
+def _study(config: Path) -> "Study":
+    from powerblend.study.config import parse_study
+
     return parse_study(json.loads(config.read_text(encoding="utf-8")))
 
 
