@@ -1,7 +1,6 @@
 """The generate job: one cell over one shard, through the engine, with nothing done twice."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -140,11 +139,3 @@ def _record(
         **record,
         "key": task.key,
     }
-
-
-def parse_spec(text: str) -> dict[str, Any]:
-    """A cell's spec from its JSON, or from a file that holds it as ``@FILE``."""
-    if text.startswith("@"):
-        text = Path(text[1:]).read_text(encoding="utf-8")
-    spec: dict[str, Any] = json.loads(text)
-    return spec
