@@ -1,4 +1,4 @@
-"""transformers' own DFlash network, with the weights of ours: written by others, and independent."""
+"""transformers' own DFlash network, with the weights of ours: written independently."""
 
 from typing import Any
 

@@ -152,7 +152,7 @@ def test_a_draft_of_another_target_is_refused(
 
 def test_what_is_no_draft_is_refused(hf: PreTrainedModel, draft: Draft, tmp_path: Path) -> None:
     hf.save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="is no DFlash draft: its config.json lacks block_size"):
+    with pytest.raises(ValueError, match=r"is no DFlash draft: its config\.json lacks block_size"):
         load_draft(str(tmp_path / "model"))
     with pytest.raises(OSError, match="cannot load the draft nowhere/here at revision abc"):
         load_draft("nowhere/here", revision="abc")

@@ -10,7 +10,7 @@ target's.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -116,7 +116,8 @@ class Attention(nn.Module):
     def __init__(self, config: Qwen3Config) -> None:
         super().__init__()
         width, bias = config.head_dim, config.attention_bias
-        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+        heads = config.num_attention_heads
+        kv_heads = config.num_key_value_heads or heads
         self.head_dim, self.kv_heads = width, kv_heads
         self.q_proj = nn.Linear(config.hidden_size, heads * width, bias=bias)
         self.k_proj = nn.Linear(config.hidden_size, kv_heads * width, bias=bias)
@@ -191,9 +192,8 @@ class Draft(nn.Module):
         """
         known = self.hidden_norm(self.fc(features))
         rotary = self._rotary(known, positions)
-        return torch.stack(
-            [torch.stack(layer.self_attn.keys(known, rotary)) for layer in self.layers]
-        )
+        by_layer = [layer.self_attn.keys(known, rotary) for layer in self._stack()]
+        return torch.stack([torch.stack(kv) for kv in by_layer])
 
     def forward(
         self, block: Tensor, positions: Tensor, contexts: Sequence[Context], hidden: Tensor
@@ -216,9 +216,12 @@ class Draft(nn.Module):
         [rows, block, hidden]; entry i is for the token *at* offset i, and entry 0 is never used.
         """
         rotary = self._rotary(block, positions)
-        for layer, context in zip(self.layers, contexts, strict=True):
+        for layer, context in zip(self._stack(), contexts, strict=True):
             block = layer(block, rotary, context, hidden)
         return self.norm(block)
+
+    def _stack(self) -> list[Layer]:
+        return cast(list[Layer], list(self.layers))
 
     def save(self, directory: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` as published drafts have them."""
@@ -265,8 +268,8 @@ def load_draft(source: str, revision: str | None = None) -> Draft:
     unknown = sorted(weights.keys() - draft.state_dict().keys())
     if missing or unknown:
         raise ValueError(
-            f"the draft {source} has {len(weights)} weights; missing: {', '.join(missing[:3]) or 'none'}"
-            f"; unknown: {', '.join(unknown[:3]) or 'none'}"
+            f"the weights of the draft {source} are not those of its config.json; "
+            f"missing: {_some(missing)}; unknown: {_some(unknown)}"
         )
     draft.load_state_dict(weights)
     return draft.eval()
@@ -284,6 +287,10 @@ def _directory(source: str, revision: str | None, files: Sequence[str]) -> Path:
             f"cannot load the draft {source} at revision {revision}: {reason} "
             "(give a directory with config.json and model.safetensors, or a hub id)"
         ) from error
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) or "none"
 
 
 def _rotated(heads: Tensor, rotary: Rotary) -> Tensor:

@@ -77,12 +77,10 @@ class Guided:
         """Empty caches for ``slots`` rows of up to ``capacity`` tokens."""
         target = self._model.cache(slots, capacity, prefix.target if prefix else None)
         config, like = self._draft.architecture.qwen3, self._masks
-        context = RaggedCache(
-            *(config.num_hidden_layers, slots, config.num_key_value_heads),
-            *(capacity, config.head_dim, like.dtype, like.device),
-            prefix.context if prefix else None,
-            target.by_position,
-        )
+        heads = config.num_key_value_heads or config.num_attention_heads
+        shape = (config.num_hidden_layers, slots, heads, capacity, config.head_dim)
+        before = prefix.context if prefix else None
+        context = RaggedCache(*shape, like.dtype, like.device, before, target.by_position)
         says = like.new_zeros(slots, capacity + self._block, config.hidden_size)
         return GuidedCache(target, context, says, self._block)
 

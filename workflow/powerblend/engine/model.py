@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from powerblend.engine import attention
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.laws import Logits
 from powerblend.engine.rows import Feed
+
+Network = TypeVar("Network", bound=nn.Module)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -61,6 +63,7 @@ class Model:
         self._hf.set_attn_implementation(attention.NAME)
         self._base = self._hf.base_model
         self._head = self._hf.get_output_embeddings()
+        _lay_out(self._hf)
         self._blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
         self._norm: nn.Module = _one_of(self._base, FINAL_NORMS)
         self.layers = len(self._blocks)
@@ -192,7 +195,7 @@ class Model:
         draft.architecture.check_fit(
             draft.source, Target(name, self.layers, width, self.vocabulary)
         )
-        return draft.to(self.device, self._head.weight.dtype).requires_grad_(False).eval()
+        return _lay_out(draft.to(self.device, self._head.weight.dtype)).requires_grad_(False).eval()
 
     def _check_eos(self) -> None:
         if not self.eos_token_ids:
@@ -298,6 +301,20 @@ def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:
     ]
     ids = itertools.chain.from_iterable(n if isinstance(n, list) else [n] for n in named)
     return sorted({i for i in ids if i is not None})
+
+
+def _lay_out(network: Network) -> Network:
+    """Store the weights of linear maps input by input, where they are on the CPU.
+
+    A product of few rows then reads them in the order in which it needs them: 15 to 40% faster on
+    some CPUs, no slower on others (benchmarks/step.py). An ``lm_head`` that was tied to the
+    embedding, which is read token by token, becomes a copy.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear) and module.weight.device.type == "cpu":
+            by_input = module.weight.detach().t().contiguous().t()
+            module.weight = nn.Parameter(by_input, requires_grad=False)
+    return network
 
 
 def _one_of(module: nn.Module, names: Sequence[str]) -> Any:
