@@ -111,17 +111,34 @@ class Model:
         with self._tapping(blend.taps if blend else ()) as tapped:
             final = self._forward(cache, rows, tokens[:, None], positions[:, None], length)[:, 0]
         if blend is None:
-            base = self._logits(final)
+            base = self.logits(final)
             return Logits(base, base)
         source = blend.hidden(tuple(h[:, 0] for h in tapped), self)
-        base, mixed_in = self._logits(torch.cat([final, source])).chunk(2)
+        base, mixed_in = self.logits(torch.cat([final, source])).chunk(2)
         return Logits(base, blend.mix(base, mixed_in))
 
     def normalise(self, hidden: Tensor) -> Tensor:
         """The model's final norm."""
         return self._norm(hidden)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def states(
+        self, cache: RaggedCache, start: int, tokens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Run ``tokens`` [rows, new] at position ``start`` and on, for their hidden states.
+
+        Returns the final ones, which `logits` reads, and the outputs of some decoder blocks; each
+        is [rows, new, hidden].
+        """
+        positions = torch.arange(start, start + tokens.shape[1], device=self.device)
+        with self._tapping(layers) as tapped:
+            rows, length = slice(0, len(tokens)), start + tokens.shape[1]
+            where = positions.expand_as(tokens)
+            final = self._forward(cache, rows, tokens.to(self.device), where, length)
+        return final, tapped
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The model's ``lm_head``, in float32 or wider."""
         logits = self._head(hidden)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
