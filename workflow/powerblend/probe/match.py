@@ -50,9 +50,9 @@ def matched_beta(model: Model, reading: Reading, blend: Blend, kl: float) -> flo
 
 
 def mean_kl(model: Model, reading: Reading, blend: Blend) -> float:
-    """Mean KL(p || p_guided) per token, in nats."""
+    """Mean KL(p || p_guided) per token of the sample, in nats."""
     _, scores = measure(model, reading, [blend])
-    return float(scores.kl.double().mean())
+    return float(scores.kl[reading.sampled].double().mean())
 
 
 def _excess(model: Model, reading: Reading, blend: Blend, kl: float) -> Callable[[float], float]:

@@ -1,4 +1,4 @@
-"""The texts that the probe reads, and which of their tokens it looks at."""
+"""The texts that the probe reads, and the sample of their tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,18 +19,18 @@ class Passage(NamedTuple):
 
 
 class Text(NamedTuple):
-    """Passages and, by passage, which of their answers' tokens are measured."""
+    """Passages and, for each, a mask [answer tokens] of those that are of the sample."""
 
     passages: list[Passage]
-    chosen: list[NDArray[np.int64]]
+    sampled: list[NDArray[np.bool_]]
 
     @property
     def counts(self) -> dict[str, int]:
-        """What is measured, for the record."""
+        """How much there is to read, and how much of it is sampled."""
         return {
-            "problems": sum(len(places) > 0 for places in self.chosen),
-            "tokens": sum(map(len, self.chosen)),
-            "of_tokens": sum(len(p.tokens) - p.prompt for p in self.passages),
+            "problems": len(self.passages),
+            "tokens": int(sum(mask.sum() for mask in self.sampled)),
+            "of_tokens": sum(map(len, self.sampled)),
         }
 
 
@@ -74,7 +74,8 @@ def passages_of(
     else:
         texts = {row["problem_id"]: row["tokens"] for row in records if row["sample"] == 0}
         answers = {key: texts[key] for key in _spaced(list(texts), spec["problems"])}
-    if not any(answers.values()):
+    answers = {key: answer for key, answer in answers.items() if answer}
+    if not answers:
         raise ConfigError(
             "probe.over: there is no text to read; solutions come from the dataset's column "
             "`solution` (dataset.columns.solution names another), and `over: greedy` reads the "
@@ -88,18 +89,13 @@ def passages_of(
     return passages
 
 
-def sample_tokens(passages: Sequence[Passage], count: int) -> list[NDArray[np.int64]]:
-    """Up to ``count`` of all answer tokens, drawn without replacement: indices by passage.
-
-    An index counts from the answer's first token. The draw is always the same one.
-    """
+def sample_tokens(passages: Sequence[Passage], count: int) -> list[NDArray[np.bool_]]:
+    """Up to ``count`` of all answer tokens, drawn without replacement and always the same ones."""
     lengths = [len(passage.tokens) - passage.prompt for passage in passages]
-    total = sum(lengths)
-    order = np.random.Generator(np.random.Philox(key=0)).random(total).argsort(kind="stable")
-    chosen = np.zeros(total, bool)
-    chosen[order[:count]] = True
-    parts = np.split(chosen, np.cumsum(lengths)[:-1])
-    return [part.nonzero()[0] for part in parts]
+    order = np.random.Generator(np.random.Philox(key=0)).random(sum(lengths)).argsort(kind="stable")
+    sampled = np.zeros(len(order), bool)
+    sampled[order[:count]] = True
+    return np.split(sampled, np.cumsum(lengths)[:-1])
 
 
 def _spaced(keys: Sequence[str], count: int) -> list[str]:

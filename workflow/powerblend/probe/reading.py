@@ -1,9 +1,12 @@
-"""Reading: passages go through the model once, and the states of the chosen tokens are kept.
+"""Reading: passages go through the model once, and the states of some of their tokens are kept.
 
-Kept are [tokens, hidden] for each decoder block that is asked for, in the model's own dtype: 4,096
-tokens of a model of 36 blocks and 2,560 numbers a state are 0.8 GB in bfloat16.
+Those tokens are a random sample, for what is said of all tokens, and besides it every hard one, for
+what is said of those: they are few, and a sample would have next to none. Kept are [tokens, hidden]
+for each decoder block that is asked for, in the model's own dtype: 4,096 tokens of a model of 36
+blocks and 2,560 numbers a state are 0.8 GB in bfloat16.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import NamedTuple, Protocol
@@ -18,6 +21,12 @@ from powerblend.blends import Blend, LayerBlend
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.model import Model
 from powerblend.probe.passages import Passage, Text
+
+HARD = 0.01
+"""A token is hard if the model gives it less than this probability."""
+
+CHUNK = 32
+"""Tokens whose logits are held at once."""
 
 
 class Draft(Protocol):
@@ -43,12 +52,14 @@ class Draft(Protocol):
 
 
 class Reading(NamedTuple):
-    """What the model made of the chosen tokens, in the order of the passages.
+    """What the model made of the sampled and of the hard tokens, in the order of the passages.
 
     Attributes
     ----------
     gold
         [tokens] the tokens themselves.
+    sampled
+        [tokens] whether each is of the sample; those that are not are hard.
     offset
         [tokens] where each stands in its block of the draft's grid; all 0 without a draft.
     final
@@ -61,6 +72,7 @@ class Reading(NamedTuple):
     """
 
     gold: Tensor
+    sampled: Tensor
     offset: Tensor
     final: Tensor
     blocks: dict[int, Tensor]
@@ -81,7 +93,7 @@ def read(
     layers: Sequence[int],
     draft: Draft | None = None,
 ) -> Reading:
-    """Run each passage through the model and keep what `Reading` holds of its chosen tokens.
+    """Run each passage through the model and keep what `Reading` holds of its tokens.
 
     What all passages begin with (worked examples) is computed once. One passage is one row, so
     nothing is padded.
@@ -93,17 +105,16 @@ def read(
     before = _states(model, first, 0, text.passages[0].tokens[:shared], wanted)
     cache = model.cache(1, capacity, first.save(0, 0, shared) if shared else None)
     parts = []
-    for passage, places in zip(
-        tqdm(text.passages, unit="text", mininterval=2.0), text.chosen, strict=True
-    ):
-        if len(places):
-            after = _states(model, cache, shared, passage.tokens[shared:], wanted)
-            states = torch.cat([before, after], 1)
-            parts.append(_kept(passage, places, states, wanted, draft))
-    gold, offset, kept = zip(*parts, strict=True)
+    passages = tqdm(text.passages, unit="text", mininterval=2.0)
+    for passage, sampled in zip(passages, text.sampled, strict=True):
+        after = _states(model, cache, shared, passage.tokens[shared:], wanted)
+        states = torch.cat([before, after], 1)
+        parts.append(_kept(model, passage, sampled, states, wanted, draft))
+    gold, of_sample, offset, kept = zip(*parts, strict=True)
     states = torch.cat(kept, 1)
     return Reading(
         gold=torch.cat(gold).to(model.device),
+        sampled=torch.cat(of_sample),
         offset=torch.cat(offset),
         final=states[0],
         blocks=dict(zip(wanted, states[1:], strict=False)),
@@ -126,22 +137,33 @@ def _states(
 
 
 def _kept(
+    model: Model,
     passage: Passage,
-    places: NDArray[np.int64],
+    sampled: NDArray[np.bool_],
     states: Tensor,
     wanted: Sequence[int],
     draft: Draft | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gold tokens, offsets and states [1 + blocks (+ draft), tokens, hidden] of chosen tokens."""
-    index = torch.from_numpy(places)
-    tokens = torch.tensor(passage.tokens)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gold tokens, whether sampled, offsets, and states [1 + blocks (+ draft), tokens, hidden]."""
+    tokens, start = torch.tensor(passage.tokens), passage.prompt
     # The state at a position predicts the token after it.
-    kept = states[:, index + passage.prompt - 1]
-    offset = torch.zeros_like(index)
+    answer, predicting = tokens[start:], states[:, start - 1 : -1]
+    places = (torch.from_numpy(sampled) | _is_hard(model, predicting[0], answer)).nonzero()[:, 0]
+    kept, offset = predicting[:, places], torch.zeros_like(places)
     if draft is not None:
         features = states[[1 + wanted.index(tap) for tap in draft.taps]]
-        drafted = draft.answer_states(tokens, passage.prompt, features)[index]
-        offset = index % draft.block_size
+        drafted = draft.answer_states(tokens, start, features)[places]
+        offset = places % draft.block_size
         first = (offset == 0)[:, None].to(drafted.device)
         kept = torch.cat([kept, torch.where(first, kept[0], drafted)[None]])
-    return tokens[index + passage.prompt], offset, kept
+    return answer[places], torch.from_numpy(sampled)[places], offset, kept
+
+
+@torch.inference_mode()
+def _is_hard(model: Model, final: Tensor, answer: Tensor) -> Tensor:
+    """Which tokens [answer] the model gives less than `HARD`, from its states [answer, hidden]."""
+    parts = [
+        model.logits(states).log_softmax(-1).cpu().gather(-1, gold[:, None])[:, 0]
+        for states, gold in zip(final.split(CHUNK), answer.split(CHUNK), strict=True)
+    ]
+    return torch.cat(parts) < math.log(HARD)

@@ -11,9 +11,9 @@ from powerblend.blends import AnyBlend, Blend, LayerBlend
 from powerblend.blends.base import BlendModel
 from powerblend.engine.model import Model
 from powerblend.probe.match import matched_beta, mean_kl
-from powerblend.probe.measures import HARD, Scores, is_hard, measure, summary
+from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
-from powerblend.probe.reading import Draft, read
+from powerblend.probe.reading import HARD, Draft, Reading, read
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +67,13 @@ def probe(
     scores = {name: [next(found) for _ in part] for name, part in plan.items()}
     rows = {
         name: [
-            {**blend.model_dump(exclude_none=True), **summary(own, scored)}
+            {**blend.model_dump(exclude_none=True), **summary(own, scored, reading.sampled)}
             for blend, scored in zip(part, scores[name], strict=True)
         ]
         for name, part in plan.items()
     }
     drafted = [
-        by_offset(own, alone, reading.offset, draft.block_size)
-        for alone in scores["draft"]
-        if draft
+        by_offset(own, alone, reading, draft.block_size) for alone in scores["draft"] if draft
     ]
     return {
         "over": spec["over"]["text"],
@@ -83,7 +81,7 @@ def probe(
         "hard": HARD,
         "hard_tokens": int(is_hard(own).sum()),
         "decoder_blocks": model.layers,
-        "final": summary(own, own),
+        "final": summary(own, own, reading.sampled),
         **rows,
         "draft": drafted[0] if drafted else None,
     }
@@ -112,28 +110,30 @@ def match(
     beta = matched_beta(model, reading, source, kl)
     blend = source.model_copy(update={"beta": beta})
     own, scores = measure(model, reading, [blend])
-    log.info("beta %g has KL %.5g, %.5g was asked for", beta, scores.kl.double().mean(), kl)
+    found = summary(own, scores, reading.sampled)
+    log.info("beta %g has KL %.5g; asked for was %.5g", beta, found["kl"], kl)
     return {
         **blend.model_dump(exclude_none=True),
         "match_kl": kl,
         "like": None if like is None else like.model_dump(exclude_none=True),
         "over": spec["over"]["text"],
         **text.counts,
-        **summary(own, scores),
+        **found,
     }
 
 
-def by_offset(own: Scores, alone: Scores, offset: Tensor, block_size: int) -> dict[str, Any]:
+def by_offset(own: Scores, alone: Scores, reading: Reading, block_size: int) -> dict[str, Any]:
     """The draft's predictions, together and by place in the block; ``agreement`` is of argmax."""
 
-    def row(chosen: Tensor) -> dict[str, Any]:
-        part = summary(own.only(chosen), alone.only(chosen))
+    def row(place: Tensor) -> dict[str, Any]:
+        chosen = place & reading.sampled
+        part = summary(own, alone, chosen)
         ranks = {key: part[key] for key in ("mean_rank", "median_rank", "log_loss")}
         tokens = int(chosen.sum())
         return {"tokens": tokens, **ranks, "agreement": 1 - part["flips"] if tokens else None}
 
-    rows = [{"offset": k, **row(offset == k)} for k in range(1, block_size)]
-    return {"block_size": block_size, **row(offset > 0), "offsets": rows}
+    rows = [{"offset": k, **row(reading.offset == k)} for k in range(1, block_size)]
+    return {"block_size": block_size, **row(reading.offset > 0), "offsets": rows}
 
 
 def _sources(

@@ -124,7 +124,8 @@ class ProbeSpec(Section):
     tokens: int = Field(
         default=4096,
         gt=0,
-        description="tokens of these texts that are measured, at most: a sample of them all",
+        description="tokens of these texts that are measured, at most: a sample of them all; what "
+        "is said of hard tokens is of all hard tokens of the texts",
     )
     layers: list[Annotated[int, Field(ge=0)]] = Field(
         default=[],
