@@ -10,7 +10,7 @@ import pandas as pd
 from snakemake.exceptions import WorkflowError
 
 from powerblend.figures import FIGURES
-from powerblend.study.cells import canonical, cells_of
+from powerblend.study.cells import betas_of, canonical, cells_of, probe_of
 from powerblend.study.config import ConfigError, parse_study
 from powerblend.study.layout import Layout, models
 
@@ -27,7 +27,11 @@ try:
 except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be run:\n{error}")
 
-SPECS = {cell.name: cell.spec for cell in CELLS.values()}
+PROBES = [probe_of(STUDY), *betas_of(STUDY).values()]
+SPECS = {cell.name: cell.spec for cell in (*CELLS.values(), *filter(None, PROBES))}
+BETAS = {CELLS[name].name: path for name, path in LAYOUT.betas().items()}
+PROBE_PARTS = ("layers", "blends") if LAYOUT.probe else ()
+PROBE_FILES = sorted(filter(None, {LAYOUT.probe, *LAYOUT.betas().values()}))
 LOGS = LAYOUT.results / "logs"
 TIMES = LAYOUT.results / "times"
 MODEL_FILES = [LAYOUT.model / "model.safetensors"] if LAYOUT.model else []
@@ -44,7 +48,8 @@ COMMAND = " ".join(
 
 
 wildcard_constraints:
-    cell=r"[a-z_]+(-b[-\d.e]+)?(-l\d+)?-[0-9a-f]{10}",
+    cell=r"[a-z_]+(-matched|-b[-\d.e]+)?(-l\d+)?-[0-9a-f]{10}",
+    digest=r"[0-9a-f]{10}",
     shard=r"shard-\d+-of-\d+",
     part=r"\d+",
     parts=r"\d+",

@@ -223,6 +223,25 @@ class Draft(nn.Module):
     def _stack(self) -> list[Layer]:
         return cast(list[Layer], list(self.layers))
 
+    def say(
+        self,
+        firsts: Tensor,
+        mask: Tensor,
+        at: Tensor,
+        contexts: Sequence[Context],
+        start: int = 0,
+    ) -> Tensor:
+        """What `forward` says of blocks that begin at positions ``at`` [rows] with known tokens.
+
+        ``firsts`` [rows, hidden] and ``mask`` [hidden] are the target's embeddings. The contexts
+        begin at position ``start``, and may be longer than what a block may see.
+        """
+        block = mask.repeat(len(firsts), self.architecture.block, 1)
+        block[:, 0] = firsts
+        positions = at[:, None] + torch.arange(self.architecture.block, device=at.device)
+        keys = torch.arange(start, start + contexts[0].keys.shape[2], device=at.device)
+        return self(block, positions, contexts, (keys >= at[:, None])[:, None, None, None])
+
     def save(self, directory: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` as published drafts have them."""
         directory.mkdir(parents=True, exist_ok=True)

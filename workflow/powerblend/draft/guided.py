@@ -70,13 +70,12 @@ class Guided:
         self.tokenizer = model.tokenizer
         self._model, self._draft = model, draft
         self._block = draft.architecture.block
-        mask = torch.full((self._block,), draft.architecture.mask_token, device=model.device)
-        self._masks = model.embed(mask)
+        self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
 
     def cache(self, slots: int, capacity: int, prefix: Saved | None = None) -> GuidedCache:
         """Empty caches for ``slots`` rows of up to ``capacity`` tokens."""
         target = self._model.cache(slots, capacity, prefix.target if prefix else None)
-        config, like = self._draft.architecture.qwen3, self._masks
+        config, like = self._draft.architecture.qwen3, self._mask
         heads = config.num_key_value_heads or config.num_attention_heads
         shape = (config.num_hidden_layers, slots, heads, capacity, config.head_dim)
         before = prefix.context if prefix else None
@@ -128,13 +127,11 @@ class Guided:
         if not len(rows):
             return
         first = feed.positions[rows]
-        positions = first[:, None] + torch.arange(self._block, device=self.device)
-        block = self._masks.repeat(len(rows), 1, 1)
-        block[:, 0] = self._model.embed(feed.tokens[rows])
-        keys = torch.arange(cache.context.start, feed.length, device=self.device)
-        hidden = (keys >= first[:, None])[:, None, None, None]
+        tokens = self._model.embed(feed.tokens[rows])
         contexts = [
             Context(*cache.context.read(layer, rows, feed.length), cache.context.prefix(layer))
             for layer in range(len(self._draft.layers))
         ]
-        cache.says[rows[:, None], positions] = self._draft(block, positions, contexts, hidden)
+        says = self._draft.say(tokens, self._mask, first, contexts, cache.context.start)
+        positions = first[:, None] + torch.arange(self._block, device=self.device)
+        cache.says[rows[:, None], positions] = says

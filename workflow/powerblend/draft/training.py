@@ -93,9 +93,7 @@ def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpu
         length = prefix + padded.shape[1]
         cache = model.cache(len(batch), length, saved)
         positions = torch.arange(prefix, length, device=model.device).expand(len(batch), -1)
-        _, tapped = model.forward(
-            cache, slice(0, len(batch)), padded, positions, length, taps
-        )
+        _, tapped = model.forward(cache, slice(0, len(batch)), padded, positions, length, taps)
         joined = torch.cat(tapped, -1)
         features += [f[: len(t)].clone() for f, t in zip(joined, batch, strict=True)]
     starts = [len(t.prompt) - prefix for t in texts]
@@ -126,8 +124,7 @@ def train(
     for step in range(done, steps):
         blocks = _random_blocks(corpus, draft, batch, seed + step)
         logits = denoise(model, draft, corpus, blocks)
-        wanted = blocks.known.clone()
-        wanted[:, 0] = False
+        wanted = _masked(blocks)
         weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / FALL).expand_as(wanted)[wanted]
         losses = torch.nn.functional.cross_entropy(logits, blocks.tokens[wanted], reduction="none")
         loss = (losses * weights.to(losses)).sum() / weights.sum()
@@ -154,13 +151,10 @@ def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tenso
         Context(keys[row], values[row], (first[0, 0], first[1, 0]))
         for (keys, values), first in zip(known, shared, strict=True)
     ]
-    embedded = model.embed(torch.full_like(blocks.tokens, draft.architecture.mask_token))
-    embedded[:, 0] = model.embed(blocks.tokens[:, 0])
-    offsets = torch.arange(blocks.tokens.shape[1], device=device)
-    positions = prefix + blocks.anchors[:, None] + offsets
-    unseen = (at[: own.shape[1]] >= blocks.anchors[:, None])[:, None, None, None]
-    hidden = draft(embedded, positions, contexts, unseen)
-    return model.guided(hidden[blocks.known & (offsets > 0)]).base
+    mask = model.embed(torch.tensor(draft.architecture.mask_token, device=device))
+    firsts = model.embed(blocks.tokens[:, 0])
+    says = draft.say(firsts, mask, prefix + blocks.anchors, contexts, prefix)
+    return model.logits(says[_masked(blocks)])
 
 
 @torch.no_grad()
@@ -172,8 +166,7 @@ def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
     for sequence, start in enumerate(corpus.starts):
         anchors = torch.arange(start, len(corpus.tokens[sequence]) - 1, width)
         blocks = _blocks(corpus, draft, torch.full_like(anchors, sequence), anchors)
-        masked = blocks.known.clone()
-        masked[:, 0] = False
+        masked = _masked(blocks)
         hits = torch.zeros(masked.shape)
         said = denoise(model, draft, corpus, blocks).argmax(-1)
         hits[masked] = (said == blocks.tokens[masked]).float()
@@ -216,6 +209,13 @@ def _blocks(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) ->
     known = torch.arange(width) < torch.tensor([len(r) for r in rows])[:, None]
     device = corpus.shared.device
     return Blocks(*(part.to(device) for part in (sequences, anchors, tokens, known)))
+
+
+def _masked(blocks: Blocks) -> Tensor:
+    """The offsets that a draft is to say, and whose token is known; the first is given to it."""
+    masked = blocks.known.clone()
+    masked[:, 0] = False
+    return masked
 
 
 def _rate(steps: int) -> Callable[[int], float]:

@@ -149,9 +149,9 @@ class Model:
         Both come from one product with ``lm_head``.
         """
         if source is None or blend is None:
-            base = self._logits(final)
+            base = self.logits(final)
             return Logits(base, base)
-        base, mixed_in = self._logits(torch.cat([final, source])).chunk(2)
+        base, mixed_in = self.logits(torch.cat([final, source])).chunk(2)
         return Logits(base, blend.mix(base, mixed_in))
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -163,7 +163,22 @@ class Model:
         """The model's final norm."""
         return self._norm(hidden)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def states(
+        self, cache: RaggedCache, start: int, tokens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run ``tokens`` [rows, new] at position ``start`` and on, for their hidden states.
+
+        Returns the final ones, which `logits` reads, and the outputs of some decoder blocks; each
+        is [rows, new, hidden].
+        """
+        length = start + tokens.shape[1]
+        positions = torch.arange(start, length, device=self.device).expand_as(tokens)
+        rows, tokens = slice(0, len(tokens)), tokens.to(self.device)
+        return self.forward(cache, rows, tokens, positions, length, layers)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The model's ``lm_head``, in float32 or wider."""
         logits = self._head(hidden)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

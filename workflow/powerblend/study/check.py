@@ -24,6 +24,7 @@ def check_study(study: Study, model: Path | None, problems: list[Problem]) -> di
     layers, longest = config.num_hidden_layers, getattr(config, "max_position_embeddings", None)
     for name, sampler in study.samplers().items():
         _check_blend(name, sampler, layers)
+    _check_probe(study, layers, problems)
     lengths = _prompt_lengths(study, tokenizer, problems)
     needed = max(lengths) + max(s.max_new_tokens for s in study.samplers().values())
     if longest is not None and needed > longest:
@@ -61,6 +62,24 @@ def _check_blend(name: str, sampler: Sampler, layers: int) -> None:
         sampler.blend.check(layers)
     except ValueError as error:
         raise ConfigError(f"conditions.{name}: {error}") from None
+
+
+def _check_probe(study: Study, layers: int, problems: list[Problem]) -> None:
+    probe = study.probe
+    if not probe.enabled and not study.matches():
+        return
+    for layer in probe.layers:
+        if layer >= layers:
+            raise ConfigError(
+                f"probe.layers: {layer} is listed, but the model has {layers} decoder blocks: use "
+                f"0 to {layers - 1}"
+            )
+    if probe.over == "solutions" and not any(p.solution.strip() for p in problems):
+        raise ConfigError(
+            f"probe.over: the problems of {study.dataset.name} have no solutions to read; name "
+            "their column in dataset.columns.solution, or set `probe: {over: greedy}` to read the "
+            "study's own greedy answers, or `probe: {enabled: false}`"
+        )
 
 
 def _prompt_lengths(study: Study, tokenizer: Any, problems: list[Problem]) -> list[int]:

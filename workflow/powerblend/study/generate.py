@@ -54,9 +54,18 @@ def generate(
     missing = [task for task in tasks if store.get(task.key) is None]
     log.info("%d of %d chains are in the store", len(tasks) - len(missing), len(tasks))
     for task, generation in _run(model, sampler, missing, spec["seed"], rows):
-        store.add(_record(task, generation, spec["seed"], labels))
+        store.add(_record(task, generation, sampler, spec["seed"], labels))
     records = [store.get(task.key) or {} for task in tasks]
     write_jsonl(output, ({**record, **labels} for record in records))
+
+
+def with_beta(spec: Mapping[str, Any], beta: float) -> dict[str, Any]:
+    """A spec whose blend matches a KL, with the beta that the probe found for it.
+
+    Its records are then those of a condition with this very beta.
+    """
+    decoding = spec["decoding"]
+    return {**spec, "decoding": {**decoding, "blend": {**decoding["blend"], "beta": beta}}}
 
 
 def load(spec: Mapping[str, Any], path: str | None, device: str) -> Model:
@@ -127,14 +136,16 @@ def _progress(run: Run, chains: int, bar: "tqdm[Any]") -> str:
 
 
 def _record(
-    task: Task, generation: Generation, seed: int, labels: Mapping[str, str]
+    task: Task, generation: Generation, sampler: Sampler, seed: int, labels: Mapping[str, str]
 ) -> dict[str, Any]:
     record = generation.as_record()
+    weight = {"beta": sampler.blend.beta} if sampler.blend else {}
     return {
         **labels,
         "problem_id": task.problem.unique_id,
         "sample": task.sample,
         "seed": seed,
+        **weight,
         "completion": record.pop("text"),
         **record,
         "key": task.key,

@@ -4,6 +4,7 @@ results/models/NAME/                            a model that the workflow fetche
 results/STUDY/config.json                       the merged configuration that ran
 results/STUDY/checked.json                      what was checked before anything was generated
 results/STUDY/problems/DATASET/                 problems.jsonl and its shards
+results/STUDY/probe/                            probe-DIGEST.json; beta-DIGEST.json, a matched beta
 results/STUDY/chains/CELL/SHARD.jsonl           chain store: finished chains, as they finish
 results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl generation records, complete and sorted
 results/STUDY/grade/CELL/SHARDxSAMPLES.jsonl    their grades
@@ -13,7 +14,7 @@ report/STUDY.md, report/STUDY/                  the report and its figures
 
 from pathlib import Path
 
-from powerblend.study.cells import Cell, canonical, cells_of, digest
+from powerblend.study.cells import Cell, betas_of, canonical, cells_of, digest, probe_of
 from powerblend.study.config import ConfigError, Study
 from powerblend.study.problems import LOCAL
 
@@ -62,6 +63,26 @@ class Layout:
         """The shards to run, as parts of file names."""
         shards = self._study.shards
         return [f"shard-{index}-of-{shards.of}" for index in shards.indices]
+
+    @property
+    def probe(self) -> Path | None:
+        """What the probe measured, or None where it is disabled."""
+        cell = probe_of(self._study)
+        return self.results / "probe" / f"{cell.name}.json" if cell else None
+
+    def betas(self) -> dict[str, Path]:
+        """The beta of each condition whose beta is matched."""
+        return {
+            name: self.results / "probe" / f"{cell.name}.json"
+            for name, cell in betas_of(self._study).items()
+        }
+
+    def probed_records(self) -> list[Path]:
+        """The answers that the probe reads, or nothing where it reads solutions."""
+        name = self._study.probed_condition()
+        if self._study.probe.over != "greedy" or name is None:
+            return []
+        return self.generated(cells_of(self._study)[name])
 
     def chains(self, cell: str, shard: str) -> Path:
         """The chain store of one job."""
