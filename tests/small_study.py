@@ -41,6 +41,7 @@ def write_study(folder: Path, **changes: Any) -> Path:
         "dataset": {"name": str(data), "revision": None},
         "prompt": {"template": "{problem}"},
         "shards": {"of": 2, "use": [0, 1]},
+        "use": ["greedy", "temp", "ps", "blend_greedy", "blend_ps"],
         "decoding": {"max_new_tokens": 8, "blocks": 2, "steps": 2},
         "blends": {"layer": {"layer": 1}},
         # Its own tests switch it on.

@@ -17,6 +17,8 @@ from powerblend.study.files import write_text
 
 if TYPE_CHECKING:
     # Imported where they are used: a figure does not need torch, nor a seconds-long import of it.
+    from powerblend.blends import Blend
+    from powerblend.engine.model import Model
     from powerblend.study.config import Study
 
 log = logging.getLogger("powerblend")
@@ -91,24 +93,45 @@ def match(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace, matching: bool) -> None:
-    from powerblend.engine.model import load_model
     from powerblend.probe import run
     from powerblend.probe.passages import text_of
     from powerblend.study.files import read_jsonl
     from powerblend.study.problems import read_problems
 
     spec = json.loads(options.spec)
-    wanted = spec["model"]
     records = [record for path in options.records for record in read_jsonl(path)]
-    model = load_model(
-        options.model or wanted["name"],
-        dtype=wanted["dtype"],
-        device=options.device,
-        revision=wanted["revision"],
-    )
-    text = text_of(spec, model.tokenizer, read_problems(options.problems), records)
-    found = (run.match if matching else run.probe)(spec, model, text)
+    loaded = _load(options, spec, run.blends_of(spec))
+    text = text_of(spec, loaded.tokenizer, read_problems(options.problems), records)
+    found = (run.match if matching else run.probe)(spec, loaded, text)
     write_text(options.output, json.dumps(found, indent=2) + "\n")
+
+
+def _load(options: argparse.Namespace, spec: Any, blends: "list[Blend]") -> "Model":
+    from powerblend.study.models import load
+
+    where: Any = {"path": options.model, "draft": options.draft, "device": options.device}
+    return load(spec["model"], blends, **where)
+
+
+def train_draft(options: argparse.Namespace) -> None:
+    """Train a draft on what the model itself writes."""
+    _on_device(options, lambda: _train_draft(options))
+
+
+def _train_draft(options: argparse.Namespace) -> None:
+    from powerblend.study import training
+    from powerblend.study.config import DatasetSpec
+    from powerblend.study.problems import load_problems
+
+    spec = json.loads(options.spec)
+    training.train_draft(
+        spec,
+        _load(options, spec, []),
+        load_problems(DatasetSpec.model_validate(spec["dataset"])),
+        rows=options.rows,
+        store=options.store,
+        output=options.output,
+    )
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -131,18 +154,20 @@ def _on_device(options: argparse.Namespace, run: Callable[[], None]) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from powerblend.study.generate import generate, load, with_beta
+    from powerblend.samplers import parse_sampler
+    from powerblend.study.generate import generate, with_beta
     from powerblend.study.problems import read_problems
     from powerblend.study.store import ChainStore
 
     spec = json.loads(options.spec)
     if options.beta is not None:
         spec = with_beta(spec, json.loads(options.beta.read_text(encoding="utf-8"))["beta"])
+    blend = parse_sampler(spec["decoding"]).blend
     chains = ChainStore(options.store)
     try:
         generate(
             spec,
-            load(spec, options.model, options.device),
+            _load(options, spec, [blend] if blend else []),
             read_problems(options.problems),
             labels={"study": options.study, "condition": options.condition},
             samples=options.samples,
@@ -181,7 +206,9 @@ def tables(options: argparse.Namespace) -> None:
     for part in ("layers", "blends") if layout.probe else ():
         rows = pd.DataFrame(probe["measured"][part])
         write_text(options.output.with_name(f"probe_{part}.csv"), rows.to_csv(index=False))
-    summary = summarise(grades, samplers, study.contrasts) | {"probe": probe}
+    training = _json(layout.draft / "training.json") if layout.draft else None
+    summary = summarise(grades, samplers, study.contrasts)
+    summary |= {"probe": probe, "training": training}
     write_text(options.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -244,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(run: Callable[[argparse.Namespace], None], epilog: str = "") -> Any:
         title = (run.__doc__ or "").rstrip(".")
         sub = subparsers.add_parser(
-            run.__name__,
+            run.__name__.replace("_", "-"),
             help=title[0].lower() + title[1:],
             description=title + ".",
             epilog=epilog,
@@ -270,8 +297,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--problems", type=Path, nargs="+", required=True, help="the shards' problems")
     paths(sub, config=configuration, output="what was learned, as JSON")
 
+    def rows(sub: Any) -> None:
+        sub.add_argument(
+            "--rows",
+            type=lambda text: None if text == "auto" else int(text),
+            help="chains at once, or auto: as many as the free memory holds (default)",
+        )
+
     def device(sub: Any) -> None:
         sub.add_argument("--model", metavar="PATH", help="directory of a fetched model")
+        sub.add_argument(
+            "--draft", type=Path, nargs="?", metavar="PATH", help="directory of a trained draft"
+        )
         sub.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
         sub.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
 
@@ -312,6 +349,21 @@ def _parser() -> argparse.ArgumentParser:
     reading(sub, "what to read, the blend without its beta, and the KL, as canonical JSON")
 
     sub = add(
+        train_draft,
+        epilog="For a model that has no published DFlash draft. The model answers the training\n"
+        "problems at T = 1; the draft learns to say blocks of these answers from the model's own\n"
+        "hidden states. Run the same command again after an interruption: it continues.",
+    )
+    sub.add_argument("--spec", required=True, help="the training, as canonical JSON")
+    paths(
+        sub,
+        store="directory of what an interrupted run continues from",
+        output="directory to write: config.json, model.safetensors, training.json",
+    )
+    device(sub)
+    rows(sub)
+
+    sub = add(
         generate,
         epilog="A finished chain is stored at once. Run the same command again after an "
         "interruption:\nit continues from the store.",
@@ -330,11 +382,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--study", default="", help="label of the records")
     sub.add_argument("--condition", default="", help="label of the records")
     sub.add_argument("--samples", type=int, default=1, help="answers per problem (default 1)")
-    sub.add_argument(
-        "--rows",
-        type=lambda text: None if text == "auto" else int(text),
-        help="chains at once, or auto: as many as the free memory holds (default)",
-    )
+    rows(sub)
 
     sub = add(grade)
     paths(sub, records="what generate wrote", problems="the shard", output="grades, JSON lines")

@@ -14,6 +14,7 @@ rule tables:
         config=LAYOUT.config,
         grades=[path for paths in LAYOUT.grades().values() for path in paths],
         probes=PROBE_FILES,
+        drafts=DRAFTS,
     output:
         overall=LAYOUT.tables / "overall.csv",
         summary=LAYOUT.tables / "summary.json",

@@ -10,7 +10,7 @@ import pandas as pd
 from snakemake.exceptions import WorkflowError
 
 from powerblend.figures import FIGURES
-from powerblend.study.cells import betas_of, canonical, cells_of, probe_of
+from powerblend.study.cells import betas_of, canonical, cells_of, probe_of, training_of
 from powerblend.study.config import ConfigError, parse_study
 from powerblend.study.layout import Layout, models
 
@@ -27,12 +27,13 @@ try:
 except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be run:\n{error}")
 
-PROBES = [probe_of(STUDY), *betas_of(STUDY).values()]
-SPECS = {cell.name: cell.spec for cell in (*CELLS.values(), *filter(None, PROBES))}
+OTHERS = [probe_of(STUDY), training_of(STUDY), *betas_of(STUDY).values()]
+SPECS = {cell.name: cell.spec for cell in (*CELLS.values(), *filter(None, OTHERS))}
 BETAS = {CELLS[name].name: path for name, path in LAYOUT.betas().items()}
 PROBE_PARTS = ("layers", "blends") if LAYOUT.probe else ()
 PROBE_FILES = sorted(filter(None, {LAYOUT.probe, *LAYOUT.betas().values()}))
 LOGS = LAYOUT.results / "logs"
+DRAFTS = [LAYOUT.draft] if LAYOUT.draft else []
 TIMES = LAYOUT.results / "times"
 MODEL_FILES = [LAYOUT.model / "model.safetensors"] if LAYOUT.model else []
 FETCHED_MODEL = f"--model {LAYOUT.model}" if LAYOUT.model else ""
@@ -56,6 +57,11 @@ wildcard_constraints:
     samples=r"\d+",
     figure="|".join(FIGURES),
     embedded=r"[\w.-]+",
+
+
+def draft_of(name):
+    """The trained draft that a job mixes in, or nothing."""
+    return LAYOUT.draft if "training" in json.loads(SPECS[name]) else []
 
 
 def longest_first(wildcards):

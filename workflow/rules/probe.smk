@@ -12,6 +12,7 @@ rule probe:
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
         records=LAYOUT.probed_records(),
+        draft=lambda wildcards: draft_of(f"probe-{wildcards.digest}"),
     output:
         LAYOUT.results / "probe" / "probe-{digest}.json",
     log:
@@ -31,6 +32,7 @@ rule probe:
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} probe"
         " --spec {params.spec:q} --problems {input.problems:q} --records {input.records:q}"
+        " --draft {input.draft:q}"
         " --output {output:q} --threads {threads}"
         f" --device {{params.device}} {FETCHED_MODEL}"
 
@@ -42,6 +44,7 @@ rule match:
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
         records=LAYOUT.probed_records(),
+        draft=lambda wildcards: draft_of(f"beta-{wildcards.digest}"),
     output:
         LAYOUT.results / "probe" / "beta-{digest}.json",
     log:
@@ -62,5 +65,6 @@ rule match:
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} match"
         " --spec {params.spec:q} --problems {input.problems:q} --records {input.records:q}"
+        " --draft {input.draft:q}"
         " --output {output:q} --threads {threads}"
         f" --device {{params.device}} {FETCHED_MODEL}"

@@ -7,6 +7,7 @@ itself, whose positions all see each other. It has no embedding and no ``lm_head
 target's.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,7 +172,11 @@ class Draft(nn.Module):
         Its configuration.
     source
         Where it came from, for messages.
+    fingerprint
+        SHA-256 of the weights it was loaded with; empty for one that was not loaded.
     """
+
+    fingerprint = ""
 
     def __init__(self, architecture: Architecture, source: str = "draft") -> None:
         super().__init__()
@@ -281,8 +286,10 @@ def load_draft(source: str, revision: str | None = None) -> Draft:
     draft = Draft(read_architecture(source, revision), source)
     directory = _directory(source, revision, FILES)
     weights: dict[str, Tensor] = {}
+    digest = hashlib.sha256()
     for part in sorted(directory.glob("*.safetensors")):
         weights |= load_file(part)
+        digest.update(part.read_bytes())
     missing = sorted(draft.state_dict().keys() - weights.keys())
     unknown = sorted(weights.keys() - draft.state_dict().keys())
     if missing or unknown:
@@ -291,6 +298,7 @@ def load_draft(source: str, revision: str | None = None) -> Draft:
             f"missing: {_some(missing)}; unknown: {_some(unknown)}"
         )
     draft.load_state_dict(weights)
+    draft.fingerprint = digest.hexdigest()
     return draft.eval()
 
 

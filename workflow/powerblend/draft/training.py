@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 
 from powerblend.draft.dflash import Context, Draft
@@ -111,7 +112,7 @@ def train(
     seed: int,
     checkpoint: Path,
 ) -> Iterator[float]:
-    """Train the draft, yielding the loss of every step.
+    """Train the draft, yielding the loss of every step, those before an interruption included.
 
     ``batch`` blocks a step; AdamW, a linear rise and a cosine fall of the learning rate. Every
     step's blocks depend on the seed and the step alone, so that a run continues from its
@@ -119,23 +120,25 @@ def train(
     """
     optimiser = torch.optim.AdamW(draft.parameters(), lr=learning_rate, weight_decay=0.0)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps))
-    done = _resume(checkpoint, draft, optimiser, scheduler)
+    losses = _resume(checkpoint, draft, optimiser, scheduler)
+    yield from losses
     draft.train()
-    for step in range(done, steps):
+    for step in range(len(losses), steps):
         blocks = _random_blocks(corpus, draft, batch, seed + step)
         logits = denoise(model, draft, corpus, blocks)
         wanted = _masked(blocks)
         weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / FALL).expand_as(wanted)[wanted]
-        losses = torch.nn.functional.cross_entropy(logits, blocks.tokens[wanted], reduction="none")
-        loss = (losses * weights.to(losses)).sum() / weights.sum()
+        by_token = cross_entropy(logits, blocks.tokens[wanted], reduction="none")
+        loss = (by_token * weights.to(by_token)).sum() / weights.sum()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(draft.parameters(), CLIP)
         optimiser.step()
         scheduler.step()
+        losses.append(loss.item())
         if (step + 1) % max(1, steps // 10) == 0:
-            _save(checkpoint, step + 1, draft, optimiser, scheduler)
-        yield loss.item()
+            _save(checkpoint, losses, draft, optimiser, scheduler)
+        yield losses[-1]
     draft.eval()
 
 
@@ -205,7 +208,7 @@ def _blocks(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) ->
         corpus.tokens[i][a : a + width]
         for i, a in zip(sequences.tolist(), anchors.tolist(), strict=True)
     ]
-    tokens = torch.stack([torch.nn.functional.pad(r, (0, width - len(r))) for r in rows])
+    tokens = torch.stack([pad(r, (0, width - len(r))) for r in rows])
     known = torch.arange(width) < torch.tensor([len(r) for r in rows])[:, None]
     device = corpus.shared.device
     return Blocks(*(part.to(device) for part in (sequences, anchors, tokens, known)))
@@ -229,22 +232,23 @@ def _rate(steps: int) -> Callable[[int], float]:
     return rate
 
 
-def _save(path: Path, step: int, draft: Draft, *rest: Any) -> None:
+def _save(path: Path, losses: list[float], draft: Draft, *rest: Any) -> None:
     part = path.with_suffix(".part")
-    state = {"step": step, "draft": draft.state_dict(), "rest": [r.state_dict() for r in rest]}
+    state = {"losses": losses, "draft": draft.state_dict(), "rest": [r.state_dict() for r in rest]}
     torch.save(state, part)
     part.replace(path)
 
 
-def _resume(path: Path, draft: Draft, *rest: Any) -> int:
-    """Load a checkpoint, if there is one; the steps that it has behind it."""
+def _resume(path: Path, draft: Draft, *rest: Any) -> list[float]:
+    """Load a checkpoint, if there is one; the losses of the steps that it has behind it."""
     if not path.exists():
-        return 0
+        return []
     state = torch.load(path, weights_only=True)
     draft.load_state_dict(state["draft"])
     for part, saved in zip(rest, state["rest"], strict=True):
         part.load_state_dict(saved)
-    return int(state["step"])
+    losses: list[float] = state["losses"]
+    return losses
 
 
 def _common(texts: Sequence[Text]) -> int:

@@ -26,6 +26,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
+SIZES = (
+    *("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "rms_norm_eps", "rope_parameters", "max_position_embeddings"),
+)
+"""Of a model's configuration, what a draft's has too."""
+
 BLOCKS = ("layers", "h")
 """Names under which transformers' base models keep their decoder blocks ..."""
 
@@ -153,6 +159,14 @@ class Model:
             return Logits(base, base)
         base, mixed_in = self.logits(torch.cat([final, source])).chunk(2)
         return Logits(base, blend.mix(base, mixed_in))
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The sizes and constants that a draft's layers share with the model, by their names."""
+        config = self._hf.config.get_text_config()
+        own = {name: getattr(config, name, None) for name in SIZES}
+        head = {"head_dim": own["head_dim"] or config.hidden_size // config.num_attention_heads}
+        return {k: v for k, v in own.items() if v is not None} | head
 
     def embed(self, tokens: Tensor) -> Tensor:
         """The input embeddings of tokens."""

@@ -7,6 +7,11 @@ from powerblend.draft.dflash import Context, Draft
 from powerblend.engine.model import Model
 
 
+def drafted(model: Model) -> "Drafted | None":
+    """The model's draft, if it has one."""
+    return Drafted(model, model.draft) if model.draft else None
+
+
 class Drafted:
     """A model's draft, as `reading.Draft` asks for it."""
 

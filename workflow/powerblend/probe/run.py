@@ -9,6 +9,7 @@ from torch import Tensor
 
 from powerblend.blends import AnyBlend, Blend, DraftBlend, HiddenBlend, LayerBlend
 from powerblend.engine.model import Model
+from powerblend.probe.drafted import drafted
 from powerblend.probe.match import matched_beta, mean_kl
 from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
@@ -20,15 +21,21 @@ BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
 NORMS = ("none", "final")
 
 
-def probe(
-    spec: Mapping[str, Any], model: Model, text: Text, draft: Draft | None = None
-) -> dict[str, Any]:
+def blends_of(spec: Mapping[str, Any]) -> list[Blend]:
+    """The blends that a spec of `probe` or of `match` has the model mix in."""
+    named = spec["blends"] if "blends" in spec else [{**spec["blend"], "beta": 0.0}]
+    like = spec.get("match_kl")
+    return [BLEND.validate_python(b) for b in (*named, *([like] if isinstance(like, dict) else []))]
+
+
+def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
     """Measure every layer alone, blends of chosen sources over beta, and the study's own blends.
 
     Returns what `measures.summary` says of each, as plain values: ``final`` is the model itself;
     ``layers`` has a row per decoder block and norm, ``blends`` one per source and beta,
     ``configured`` one per blend of the study; ``draft`` is the draft by block offset, or None.
     """
+    draft = drafted(model)
     configured = [BLEND.validate_python(blend) for blend in spec["blends"]]
     sources = _sources(spec["layers"], configured, draft)
     for blend in (*sources, *configured):
@@ -53,7 +60,7 @@ def probe(
         ]
         for name, part in plan.items()
     }
-    drafted = [
+    offsets = [
         by_offset(own, alone, reading, draft.block_size) for alone in scores["draft"] if draft
     ]
     return {
@@ -64,13 +71,11 @@ def probe(
         "decoder_blocks": model.layers,
         "final": summary(own, own, reading.sampled),
         **rows,
-        "draft": drafted[0] if drafted else None,
+        "draft": offsets[0] if offsets else None,
     }
 
 
-def match(
-    spec: Mapping[str, Any], model: Model, text: Text, draft: Draft | None = None
-) -> dict[str, Any]:
+def match(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
     """Find the beta that a spec's blend takes, and measure the blend there.
 
     Returns the blend with its ``beta``, what it was to match, and `measures.summary`.
@@ -80,6 +85,7 @@ def match(
     ValueError
         If no beta matches.
     """
+    draft = drafted(model)
     source = BLEND.validate_python({**spec["blend"], "beta": 0.0})
     wanted = spec["match_kl"]
     like = None if isinstance(wanted, float) else BLEND.validate_python(wanted)

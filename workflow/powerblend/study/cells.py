@@ -8,8 +8,11 @@ missing file, an old one is still there, and equal settings are one cell, whatev
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from powerblend.blends import Blend, DraftBlend
+from powerblend.blends.draft import TRAINED
 from powerblend.engine import REVISION
 from powerblend.samplers import Sampler
 from powerblend.study.config import Match, Study
@@ -21,6 +24,10 @@ SHORT = {"power": "ps", "temperature": "temp"}
 
 PROBE_REVISION = "1"
 """Changes when the probe's code comes to measure something else, or of other tokens."""
+
+
+TRAINER_REVISION = "1"
+"""Changes when the same training comes to give another draft."""
 
 
 class Cell(NamedTuple):
@@ -55,6 +62,7 @@ def probe_of(study: Study) -> Cell | None:
             "layers": sorted(set(study.probe.layers)),
             "betas": sorted(set(study.probe.betas)),
             "blends": [unlike[text] for text in sorted(unlike)],
+            **_trained(study, study.drafts()),
         }
     )
     return Cell(f"probe-{digest(spec)}", spec)
@@ -66,8 +74,40 @@ def betas_of(study: Study) -> dict[str, Cell]:
     return {name: Cell(f"beta-{digest(spec)}", spec) for name, spec in specs.items()}
 
 
+def training_of(study: Study) -> Cell | None:
+    """The training of a draft, if a condition in use needs it."""
+    if not any(blend.draft == TRAINED for blend in study.drafts()):
+        return None
+    spec = canonical(_training(study))
+    return Cell(f"draft-{digest(spec)}", spec)
+
+
+def _training(study: Study) -> dict[str, Any]:
+    """What decides a trained draft."""
+    assert study.training is not None
+    return {
+        "engine": REVISION,
+        "trainer": TRAINER_REVISION,
+        "model": study.model.model_dump(),
+        "dataset": {"name": study.training.problems},
+        "prompt": _prompt(study),
+        "seed": study.seed,
+        "training": study.training.model_dump(),
+    }
+
+
 def _match(study: Study, match: Match) -> dict[str, Any]:
-    return {**_text(study), "blend": match.source, "match_kl": match.target}
+    sources = (match.source, match.target)
+    trained = any(isinstance(s, dict) and s.get("draft") == TRAINED for s in sources)
+    extra = {"training": _training(study)} if trained else {}
+    return {**_text(study), "blend": match.source, "match_kl": match.target, **extra}
+
+
+def _trained(study: Study, blends: Sequence[Blend | None]) -> dict[str, Any]:
+    """The training of the draft that one of the blends mixes in, if it is a trained one."""
+    if any(isinstance(blend, DraftBlend) and blend.draft == TRAINED for blend in blends):
+        return {"training": _training(study)}
+    return {}
 
 
 def _text(study: Study) -> dict[str, Any]:
@@ -117,6 +157,7 @@ def _cell(study: Study, sampler: Sampler, matched: dict[str, Any] | None) -> Cel
             "prompt": _prompt(study),
             "seed": study.seed,
             "decoding": decoding,
+            **_trained(study, [sampler.blend]),
         }
     )
     return Cell(f"{_slug(decoding)}-{digest(spec)}", spec)

@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from powerblend.blends import AnyBlend, Blend
+from powerblend.blends import AnyBlend, Blend, DraftBlend
+from powerblend.blends.draft import TRAINED
 from powerblend.samplers import SAMPLERS, Greedy, Sampler, parse_sampler, sampler_class
 
 BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
@@ -149,6 +150,21 @@ class Match(NamedTuple):
     target: float | dict[str, Any]
 
 
+class TrainingSpec(Section):
+    """How the draft is made that a blend with ``draft: trained`` mixes in."""
+
+    problems: str = Field(description="local .jsonl or .parquet file; none of the study's problems")
+    mask_token: str = Field(description="a token of the tokenizer that no text holds")
+    layers: int = Field(default=2, gt=0, description="of the draft")
+    block: int = Field(default=16, gt=1, description="tokens of a block, the known one included")
+    max_new_tokens: int = Field(
+        gt=0, description="longest answer that the model writes to be trained on"
+    )
+    steps: int = Field(gt=0, description="of gradient descent")
+    batch: int = Field(default=32, gt=0, description="blocks in a step")
+    learning_rate: float = Field(default=6e-4, gt=0, description="the largest, of AdamW")
+
+
 class Resources(Section):
     """What one generate job takes; none of it changes what is generated."""
 
@@ -230,6 +246,9 @@ class Study(Section):
         description="comparisons declared beforehand: A - B, or (A - B) - (C - D); those of "
         "conditions that are not in use are passed over",
     )
+    training: TrainingSpec | None = Field(
+        default=None, description="the draft of a model for which none is published"
+    )
     probe: ProbeSpec = ProbeSpec()
     resources: Resources = Resources()
 
@@ -258,7 +277,7 @@ class Study(Section):
     @model_validator(mode="after")
     def _conditions_hold(self) -> Self:
         errors = [*self._condition_errors(), *self._contrast_errors()]
-        errors = errors or [*self._probe_errors()]
+        errors = errors or [*self._probe_errors(), *self._draft_errors()]
         if errors:
             raise ValueError("\n".join(errors))
         return self
@@ -290,6 +309,18 @@ class Study(Section):
                         f"contrasts: {text!r} names {name!r}, which is no condition; "
                         f"use {_listed(self.conditions)}"
                     )
+
+    def drafts(self) -> list[DraftBlend]:
+        """The blends in use that mix in a draft."""
+        blends = [sampler.blend for sampler in self.samplers().values()]
+        return [blend for blend in blends if isinstance(blend, DraftBlend)]
+
+    def _draft_errors(self) -> Iterator[str]:
+        for blend in self.drafts():
+            if blend.draft is None:
+                yield "blend.draft: missing; give a hub id, a directory, or trained"
+            if blend.draft == TRAINED and self.training is None:
+                yield "blend.draft: it is trained, but there is no training section to say how"
 
     def _probe_errors(self) -> Iterator[str]:
         wanted = self.probe.enabled or bool(self.matches())
