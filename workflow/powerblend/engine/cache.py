@@ -35,7 +35,7 @@ class RaggedCache:
         prefix: Tensor | None = None,
         by_position: bool = False,
     ) -> None:
-        self.by_position, self.capacity = by_position, capacity
+        self.by_position, self.slots, self.capacity = by_position, slots, capacity
         self._prefix = None if by_position else prefix
         self.start = 0 if self._prefix is None else self._prefix.shape[3]
         shape = [layers, 2, slots, heads, capacity - self.start, head_dim]

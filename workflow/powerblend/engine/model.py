@@ -48,6 +48,8 @@ class Model:
         The tokens that end an answer, one set for every condition.
     tokenizer
         The model's tokenizer, or None for a model of bare token ids.
+    device, dtype
+        Where the weights are, and in which precision.
     layers, vocabulary
         Number of decoder blocks, and width of the logits.
     draft
@@ -75,6 +77,7 @@ class Model:
         self.layers = len(self._blocks)
         self.vocabulary = int(self._head.weight.shape[0])
         self.device: torch.device = self._head.weight.device
+        self.dtype: torch.dtype = self._head.weight.dtype
         self._check_eos()
         self._check_parity()
         self.draft = draft and self._fitted(draft)
@@ -88,9 +91,9 @@ class Model:
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        dtype = self._head.weight.dtype
         shape = (self.layers, slots, kv_heads, capacity, width)
-        return RaggedCache(*shape, dtype, self.device, prefix, self.device.type == "cuda")
+        on_gpu = self.device.type == "cuda"
+        return RaggedCache(*shape, self.dtype, self.device, prefix, on_gpu)
 
     def row_bytes(self, capacity: int) -> int:
         """Memory that a row of ``capacity`` tokens takes: keys, values, logits and their copies."""
@@ -224,7 +227,7 @@ class Model:
         draft.architecture.check_fit(
             draft.source, Target(name, self.layers, width, self.vocabulary)
         )
-        return _lay_out(draft.to(self.device, self._head.weight.dtype)).requires_grad_(False).eval()
+        return _lay_out(draft.to(self.device, self.dtype)).requires_grad_(False).eval()
 
     def _check_eos(self) -> None:
         if not self.eos_token_ids:
@@ -246,7 +249,7 @@ class Model:
         ours = self.step(cache, feed).base[0]
         theirs = self._hf(input_ids=tokens.to(self.device), use_cache=False).logits[0, -1]
         difference = (ours - theirs).abs().max().item()
-        tolerance = 0.05 if self._head.weight.dtype == torch.bfloat16 else 1e-3
+        tolerance = 0.05 if self.dtype == torch.bfloat16 else 1e-3
         if not difference <= tolerance * max(1.0, theirs.abs().max().item()):
             raise ValueError(
                 f"{type(self._hf).__name__} cannot be decoded here: its own logits differ from "

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.guided import Guided
+from powerblend.engine import graphs
 from powerblend.engine.capacity import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.chain import Chain
+from powerblend.engine.graphs import Graphed
 from powerblend.engine.model import Model
 from powerblend.engine.randomness import Stream
 from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
@@ -88,7 +90,7 @@ class Run:
         if rows is not None and rows < 1:
             raise ValueError(f"rows is {rows}; use at least 1, or None to choose by free memory")
         self._jobs = [Job(_prompt(r), Stream(seed, r.problem_id, r.sample), r) for r in requests]
-        self._model, self._sampler = _with_source(model, sampler.blend), sampler
+        self._model, self._sampler = _prepared(model, sampler.blend), sampler
         self._tokenizer = getattr(model, "tokenizer", None)
         self.tally = Tally()
         self.rows = self._decide_rows() if rows is None else rows
@@ -206,10 +208,10 @@ def sample(
     return [[done[i, j] for j in range(samples)] for i in _identities(tokens)]
 
 
-def _with_source(model: LanguageModel, blend: Blend | None) -> LanguageModel:
-    """The model, with its draft where that is what the blend mixes in."""
+def _prepared(model: LanguageModel, blend: Blend | None) -> LanguageModel:
+    """The model with its draft, where the blend mixes that in, or with recorded steps on a GPU."""
     if not isinstance(blend, DraftBlend):
-        return model
+        return Graphed(model) if isinstance(model, Model) and graphs.wanted(model) else model
     draft = getattr(model, "draft", None)
     if draft is None:
         raise ValueError(

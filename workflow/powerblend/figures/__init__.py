@@ -26,6 +26,7 @@ from powerblend.figures import (
     probe_ranks,
     published,
     sweep,
+    training,
 )
 from powerblend.figures.style import STYLE
 
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "interaction": interaction.draw,
     "published": published.draw,
     "draft": draft.draw,
+    "training": training.draw,
     "compute": compute.draw,
     "diagnostics": diagnostics.draw,
     "sweep": sweep.draw,

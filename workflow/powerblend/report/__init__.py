@@ -26,6 +26,7 @@ SECTIONS: dict[str, Any] = {
     "chains": [],
     "sweep": [],
     "probe": None,
+    "training": None,
     "disagreements": [],
     "ungraded": [],
 }

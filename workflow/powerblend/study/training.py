@@ -111,4 +111,4 @@ def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
         },
     }
     torch.manual_seed(spec["seed"])
-    return Draft(Architecture.parse(shape, "training")).to(model.device)
+    return Draft(Architecture.parse(shape, "training")).to(model.device, model.dtype)
