@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from powerblend.blends import AnyBlend, Blend, LayerBlend
-from powerblend.blends.base import BlendModel
+from powerblend.blends import AnyBlend, Blend, DraftBlend, HiddenBlend, LayerBlend
 from powerblend.engine.model import Model
 from powerblend.probe.match import matched_beta, mean_kl
 from powerblend.probe.measures import Scores, is_hard, measure, summary
@@ -19,24 +18,6 @@ log = logging.getLogger(__name__)
 
 BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
 NORMS = ("none", "final")
-
-
-class DraftStates(Blend):
-    """A draft as a source, whatever draft a probe is given."""
-
-    source: Literal["draft"] = "draft"
-
-    @property
-    def taps(self) -> tuple[int, ...]:
-        """None: its states come with the reading."""
-        return ()
-
-    def hidden(self, tapped: tuple[Tensor, ...], model: BlendModel) -> Tensor:
-        """Nothing: a draft's states are of whole answers."""
-        raise NotImplementedError("a reading has the draft's states")
-
-    def check(self, layers: int) -> None:
-        """Whether the draft fits the model is checked where it is loaded."""
 
 
 def probe(
@@ -57,7 +38,7 @@ def probe(
         "layers": layers,
         "blends": [s.model_copy(update={"beta": b}) for s in sources for b in spec["betas"]],
         "configured": configured,
-        "draft": [DraftStates(beta=1.0)] if draft else [],
+        "draft": [DraftBlend(beta=1.0)] if draft else [],
     }
     reading = read(model, text, range(model.layers), draft)
     laws = [blend for part in plan.values() for blend in part]
@@ -102,7 +83,8 @@ def match(
     source = BLEND.validate_python({**spec["blend"], "beta": 0.0})
     wanted = spec["match_kl"]
     like = None if isinstance(wanted, float) else BLEND.validate_python(wanted)
-    taps = {tap for blend in (source, like) if blend is not None for tap in blend.taps}
+    hidden = [blend for blend in (source, like) if isinstance(blend, HiddenBlend)]
+    taps = {tap for blend in hidden for tap in blend.taps}
     for blend in filter(None, (source, like)):
         blend.check(model.layers)
     reading = read(model, text, sorted(taps), draft)
@@ -142,5 +124,5 @@ def _sources(
     """What is blended at each beta: the given layers, the study's own sources, and the draft."""
     asked: list[Blend] = [LayerBlend(layer=k, norm=n, beta=0.0) for k in layers for n in NORMS]
     of_study = [b.model_copy(update={"beta": 0.0}) for b in configured if isinstance(b, LayerBlend)]
-    drafts: list[Blend] = [DraftStates(beta=0.0)] if draft else []
+    drafts: list[Blend] = [DraftBlend(beta=0.0)] if draft else []
     return list(dict.fromkeys([*asked, *of_study, *drafts]))
