@@ -19,15 +19,15 @@ def text_sentence(measured: Row) -> str:
     if measured["over"] == "greedy":
         return (
             f"The probe looked at {tokens} of the model's own greedy answers to {problems}. Such a "
-            "token is the model's most likely one by construction, so the final layer's ranks are 1, "
-            "no token is hard, and nothing can be ranked better: it is ranks of other layers, KL and "
-            "flips that say something here."
+            "token is the model's most likely one by construction, so the final layer's ranks are "
+            "1, hardly a token is hard, and nothing can be ranked better: what says something here "
+            "are the ranks of other layers, KL and flips."
         )
     return (
         f"The probe looked at {tokens} of the solutions of {problems}, drawn at random, and at all "
         f"{measured['hard_tokens']} *hard* ones, to which the model gives less than "
-        f"{measured['hard']:.0%}. These are the study's own problems: a layer or a β that is chosen "
-        "by these numbers has been chosen on the problems it is then tested on."
+        f"{measured['hard']:.0%}. These are the study's own problems: a layer or a β chosen by "
+        "these numbers has been chosen on the problems that it is then tested on."
     )
 
 
@@ -89,9 +89,9 @@ def hard_tokens_sentence(measured: Row) -> str:
     if not best["hard_better"]:
         return f"None of the blends ranks any of the {count(hard, 'hard token')} better."
     text = (
-        f"Of the {len(blends)} blends measured, {blend_label(best)} ranks the most hard tokens better "
-        f"than the model does, {percent(best['hard_better'])} of {hard}; on all tokens it changes "
-        f"the log-loss from {number(measured['final']['log_loss'], 3)} to "
+        f"Of the {len(blends)} blends measured, {blend_label(best)} ranks the most hard tokens "
+        f"better than the model does, {percent(best['hard_better'])} of {hard}; on all tokens it "
+        f"changes the log-loss from {number(measured['final']['log_loss'], 3)} to "
         f"{number(best['log_loss'], 3)}."
     )
     if hard < FEW:
@@ -139,8 +139,7 @@ def _scale_sentence(label: str, row: Row) -> str:
     wider = row["scale"] > 1
     return (
         f"With {label}, logits spread {abs(row['scale'] - 1):.0%} {'wider' if wider else 'less'} "
-        f"than the model's: part of what this blend does is what a {'lower' if wider else 'higher'} "
-        "temperature does."
+        f"than the model's, which by itself acts as a {'lower' if wider else 'higher'} temperature."
     )
 
 
