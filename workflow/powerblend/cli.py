@@ -82,9 +82,10 @@ def check(options: argparse.Namespace) -> None:
 
 def generate(options: argparse.Namespace) -> None:
     """Generate answers for a shard."""
-    from powerblend.study.devices import leased_gpu
+    from powerblend.study.devices import leased_gpu, placement
 
     with leased_gpu() if options.device == "cuda" else nullcontext():
+        log.info("runs on %s", placement(options.device))
         _generate(options)
 
 

@@ -59,6 +59,15 @@ def longest_first(wildcards):
     return 10 if sampler == "power" else 0
 
 
+def device(wildcards, resources):
+    """Where a generate job computes: the study wants a GPU and the job has one, as gpu or as gres.
+
+    Takes the resources, so as a param it is not tracked: where a job runs does not decide its outcome.
+    """
+    granted = resources.gpu or "gpu" in resources.get("gres", "")
+    return "cuda" if STUDY.resources.gpu and granted else "cpu"
+
+
 def closing():
     """What a user sees when the study is done: where the report is, and its main table."""
     columns = "condition correct total accuracy low high decoded_tokens".split()
