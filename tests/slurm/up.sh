@@ -37,7 +37,8 @@ SlurmdPort=26818
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$root/run/munge.socket
+# A requeued job waits until its old credential has expired.
+AuthInfo=socket=$root/run/munge.socket,cred_expire=10
 StateSaveLocation=$root/state
 SlurmdSpoolDir=$root/spool
 SlurmctldPidFile=$root/run/slurmctld.pid
