@@ -11,6 +11,7 @@ import tiny
 from powerblend import Model, load_model
 from powerblend.engine import attention
 from powerblend.engine.cache import RaggedCache
+from powerblend.engine.rows import Feed
 
 PREFIX, LENGTHS = 5, (9, 8, 12)
 
@@ -64,7 +65,8 @@ def test_every_body_gives_the_model_s_own_logits(
     for back in (2, 1):
         tokens = torch.stack([s[-back] for s in strings])
         positions = torch.tensor([len(s) - back for s in strings])
-        ours = model.step(cache, tokens, positions, int(positions.max()) + 1).base
+        feed = Feed(tokens, positions, positions, int(positions.max()) + 1)
+        ours = model.step(cache, feed).base
         for row, string in enumerate(strings):
             end = len(string) - back + 1
             theirs = hf(string[None, :end], use_cache=False).logits[0, -1]
@@ -95,6 +97,8 @@ def test_the_gpu_gives_the_cpu_s_logits(hf: PreTrainedModel) -> None:
     twin = AutoModelForCausalLM.from_pretrained(hf.config._name_or_path, dtype=torch.bfloat16)
     gpu, cpu = load_model(twin.to("cuda")), load_model(hf)
     tokens, positions = torch.tensor([7, 9, 11]), torch.zeros(3, dtype=torch.long)
-    ours = gpu.step(gpu.cache(3, 4), tokens.cuda(), positions.cuda(), 1).base.cpu()
-    theirs = cpu.step(cpu.cache(3, 4), tokens, positions, 1).base
+    feed = Feed(tokens, positions, positions, 1)
+    on_gpu = Feed(*(column.cuda() for column in feed[:3]), 1)
+    ours = gpu.step(gpu.cache(3, 4), on_gpu).base.cpu()
+    theirs = cpu.step(cpu.cache(3, 4), feed).base
     assert (ours - theirs).abs().max() < 0.05 * math.sqrt(theirs.square().mean())

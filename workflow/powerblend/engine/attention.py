@@ -81,7 +81,7 @@ def attend(
     keys, values = cache.read(layer, ragged.slots, ragged.length)
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
     grouped = query.unflatten(1, (keys.shape[1], -1)) * scaling
-    output = _attention(grouped, keys, values, ragged.hidden, cache.prefix(layer))
+    output = attention(grouped, keys, values, ragged.hidden, cache.prefix(layer))
     return output.flatten(1, 2).transpose(1, 2), None
 
 
@@ -118,7 +118,7 @@ def _flash(
     return output
 
 
-def _attention(
+def attention(
     query: Tensor,
     keys: Tensor,
     values: Tensor,

@@ -54,9 +54,9 @@ class RaggedCache:
         for store, new in zip(self._store[layer, :, slots], kv, strict=True):
             store.transpose(1, 2)[rows, positions - self.start] = new.transpose(1, 2)
 
-    def read(self, layer: int, slots: slice, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values from the prefix's end to position ``length`` - 1, as views."""
-        keys, values = self._store[layer, :, slots, :, : length - self.start]
+    def read(self, layer: int, slots: slice | Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Keys and values from the prefix's end to position ``length`` - 1, views of a slice."""
+        keys, values = self._store[layer][:, slots, :, : length - self.start]
         return keys, values
 
     def prefix(self, layer: int) -> tuple[Tensor, Tensor] | None:

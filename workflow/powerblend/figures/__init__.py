@@ -21,6 +21,9 @@ from powerblend.figures import (
     draft,
     interaction,
     overlap,
+    probe_hard,
+    probe_kl,
+    probe_ranks,
     published,
     sweep,
 )
@@ -37,6 +40,9 @@ FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "compute": compute.draw,
     "diagnostics": diagnostics.draw,
     "sweep": sweep.draw,
+    "probe_ranks": probe_ranks.draw,
+    "probe_hard": probe_hard.draw,
+    "probe_kl": probe_kl.draw,
 }
 
 

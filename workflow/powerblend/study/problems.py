@@ -13,7 +13,7 @@ import pandas as pd
 from powerblend.study.config import ConfigError, DatasetSpec
 from powerblend.study.files import read_jsonl, write_jsonl
 
-OPTIONAL = ("subject", "level", "unique_id")
+OPTIONAL = ("subject", "level", "unique_id", "solution")
 LOCAL = (".jsonl", ".parquet")
 """Endings of the names of local files; any other name is a dataset on the hub."""
 
@@ -27,6 +27,7 @@ class Problem:
     unique_id: str
     subject: str = ""
     level: int | None = None
+    solution: str = ""
 
 
 def load_problems(dataset: DatasetSpec) -> list[Problem]:
@@ -112,6 +113,7 @@ def _problem(
         values[field] = str(values[field])
     values["unique_id"] = str(values.get("unique_id") or f"{dataset.split}/{index}")
     values["subject"] = str(values.get("subject") or "")
+    values["solution"] = str(values.get("solution") or "")
     values["level"] = _level(values.get("level"))
     return Problem(**values)
 
