@@ -12,6 +12,19 @@ include: "workflow/rules/probe.smk"
 include: "workflow/rules/analysis.smk"
 
 
+# Seconds each, and some of them need the network: they run where Snakemake runs, also on a cluster.
+localrules:
+    all,
+    config,
+    embedded_model,
+    problems,
+    shard,
+    check,
+    tables,
+    figure,
+    report,
+
+
 rule all:
     """Every stage, so that a missing intermediate is made again even if the report is there."""
     default_target: True

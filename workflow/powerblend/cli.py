@@ -141,9 +141,10 @@ def generate(options: argparse.Namespace) -> None:
 
 def _on_device(options: argparse.Namespace, run: Callable[[], None]) -> None:
     """Run a job of the model with its threads, and on a GPU of its own if it is to have one."""
-    from powerblend.study.devices import leased_gpu
+    from powerblend.study.devices import leased_gpu, placement
 
     with leased_gpu() if options.device == "cuda" else nullcontext():
+        log.info("runs on %s", placement(options.device))
         import torch
         import transformers
 

@@ -70,8 +70,19 @@ def longest_first(wildcards):
     return 10 if sampler == "power" else 0
 
 
+def device(wildcards, resources):
+    """Where a job of the model computes: the study wants a GPU and the job has one, as gpu or gres.
+
+    Takes the resources, so as a param it is not tracked: where a job runs does not decide its outcome.
+    """
+    granted = resources.gpu or "gpu" in resources.get("gres", "")
+    return "cuda" if STUDY.resources.gpu and granted else "cpu"
+
+
 def closing():
     """What a user sees when the study is done: where the report is, and its main table."""
+    if not (LAYOUT.tables / "overall.csv").exists() or not LAYOUT.report.exists():
+        return ""  # only a part of it was asked for
     columns = "condition correct total accuracy low high decoded_tokens".split()
     overall = pd.read_csv(LAYOUT.tables / "overall.csv")[columns]
     return f"\n{overall.round(3).to_string(index=False)}\n\nThe report is {LAYOUT.report}\n"

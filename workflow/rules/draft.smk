@@ -29,7 +29,7 @@ rule draft:
     params:
         spec=lambda wildcards: SPECS[f"draft-{wildcards.digest}"],
         store=lambda wildcards: LAYOUT.chains(f"draft-{wildcards.digest}", "").parent,
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=device,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
         " train-draft --spec {params.spec:q} --store {params.store:q} --output {output.directory:q}"

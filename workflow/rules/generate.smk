@@ -32,8 +32,7 @@ rule generate:
         spec=lambda wildcards: SPECS[wildcards.cell],
         store=lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
         condition=lambda wildcards: wildcards.cell.split("-")[0],
-        # Takes the resources, so it is not tracked: where a job runs does not decide its outcome.
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=device,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
         " generate --spec {params.spec:q} --problems {input.problems:q} --store {params.store:q}"

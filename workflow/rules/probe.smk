@@ -28,7 +28,7 @@ rule probe:
         runtime=STUDY.resources.runtime,
     params:
         spec=lambda wildcards: SPECS[f"probe-{wildcards.digest}"],
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=device,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} probe"
         " --spec {params.spec:q} --problems {input.problems:q} --records {input.records:q}"
@@ -61,7 +61,7 @@ rule match:
         runtime=STUDY.resources.runtime,
     params:
         spec=lambda wildcards: SPECS[f"beta-{wildcards.digest}"],
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=device,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} match"
         " --spec {params.spec:q} --problems {input.problems:q} --records {input.records:q}"
