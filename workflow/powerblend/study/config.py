@@ -5,7 +5,7 @@ value and what is allowed. Knows no Snakemake.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -14,10 +14,14 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
+from powerblend.datasets import ADAPTERS
+from powerblend.graders import AnyGrader, MathGrader
 from powerblend.samplers import SAMPLERS, Sampler, parse_sampler, sampler_class
+from powerblend.study.sweep import Sweep
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 """Names of studies and conditions: they become parts of paths."""
@@ -54,14 +58,41 @@ class ModelSpec(Section):
 
 
 class DatasetSpec(Section):
-    """Which problems, and what their fields are called."""
+    """Which problems, and how they are read."""
 
     name: str = Field(description="hub id, or a local .jsonl or .parquet file")
-    revision: str | None = Field(default=None, description="commit of the hub dataset")
+    revision: str | None = Field(
+        default=None, description="commit of the hub dataset; pin one, or its problems may change"
+    )
+    subset: str | None = Field(
+        default=None, description="configuration of the hub dataset, where it has several"
+    )
+    adapter: str = Field(
+        default="math",
+        description="whose columns it has: math, for any with a problem and an answer, or "
+        "another benchmark's",
+        json_schema_extra={"enum": list(ADAPTERS)},
+    )
     split: str = Field(default="test", description="split of the hub dataset")
     columns: dict[Literal["problem", "answer", "subject", "level", "unique_id"], str] = Field(
         default_factory=dict, description="the column that holds a field, where named otherwise"
     )
+
+    @field_validator("adapter")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ADAPTERS:
+            raise ValueError(f"there is no adapter {name!r}; use {_listed(ADAPTERS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _columns_are_used(self) -> Self:
+        if self.columns and self.adapter != "math":
+            raise ValueError(
+                f"columns is {self.columns}, but the adapter {self.adapter} knows its columns; "
+                "leave columns out, or use the adapter math"
+            )
+        return self
 
 
 class PromptSpec(Section):
@@ -178,6 +209,8 @@ class Study(Section):
         json_schema_extra=lambda schema: schema.update(additionalProperties=_condition_schema())
     )
     use: list[str] = Field(min_length=1, description="the conditions to run, in report order")
+    sweep: Sweep | None = Field(default=None, description="more conditions to run, over a grid")
+    grading: AnyGrader = Field(default=MathGrader(), description="how completions are judged")
     contrasts: list[Annotated[str, AfterValidator(_canonical_contrast)]] = Field(
         default=list(CONTRASTS),
         description="comparisons declared beforehand: A - B, or (A - B) - (C - D); those of "
@@ -187,11 +220,24 @@ class Study(Section):
 
     def samplers(self) -> dict[str, Sampler]:
         """The conditions to run, with everything that their samplers read."""
-        return {name: self._sampler(self.conditions[name]) for name in self.use}
+        used = {name: self._sampler(self.conditions[name]) for name in self.use}
+        for name, condition in self._swept().items():
+            sampler = self._sampler(condition)
+            if sampler not in used.values():
+                used[name] = sampler
+        return used
+
+    def _swept(self) -> Mapping[str, Mapping[str, Any]]:
+        if self.sweep is None:
+            return {}
+        return self.sweep.expand(self._whole(self.sweep.conditions))
 
     @model_validator(mode="after")
     def _conditions_hold(self) -> Self:
-        errors = [*self._condition_errors(), *self._contrast_errors()]
+        errors = list(self._condition_errors()) or list(self._sweep_errors())
+        # A sweep that does not hold has no names that contrasts could be held against.
+        if not errors or self.sweep is None:
+            errors += self._contrast_errors(self.conditions.keys() | self._swept().keys())
         if errors:
             raise ValueError("\n".join(errors))
         return self
@@ -213,12 +259,31 @@ class Study(Section):
             if name not in self.conditions:
                 yield f"use: no condition is called {name!r}; use {_listed(self.conditions)}"
 
-    def _contrast_errors(self) -> Iterator[str]:
+    def _sweep_errors(self) -> Iterator[str]:
+        if self.sweep is None:
+            return
+        unknown = [name for name in self.sweep.conditions if name not in self.conditions]
+        for name in unknown:
+            yield f"sweep.conditions: none is called {name!r}; use {_listed(self.conditions)}"
+        if unknown:
+            return
+        for key in self.sweep.unread(self._whole(self.sweep.conditions)):
+            yield (
+                f"sweep.over.{key}: none of {_listed(self.sweep.conditions)} reads this key; "
+                "write a sampler's, as alpha, or a blend's, as blend.beta"
+            )
+        for name, condition in self._swept().items():
+            try:
+                self._sampler(condition)
+            except ValidationError as error:
+                yield from _sentences(error, f"sweep: {name}")
+
+    def _contrast_errors(self, known: Collection[str]) -> Iterator[str]:
         for text in sorted(set(self.contrasts)):
             if self.contrasts.count(text) > 1:
                 yield f"contrasts: {text!r} is listed twice"
             for name in parse_contrast(text).conditions:
-                if name not in self.conditions and text not in CONTRASTS:
+                if name not in known and text not in CONTRASTS:
                     yield (
                         f"contrasts: {text!r} names {name!r}, which is no condition; "
                         f"use {_listed(self.conditions)}"
@@ -227,13 +292,19 @@ class Study(Section):
     def _sampler(self, condition: Mapping[str, Any]) -> Sampler:
         keys = sampler_class(condition).keys()
         shared = {key: value for key, value in self.decoding.items() if key in keys}
-        resolved = shared | dict(condition)
-        blend = resolved.get("blend")
-        if isinstance(blend, str):
-            if blend not in self.blends:
-                raise ValueError(f"blend: none is called {blend!r}; use {_listed(self.blends)}")
-            resolved["blend"] = self.blends[blend]
-        return parse_sampler(resolved)
+        return parse_sampler(shared | self._with_blend(condition))
+
+    def _whole(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        return {name: self._with_blend(self.conditions[name]) for name in names}
+
+    def _with_blend(self, condition: Mapping[str, Any]) -> dict[str, Any]:
+        """A condition with the mapping of its blend, where it has the name of one."""
+        blend = condition.get("blend")
+        if not isinstance(blend, str):
+            return dict(condition)
+        if blend not in self.blends:
+            raise ValueError(f"blend: none is called {blend!r}; use {_listed(self.blends)}")
+        return {**condition, "blend": self.blends[blend]}
 
 
 def parse_study(config: Mapping[str, Any]) -> Study:
