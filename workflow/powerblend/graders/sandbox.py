@@ -76,7 +76,7 @@ def _run(task: bytes, limits: Limits, replies: IO[bytes], errors: IO[bytes]) -> 
             stdin=subprocess.PIPE,
             stdout=replies,
             stderr=errors,
-            env={"PATH": os.defpath, "PYTHONHASHSEED": "0"},
+            env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONHASHSEED": "0"},
             cwd="/",
             start_new_session=True,
         )
