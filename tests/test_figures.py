@@ -16,7 +16,7 @@ from powerblend.figures.architecture import cells_of
 from powerblend.figures.interaction import quartet
 from powerblend.figures.overlap import chosen
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
-from powerblend.figures.sweep import panels_of, unblended
+from powerblend.figures.sweep import panels_of, unblended, verdict
 from summaries import DRAFT, EARLIER, GREEDY, POWER, earlier_study, large_study, small_study, study
 
 matplotlib.use("agg")
@@ -151,6 +151,28 @@ def test_a_sweep_has_a_panel_per_layer_with_the_unblended_in_each() -> None:
     panels = panels_of([*summary["sweep"], *unblended(summary)])
     assert [panel[1] for panel in panels] == [33, 17]
     assert all(any(row["beta"] == 0 for row in rows) for rows in panels.values())
+
+
+@pytest.mark.parametrize(
+    ("betas", "words"),
+    [
+        ({-0.1: 0.5, 0: 0.4, 0.1: 0.4}, "best β: negative (-0.1)"),
+        ({-0.1: 0.4, 0: 0.5, 0.1: 0.4}, "best β: zero (0)"),
+        ({-0.1: 0.4, 0: 0.4, 0.1: 0.5, 0.2: 0.5}, "best β: positive (0.1, 0.2)"),
+        ({-0.1: 0.5, 0: 0.4, 0.1: 0.5}, "best β: a tie (negative, positive)"),
+    ],
+)
+def test_the_sign_of_the_best_beta_is_said(betas: dict[float, float], words: str) -> None:
+    assert verdict([{"beta": beta, "accuracy": share} for beta, share in betas.items()]) == words
+
+
+def test_the_best_cells_of_each_decoder_are_framed() -> None:
+    figure = drawn("sweep", large_study())
+    maps = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    assert len(maps) == 2
+    for axes in maps:
+        assert [patch for patch in axes.patches if not patch.get_fill()]
+        assert "best β" in axes.get_title(loc="left")
 
 
 def test_colours_mean_what_is_blended() -> None:

@@ -18,7 +18,7 @@ Panel = tuple[str, int | None, str | None]
 
 
 def draw(summary: dict[str, Any]) -> Figure:
-    """A heat map per sampler, layer and norm, its best cells framed; one that did not run is grey."""
+    """A heat map per sampler, layer and norm, the best cells framed, those not run grey."""
     if not summary.get("sweep"):
         return plain("This study sweeps neither α nor β.")
     maps = panels(summary)
