@@ -43,3 +43,13 @@ def embedded() -> Path:
     if not (path / "config.json").exists():
         pytest.skip(f"no embedded model in {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def sandboxed() -> None:
+    """Skips where programs cannot be run in a sandbox."""
+    from powerblend.graders.sandbox import why_not
+
+    reason = why_not()
+    if reason:
+        pytest.skip(f"no sandbox: {reason}")

@@ -10,7 +10,9 @@ import yaml
 from powerblend.study.cells import cells_of
 from powerblend.study.check import check_study
 from powerblend.study.config import ConfigError, parse_study, study_schema
+from powerblend.study.layout import Layout
 from powerblend.study.problems import load_problems
+from powerblend.study.sweep import Sweep
 from small_study import ROOT, merged, snakemake, write_study
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -18,6 +20,10 @@ BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 def study(**changes: Any) -> Any:
     return parse_study(merged(BASE, changes))
+
+
+def swept(*conditions: str, **over: Any) -> dict[str, Any]:
+    return {"conditions": [*conditions], "over": over}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,29 @@ def study(**changes: Any) -> Any:
         ({"conditions": {"ps": {"blend": "dark"}}}, "conditions.ps: blend: none is called 'dark'"),
         ({"conditions": {"ps": {"alpha": 0.5}}}, "conditions.ps.alpha: Input should be greater"),
         ({"conditions": {"ps": {"mh": "approx"}}}, "conditions.ps.mh: Input should be 'exact' or"),
+        ({"dataset": {"adapter": "gsm"}}, "dataset.adapter: there is no adapter 'gsm'; use math,"),
+        (
+            {"dataset": {"adapter": "gsm8k", "columns": {"answer": "reply"}}},
+            "but the adapter gsm8k knows its columns; leave columns out",
+        ),
+        ({"grading": {"grader": "code"}}, "run_code is false; the code grader runs programs"),
+        ({"grading": {"grader": "oral"}}, "grading: Input tag 'oral' found using 'grader' does"),
+        ({"sweep": swept("psi", alpha=[2])}, "sweep.conditions: none is called 'psi'; use greedy"),
+        (
+            {"sweep": swept("greedy", alpha=[2])},
+            "sweep.over.alpha: none of greedy reads this key; write a sampler's, as alpha, or",
+        ),
+        ({"sweep": swept("ps", alpha=[2, 0.5])}, "sweep: ps_alpha_0p5.alpha: Input should be gr"),
+        ({"sweep": swept("ps", alpha=[])}, "sweep.over.alpha: List should have at least 1 item"),
+        ({"sweep": swept("ps", alhpa=[2])}, "sweep.over.alhpa: none of ps reads this key"),
+        (
+            {"sweep": {"conditions": ["blend_ps"], "over": {"blend.betta": [1]}}},
+            "sweep: blend_ps_betta_1.blend.betta: unknown key (its value is 1)",
+        ),
+        (
+            {"sweep": swept("ps", alpha=[2]), "contrasts": ["ps_alpha_3 - ps"]},
+            "names 'ps_alpha_3', which is no condition",
+        ),
     ],
 )
 def test_a_bad_value_is_named_with_its_key(changes: dict[str, Any], sentence: str) -> None:
@@ -72,6 +101,44 @@ def test_a_condition_reads_shared_keys_and_may_set_its_own() -> None:
     assert samplers["ps"].alpha == 2
     assert samplers["blend_ps"].alpha == 4
     assert samplers["temp"].temperature == 0.25
+
+
+def test_a_sweep_varies_each_condition_with_what_it_reads_and_repeats_nothing() -> None:
+    over = {"alpha": [2, 4.0], "blend.beta": [-0.1, 0.05], "blend.norm": ["none", "final"]}
+    names = ["greedy", "ps", "blend_greedy", "blend_ps"]
+    varied = study(use=names, sweep={"conditions": names, "over": over})
+    samplers = varied.samplers()
+    assert list(samplers)[:4] == names
+    # greedy: itself; ps: one more alpha; blend_greedy: 4 - 1; blend_ps: 8 - 1.
+    assert len(samplers) == 4 + 0 + 1 + 3 + 7
+    assert samplers["blend_ps_alpha_2_beta_m0p1_norm_final"].blend.norm == "final"
+    assert samplers["blend_greedy_beta_m0p1_norm_none"].blend.beta == -0.1
+    assert "ps_alpha_4" not in samplers
+    cells = cells_of(varied)
+    assert len({cell.name for cell in cells.values()}) == len(samplers)
+    named = study(conditions={"other": {"sampler": "power", "alpha": 2}}, use=["other"])
+    assert cells_of(named)["other"] == cells["ps_alpha_2"]
+
+
+def test_a_swept_condition_may_be_in_a_contrast() -> None:
+    contrasts = ["ps_alpha_2 - ps"]
+    assert study(sweep=swept("ps", alpha=[2]), contrasts=contrasts).contrasts == contrasts
+
+
+def test_a_value_that_is_a_mapping_has_a_name_too() -> None:
+    conditions = {"blend_ps": {"sampler": "power", "blend": {"layer": 3}}}
+    sweep = Sweep(conditions=["blend_ps"], over={"blend.beta": [{"match_kl": 0.01}, -1e-4]})
+    assert list(sweep.expand(conditions)) == [
+        "blend_ps_beta_match_kl_0p01",
+        "blend_ps_beta_m0p0001",
+    ]
+
+
+def test_how_answers_are_judged_decides_no_cell_but_where_grades_are() -> None:
+    before, after = study(), study(grading={"grader": "integer"})
+    assert cells_of(before) == cells_of(after)
+    assert Layout(before).grades().keys() == Layout(after).grades().keys()
+    assert Layout(before).grades() != Layout(after).grades()
 
 
 def test_shards_are_those_of_the_seed_study() -> None:

@@ -16,7 +16,7 @@ from powerblend.figures.architecture import cells_of
 from powerblend.figures.interaction import quartet
 from powerblend.figures.overlap import chosen
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
-from powerblend.figures.sweep import panels_of, unblended
+from powerblend.figures.sweep import panels_of, unblended, verdict
 from summaries import (
     DRAFT,
     EARLIER,
@@ -176,6 +176,28 @@ def test_the_probe_says_what_it_read_and_how_few_are_hard() -> None:
     nothing = earlier_study()
     nothing["probe"] = probe(nothing["conditions"], hard=0)
     assert "there are none" in words(drawn("probe_hard", nothing))
+
+
+@pytest.mark.parametrize(
+    ("betas", "words"),
+    [
+        ({-0.1: 0.5, 0: 0.4, 0.1: 0.4}, "best β: negative (-0.1)"),
+        ({-0.1: 0.4, 0: 0.5, 0.1: 0.4}, "best β: zero (0)"),
+        ({-0.1: 0.4, 0: 0.4, 0.1: 0.5, 0.2: 0.5}, "best β: positive (0.1, 0.2)"),
+        ({-0.1: 0.5, 0: 0.4, 0.1: 0.5}, "best β: a tie (negative, positive)"),
+    ],
+)
+def test_the_sign_of_the_best_beta_is_said(betas: dict[float, float], words: str) -> None:
+    assert verdict([{"beta": beta, "accuracy": share} for beta, share in betas.items()]) == words
+
+
+def test_the_best_cells_of_each_decoder_are_framed() -> None:
+    figure = drawn("sweep", large_study())
+    maps = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    assert len(maps) == 2
+    for axes in maps:
+        assert [patch for patch in axes.patches if not patch.get_fill()]
+        assert "best β" in axes.get_title(loc="left")
 
 
 def test_colours_mean_what_is_blended() -> None:

@@ -78,6 +78,7 @@ def check(options: argparse.Namespace) -> None:
     chosen = [p for path in options.problems for p in read_problems(path)]
     if not chosen:
         raise ValueError(f"shards.use: the shards {study.shards.use} hold no problems")
+    study.grading.check()
     facts = check_study(study, Layout(study).model, chosen)
     write_text(options.output, json.dumps(facts, indent=2) + "\n")
 
@@ -182,9 +183,11 @@ def _generate(options: argparse.Namespace) -> None:
 
 def grade(options: argparse.Namespace) -> None:
     """Grade a shard's answers."""
+    from powerblend.graders import parse_grader
     from powerblend.study.grade import grade_records
 
-    grade_records(options.records, options.problems, options.output, options.workers)
+    grader = parse_grader(json.loads(options.grading))
+    grade_records(options.records, options.problems, options.output, grader, options.workers)
 
 
 def tables(options: argparse.Namespace) -> None:
@@ -387,6 +390,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add(grade)
     paths(sub, records="what generate wrote", problems="the shard", output="grades, JSON lines")
+    sub.add_argument("--grading", required=True, help="the configuration's grading, as JSON")
     sub.add_argument("--workers", type=int, default=1, help="grading processes (default 1)")
 
     sub = add(tables)

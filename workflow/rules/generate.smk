@@ -1,7 +1,7 @@
 """Generation and grading: a job per cell and shard.
 
 in:  results/STUDY/problems/DATASET/SHARD.jsonl
-out: results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl, results/STUDY/grade/CELL/SHARDxSAMPLES.jsonl
+out: results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl, results/STUDY/grade/GRADER/CELL/SHARDxSAMPLES.jsonl
 """
 
 
@@ -47,11 +47,13 @@ rule grade:
         records=LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
     output:
-        LAYOUT.results / "grade" / "{cell}" / "{shard}x{samples}.jsonl",
+        LAYOUT.grade_dir / "{cell}" / "{shard}x{samples}.jsonl",
     log:
         LOGS / "grade" / "{cell}" / "{shard}x{samples}.log",
     conda:
         ENVIRONMENTS / "cpu.yaml"
+    params:
+        grading=lambda wildcards: canonical(STUDY.grading.model_dump()),
     shell:
         "python -m powerblend --log {log:q} grade --records {input.records:q}"
-        " --problems {input.problems:q} --output {output:q}"
+        " --problems {input.problems:q} --output {output:q} --grading {params.grading:q}"

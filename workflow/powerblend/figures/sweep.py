@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from powerblend.figures.style import GREY, PALE, note, plain, weight_of_one
 
@@ -17,29 +18,32 @@ Panel = tuple[str, int | None, str | None]
 
 
 def draw(summary: dict[str, Any]) -> Figure:
-    """A heat map per sampler, layer and norm; a cell of the sweep that did not run is grey."""
-    swept = summary.get("sweep") or []
-    if not swept:
+    """A heat map per sampler, layer and norm, the best cells framed, those not run grey."""
+    if not summary.get("sweep"):
         return plain("This study sweeps neither α nor β.")
-    rows = [*swept, *unblended(summary)]
-    panels = panels_of(rows)
-    columns = min(2, len(panels))
-    lines = -(-len(panels) // columns)
-    most = max(len(_values(part, "alpha")) for part in panels.values())
+    maps = panels(summary)
+    columns = min(2, len(maps))
+    lines = -(-len(maps) // columns)
+    most = max(len(_values(part, "alpha")) for part in maps.values())
     figure, grid = plt.subplots(
         lines, columns, figsize=(4.0 * columns + 0.8, lines * (1.4 + 0.5 * most)), squeeze=False
     )
-    shares = [row["accuracy"] for row in rows]
+    shares = [row["accuracy"] for part in maps.values() for row in part]
     low, high = min(shares), max(shares)
     colours = ScalarMappable(Normalize(low, max(high, low + 0.01)), "cividis")
     for axes in grid.flat:
         axes.axis("off")
-    for axes, (panel, part) in zip(grid.flat, panels.items(), strict=False):
+    for axes, (panel, part) in zip(grid.flat, maps.items(), strict=False):
         _heat_map(axes, panel, part, colours)
     figure.colorbar(colours, ax=grid, format=lambda share, _: f"{share:.0%}", shrink=0.9)
     remark = "β = 0 is the model's own law. The best cell of a sweep is the best by luck, too."
     note(figure, f"{remark} {weight_of_one(summary['problems'])}".strip(), 50 * columns)
     return figure
+
+
+def panels(summary: Mapping[str, Any]) -> dict[Panel, list[Mapping[str, Any]]]:
+    """The sweep's rows with the unblended ones, by what a heat map holds fixed."""
+    return panels_of([*summary["sweep"], *unblended(summary)])
 
 
 def unblended(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -69,6 +73,28 @@ def panels_of(rows: Sequence[Mapping[str, Any]]) -> dict[Panel, list[Mapping[str
     return panels
 
 
+def best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of a panel with the highest accuracy: several, if they tie."""
+    most = max(row["accuracy"] for row in rows)
+    return [row for row in rows if row["accuracy"] == most]
+
+
+def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The sign of β at the best of a panel's settings, or that there are several."""
+    signs = {"negative": 0, "zero": 0, "positive": 0}
+    for row in best(rows):
+        signs[_sign(row["beta"] or 0)] += 1
+    listed = [sign for sign, count in signs.items() if count]
+    if len(listed) > 1:
+        return f"best β: a tie ({', '.join(listed)})"
+    betas = sorted({row["beta"] or 0 for row in best(rows)})
+    return f"best β: {listed[0]} ({', '.join(f'{beta:g}' for beta in betas)})"
+
+
+def _sign(beta: float) -> str:
+    return "zero" if beta == 0 else "positive" if beta > 0 else "negative"
+
+
 def _values(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
     return sorted({row[key] or 0 for row in rows})
 
@@ -79,9 +105,12 @@ def _heat_map(
     alphas, betas = _values(rows, "alpha"), _values(rows, "beta")
     axes.axis("on")
     axes.set_facecolor(PALE)
+    winners = best(rows)
     for row in rows:
         place = betas.index(row["beta"] or 0), alphas.index(row["alpha"] or 0)
         _cell(axes, place, row["accuracy"], colours)
+        if row in winners:
+            _frame(axes, place)
     axes.set_xlim(-0.5, len(betas) - 0.5)
     axes.set_ylim(-0.5, len(alphas) - 0.5)
     axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
@@ -89,7 +118,7 @@ def _heat_map(
     axes.tick_params(length=0)
     axes.set_xlabel("β", color=GREY)
     axes.set_ylabel("α", color=GREY)
-    axes.set_title(_title(panel), size=10)
+    axes.set_title(f"{title(panel)}\n{verdict(rows)}", size=10)
 
 
 def _cell(axes: Axes, place: tuple[int, int], share: float, colours: ScalarMappable) -> None:
@@ -100,7 +129,13 @@ def _cell(axes: Axes, place: tuple[int, int], share: float, colours: ScalarMappa
     axes.text(x, y, f"{share:.1%}", ha="center", va="center", color="white" if dark else "black")
 
 
-def _title(panel: Panel) -> str:
+def _frame(axes: Axes, place: tuple[int, int]) -> None:
+    corner = place[0] - 0.47, place[1] - 0.45
+    axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor="black", lw=2))
+
+
+def title(panel: Panel) -> str:
+    """What a heat map holds fixed, in words."""
     sampler, layer, norm = panel
     parts = [sampler, "draft" if layer is None else f"layer {layer}"]
     if norm is not None:

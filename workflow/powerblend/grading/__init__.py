@@ -6,8 +6,9 @@ True
 ``GraderPool`` gives the same verdict and a second opinion on many answers, whatever they are.
 """
 
+from powerblend.graders.base import Verdict
 from powerblend.grading.boxed import extract_boxed
-from powerblend.grading.pool import GraderPool, Pair, Verdict
+from powerblend.grading.pool import GraderPool, Pair
 from powerblend.grading.symbolic import grade
 
 __all__ = ["GraderPool", "Pair", "Verdict", "extract_boxed", "grade"]

@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from powerblend.graders.base import Verdict
 from powerblend.grading.normalise import LONGEST
 from powerblend.grading.symbolic import grade
 
@@ -28,14 +29,6 @@ START_SECONDS = 120.0
 
 Pair = tuple[str | None, str]
 """An answer (None: no box in the completion) and the reference answer."""
-
-
-class Verdict(NamedTuple):
-    """Both graders on one answer; ``reason`` says why one of them, or both, came to none."""
-
-    correct: bool
-    second: bool | None
-    reason: str | None = None
 
 
 class GraderPool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from powerblend.figures import draft, interaction, overlap
+from powerblend.figures import draft, interaction, overlap, sweep
 from powerblend.report import conditions, findings, phrases, probe, published, samples, text
 from powerblend.report.html import render_html
 
@@ -67,6 +67,9 @@ def render(
     environment.globals.update(
         main_pair=overlap.chosen,
         quartet=interaction.quartet,
+        sweep_panels=sweep.panels,
+        sweep_title=sweep.title,
+        sweep_verdict=sweep.verdict,
         drafted=draft.drafted,
         compared=draft.compared,
     )

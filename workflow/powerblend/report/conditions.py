@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from powerblend.graders import parse_grader
 from powerblend.report.text import number
 
 Condition = Mapping[str, Any]
@@ -42,6 +43,11 @@ def chain(condition: Condition) -> str:
         f"{condition['steps']} moves × {condition['blocks']} blocks, acceptance "
         f"`{condition['mh']}`, proposals from {source}"
     )
+
+
+def grading(config: Mapping[str, Any]) -> str:
+    """How the study's completions are judged."""
+    return parse_grader(config.get("grading", {"grader": "math"})).method
 
 
 def condition_rows(conditions: Mapping[str, Condition]) -> list[list[str]]:

@@ -82,7 +82,7 @@ def _unboxed(summary: Summary) -> str:
         return ""
     return (
         f"**Missing answers**: up to {percent(worst['unboxed'])} (`{worst['condition']}`) have no "
-        "boxed answer and are counted wrong."
+        "answer to grade and are counted wrong."
     )
 
 

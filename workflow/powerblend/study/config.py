@@ -5,7 +5,7 @@ value and what is allowed. Knows no Snakemake.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -15,12 +15,16 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from powerblend.blends import AnyBlend, Blend, DraftBlend
 from powerblend.blends.draft import TRAINED
+from powerblend.datasets import ADAPTERS
+from powerblend.graders import AnyGrader, MathGrader
 from powerblend.samplers import SAMPLERS, Greedy, Sampler, parse_sampler, sampler_class
+from powerblend.study.sweep import Sweep
 
 BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
 """What a blend's mapping may be."""
@@ -64,14 +68,41 @@ class ModelSpec(Section):
 
 
 class DatasetSpec(Section):
-    """Which problems, and what their fields are called."""
+    """Which problems, and how they are read."""
 
     name: str = Field(description="hub id, or a local .jsonl or .parquet file")
-    revision: str | None = Field(default=None, description="commit of the hub dataset")
+    revision: str | None = Field(
+        default=None, description="commit of the hub dataset; pin one, or its problems may change"
+    )
+    subset: str | None = Field(
+        default=None, description="configuration of the hub dataset, where it has several"
+    )
+    adapter: str = Field(
+        default="math",
+        description="whose columns it has: math, for any with a problem and an answer, or "
+        "another benchmark's",
+        json_schema_extra={"enum": list(ADAPTERS)},
+    )
     split: str = Field(default="test", description="split of the hub dataset")
     columns: dict[Column, str] = Field(
         default_factory=dict, description="the column that holds a field, where named otherwise"
     )
+
+    @field_validator("adapter")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ADAPTERS:
+            raise ValueError(f"there is no adapter {name!r}; use {_listed(ADAPTERS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _columns_are_used(self) -> Self:
+        if self.columns and self.adapter != "math":
+            raise ValueError(
+                f"columns is {self.columns}, but the adapter {self.adapter} knows its columns; "
+                "leave columns out, or use the adapter math"
+            )
+        return self
 
 
 class PromptSpec(Section):
@@ -241,6 +272,8 @@ class Study(Section):
         json_schema_extra=lambda schema: schema.update(additionalProperties=_condition_schema())
     )
     use: list[str] = Field(min_length=1, description="the conditions to run, in report order")
+    sweep: Sweep | None = Field(default=None, description="more conditions to run, over a grid")
+    grading: AnyGrader = Field(default=MathGrader(), description="how completions are judged")
     contrasts: list[Annotated[str, AfterValidator(_canonical_contrast)]] = Field(
         default=list(CONTRASTS),
         description="comparisons declared beforehand: A - B, or (A - B) - (C - D); those of "
@@ -260,12 +293,13 @@ class Study(Section):
         """
         found = betas or {}
         return {
-            name: self._sampler(self.conditions[name], found.get(name, 0.0)) for name in self.use
+            name: self._sampler(condition, found.get(name, 0.0))
+            for name, condition in self._in_use().items()
         }
 
     def matches(self) -> dict[str, Match]:
         """The conditions to run whose beta is found by the probe, and what it is to match."""
-        found = {name: self._match(self._resolved(self.conditions[name])) for name in self.use}
+        found = {name: self._match(condition) for name, condition in self._in_use().items()}
         return {name: match for name, match in found.items() if match is not None}
 
     def probed_condition(self) -> str | None:
@@ -274,9 +308,29 @@ class Study(Section):
         greedy = (n for n, s in samplers.items() if isinstance(s, Greedy) and s.blend is None)
         return next(greedy, None)
 
+    def _in_use(self) -> dict[str, dict[str, Any]]:
+        """The conditions to run, resolved: those of ``use``, then what the sweep adds to them."""
+        chosen = {name: self._resolved(self.conditions[name]) for name in self.use}
+        seen = [(self._sampler(condition), self._match(condition)) for condition in chosen.values()]
+        for name, condition in self._swept().items():
+            resolved = self._resolved(condition)
+            identity = (self._sampler(resolved), self._match(resolved))
+            if identity not in seen:
+                chosen[name] = resolved
+                seen.append(identity)
+        return chosen
+
+    def _swept(self) -> Mapping[str, Mapping[str, Any]]:
+        if self.sweep is None:
+            return {}
+        return self.sweep.expand(self._whole(self.sweep.conditions))
+
     @model_validator(mode="after")
     def _conditions_hold(self) -> Self:
-        errors = [*self._condition_errors(), *self._contrast_errors()]
+        errors = list(self._condition_errors()) or list(self._sweep_errors())
+        # A sweep that does not hold has no names that contrasts could be held against.
+        if not errors or self.sweep is None:
+            errors += self._contrast_errors(self.conditions.keys() | self._swept().keys())
         errors = errors or [*self._probe_errors(), *self._draft_errors()]
         if errors:
             raise ValueError("\n".join(errors))
@@ -299,12 +353,31 @@ class Study(Section):
             if name not in self.conditions:
                 yield f"use: no condition is called {name!r}; use {_listed(self.conditions)}"
 
-    def _contrast_errors(self) -> Iterator[str]:
+    def _sweep_errors(self) -> Iterator[str]:
+        if self.sweep is None:
+            return
+        unknown = [name for name in self.sweep.conditions if name not in self.conditions]
+        for name in unknown:
+            yield f"sweep.conditions: none is called {name!r}; use {_listed(self.conditions)}"
+        if unknown:
+            return
+        for key in self.sweep.unread(self._whole(self.sweep.conditions)):
+            yield (
+                f"sweep.over.{key}: none of {_listed(self.sweep.conditions)} reads this key; "
+                "write a sampler's, as alpha, or a blend's, as blend.beta"
+            )
+        for name, condition in self._swept().items():
+            try:
+                self._sampler(condition)
+            except ValidationError as error:
+                yield from _sentences(error, f"sweep: {name}")
+
+    def _contrast_errors(self, known: Collection[str]) -> Iterator[str]:
         for text in sorted(set(self.contrasts)):
             if self.contrasts.count(text) > 1:
                 yield f"contrasts: {text!r} is listed twice"
             for name in parse_contrast(text).conditions:
-                if name not in self.conditions and text not in CONTRASTS:
+                if name not in known and text not in CONTRASTS:
                     yield (
                         f"contrasts: {text!r} names {name!r}, which is no condition; "
                         f"use {_listed(self.conditions)}"
@@ -342,10 +415,16 @@ class Study(Section):
         """A condition with what it shares with others, its blend looked up."""
         keys = sampler_class(condition).keys()
         shared = {key: value for key, value in self.decoding.items() if key in keys}
-        resolved = shared | dict(condition)
-        if isinstance(resolved.get("blend"), str):
-            resolved["blend"] = self._blend(resolved["blend"], "blend")
-        return resolved
+        return shared | self._with_blend(condition)
+
+    def _whole(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Conditions with the mapping of their blend, where they have the name of one."""
+        return {name: self._with_blend(self.conditions[name]) for name in names}
+
+    def _with_blend(self, condition: Mapping[str, Any]) -> dict[str, Any]:
+        blend = condition.get("blend")
+        named = {"blend": self._blend(blend, "blend")} if isinstance(blend, str) else {}
+        return {**condition, **named}
 
     def _blend(self, name: str, key: str) -> dict[str, Any]:
         if name not in self.blends:

@@ -8,7 +8,7 @@ results/STUDY/draft/DIGEST/                     a trained draft, and training.js
 results/STUDY/probe/                            probe-DIGEST.json; beta-DIGEST.json, a matched beta
 results/STUDY/chains/CELL/SHARD.jsonl           chain store: finished chains, as they finish
 results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl generation records, complete and sorted
-results/STUDY/grade/CELL/SHARDxSAMPLES.jsonl    their grades
+results/STUDY/grade/GRADER/CELL/                their grades, in files of the same names
 results/STUDY/tables/                           overall.csv and summary.json
 report/STUDY.md, report/STUDY/                  the report and its figures
 """
@@ -42,6 +42,7 @@ class Layout:
         dataset = digest(canonical(study.dataset.model_dump()))
         self.problems_dir = self.results / "problems" / dataset
         self.problems = self.problems_dir / "problems.jsonl"
+        self.grade_dir = self.results / "grade" / study.grading.grader
         self.tables = self.results / "tables"
         self.report = Path("report") / f"{study.study}.md"
         self.figures = Path("report") / study.study
@@ -113,19 +114,19 @@ class Layout:
 
     def generated(self, cell: Cell) -> list[Path]:
         """The generation records of a cell, a file per shard."""
-        return self._by_shard("generate", cell)
+        return self._by_shard(self.results / "generate", cell)
 
     def graded(self, cell: Cell) -> list[Path]:
         """The grades of a cell, a file per shard."""
-        return self._by_shard("grade", cell)
+        return self._by_shard(self.grade_dir, cell)
 
     def grades(self) -> dict[str, list[Path]]:
         """The files of grades of every condition."""
         return {name: self.graded(cell) for name, cell in cells_of(self._study).items()}
 
-    def _by_shard(self, stage: str, cell: Cell) -> list[Path]:
+    def _by_shard(self, stage: Path, cell: Cell) -> list[Path]:
         name = "{}x" + f"{self._study.samples}.jsonl"
-        return [self.results / stage / cell.name / name.format(shard) for shard in self.shards()]
+        return [stage / cell.name / name.format(shard) for shard in self.shards()]
 
 
 def _existing(path: Path, key: str) -> Path:

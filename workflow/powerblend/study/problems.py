@@ -4,23 +4,23 @@ Knows no shards: shard i of n holds the problems whose index is i modulo n.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from powerblend.datasets import ADAPTERS
 from powerblend.study.config import ConfigError, DatasetSpec
 from powerblend.study.files import read_jsonl, write_jsonl
 
-OPTIONAL = ("subject", "level", "unique_id", "solution")
 LOCAL = (".jsonl", ".parquet")
 """Endings of the names of local files; any other name is a dataset on the hub."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem with its reference answer, in the fields of MATH-500."""
+    """A problem with its reference answer, in the fields of MATH-500; not all have the last two."""
 
     problem: str
     answer: str
@@ -42,8 +42,7 @@ def load_problems(dataset: DatasetSpec) -> list[Problem]:
     rows = list(_rows(dataset))
     if not rows:
         raise ConfigError(f"dataset.name: {dataset.name} holds no problems")
-    columns = _columns(dataset, rows[0])
-    problems = [_problem(dataset, row, index, columns) for index, row in enumerate(rows)]
+    problems = [_problem(dataset, row, index) for index, row in enumerate(rows)]
     seen: dict[str, int] = {}
     for index, problem in enumerate(problems):
         if problem.unique_id in seen:
@@ -82,7 +81,8 @@ def _hub_rows(dataset: DatasetSpec) -> Iterator[Mapping[str, Any]]:
     from datasets import load_dataset
 
     try:
-        return iter(load_dataset(dataset.name, split=dataset.split, revision=dataset.revision))
+        options = {"split": dataset.split, "revision": dataset.revision}
+        return iter(load_dataset(dataset.name, dataset.subset, **options))
     except Exception as error:
         raise ConfigError(
             f"dataset.name: cannot load {dataset.name} (split {dataset.split}, revision "
@@ -91,31 +91,43 @@ def _hub_rows(dataset: DatasetSpec) -> Iterator[Mapping[str, Any]]:
         ) from error
 
 
-def _columns(dataset: DatasetSpec, row: Mapping[str, Any]) -> dict[str, str]:
-    """The dataset's column for each field of a problem that it has."""
-    columns = {field.name: field.name for field in fields(Problem)} | dict(dataset.columns)
-    for field, column in columns.items():
-        if column not in row and (field not in OPTIONAL or field in dataset.columns):
-            raise ConfigError(
-                f"dataset.columns.{field}: {dataset.name} has no column {column!r}; it has "
-                f"{', '.join(row)}"
-            )
-    return {field: column for field, column in columns.items() if column in row}
-
-
-def _problem(
-    dataset: DatasetSpec, row: Mapping[str, Any], index: int, columns: Mapping[str, str]
-) -> Problem:
-    values: dict[str, Any] = {field: row.get(column) for field, column in columns.items()}
+def _problem(dataset: DatasetSpec, row: Mapping[str, Any], index: int) -> Problem:
+    values = dict(_fields(dataset, row, index))
     for field in ("problem", "answer"):
         if not str(values[field] if values[field] is not None else "").strip():
-            raise ConfigError(f"{dataset.name}: problem {index + 1} has no {columns[field]}")
+            column = dataset.columns.get(field, field)
+            raise ConfigError(f"{dataset.name}: problem {index + 1} has no {column}")
         values[field] = str(values[field])
-    values["unique_id"] = str(values.get("unique_id") or f"{dataset.split}/{index}")
+    identity = values.get("unique_id")
+    # Numbers from 0 are ids too.
+    values["unique_id"] = f"{dataset.split}/{index}" if identity in (None, "") else str(identity)
     values["subject"] = str(values.get("subject") or "")
     values["solution"] = str(values.get("solution") or "")
     values["level"] = _level(values.get("level"))
     return Problem(**values)
+
+
+def _fields(dataset: DatasetSpec, row: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+    """What the adapter makes of a row, in which columns have the names that were asked for."""
+    for field, column in dataset.columns.items():
+        if column not in row:
+            raise ConfigError(
+                f"dataset.columns.{field}: {dataset.name} has no column {column!r}; it has "
+                f"{', '.join(row)}"
+            )
+    renamed: dict[str, Any] = {field: row[column] for field, column in dataset.columns.items()}
+    try:
+        return ADAPTERS[dataset.adapter]({**row, **renamed})
+    except KeyError as error:
+        raise ConfigError(
+            f"dataset.adapter: {dataset.adapter} reads the column {error}, but {dataset.name}, "
+            f"problem {index + 1}, has {', '.join(row)}"
+        ) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"dataset.adapter: {dataset.adapter} cannot read {dataset.name}, problem {index + 1}: "
+            f"{error}"
+        ) from None
 
 
 def _level(value: Any) -> int | None:

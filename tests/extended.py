@@ -1,0 +1,116 @@
+"""What the guide's examples must do, run by `test_documentation` with its copy of the package."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+import enumeration
+import tiny
+from powerblend import load_model, sample
+from powerblend.graders import parse_grader
+from powerblend.study.cells import cells_of
+from powerblend.study.config import parse_study
+from powerblend.study.grade import grade_records
+from powerblend.study.problems import load_problems, write_problems
+from small_study import merged
+
+CAP = 3
+BASE: dict[str, Any] = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
+HF = tiny.transformer()
+MODEL = load_model(HF)
+
+
+def study(file: str) -> Any:
+    return parse_study(merged(BASE, yaml.safe_load(Path(file).read_text(encoding="utf-8"))))
+
+
+def condition() -> None:
+    cells = cells_of(study("early_layer.yaml"))
+    assert cells["early_ps"].name.startswith("blend_ps-b0.02-l12-")
+    assert cells["ps"] == cells_of(parse_study(BASE))["ps"]
+
+
+def sweep() -> None:
+    alphas = study("alphas.yaml")
+    betas = {how.blend.beta for how in alphas.samplers().values() if how.blend}
+    assert betas == {-0.05, 0.05}
+
+
+def follows(decoding: dict[str, Any], logits: enumeration.Logits, **how: Any) -> None:
+    """Answers of `sample` have the law that the enumeration finds."""
+    alpha, proposal = how.pop("alpha", 1.0), how.pop("proposal", "target")
+    sizes = (tiny.VOCABULARY, tiny.EOS, alpha, proposal, CAP)
+    space = enumeration.enumerate_space(logits, *sizes)
+    law = enumeration.law(space, CAP, how.get("blocks", 1), how.get("steps", 0))
+    (answers,) = sample(MODEL, [tiny.PROMPT], decoding, 1500, seed=1, rows=512)
+    counts = Counter(tuple(answer.tokens) for answer in answers)
+    observed = np.array([counts[string] for string in space.strings])
+    assert observed.sum() == len(answers)
+    assert enumeration.chi_squared(observed, law) > 1e-3
+
+
+def sampler() -> None:
+    plain = enumeration.transformer_logits(HF, tiny.PROMPT)
+
+    def smooth(strings: Any) -> Any:
+        base, _ = plain(strings)
+        mixed = 0.6 * np.exp(enumeration.log_softmax(base)) + 0.4 / tiny.VOCABULARY
+        return base, np.log(mixed)
+
+    follows({"sampler": "smooth", "epsilon": 0.4, "max_new_tokens": CAP}, smooth)
+
+
+def blend() -> None:
+    layers = [
+        enumeration.transformer_logits(HF, tiny.PROMPT, {"layer": layer, "beta": 1.0})
+        for layer in (0, 1)
+    ]
+
+    def mean(strings: Any) -> Any:
+        (base, first), (_, second) = (logits(strings) for logits in layers)
+        return base, 0.8 * base + 0.2 * (first + second) / 2
+
+    power = {"alpha": 1.5, "blocks": 1, "steps": 3}
+    source = {"source": "mean", "layers": [0, 1], "beta": 0.2}
+    decoding = {"sampler": "power", "max_new_tokens": CAP, **power, "blend": source}
+    follows(decoding, mean, proposal="base", **power)
+
+
+def dataset() -> None:
+    problems = load_problems(study("svamp.yaml").dataset)
+    assert [problem.answer for problem in problems] == ["2", "12"]
+    assert problems[0].problem == "Ann has 3 figs. She eats 1. How many are left?"
+    assert (problems[1].unique_id, problems[1].subject) == ("chal-2", "Multiplication")
+    write_problems(Path("problems.jsonl"), problems)
+
+
+def grader() -> None:
+    """The example, and the dataset's answers through the grade job by the study's grader."""
+    choice = parse_grader({"grader": "choice", "letters": "ABCDE"})
+    assert [choice.answer(text) for text in ("(A), no: (E).", "A", "(F)")] == ["E", None, None]
+    completions = {"chal-1": r"\boxed{2}", "chal-2": r"\boxed{13}"}
+    records = [
+        {"problem_id": problem, "sample": 0, "completion": text}
+        for problem, text in completions.items()
+    ]
+    Path("records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    paths = [Path(name) for name in ("records.jsonl", "problems.jsonl", "grades.jsonl")]
+    grade_records(*paths, study("svamp.yaml").grading, workers=1)
+    grades = [json.loads(line) for line in paths[-1].open()]
+    assert [grade["correct"] for grade in grades] == [True, False]
+    Path("problems.jsonl").write_text('{"problem": "?", "answer": "E", "unique_id": "chal-1"}\n')
+    Path("records.jsonl").write_text(json.dumps(records[0] | {"completion": "So (E)."}) + "\n")
+    grade_records(*paths, choice, workers=1)
+    assert json.loads(paths[-1].read_text())["correct"] is True
+
+
+if __name__ == "__main__":
+    checks = (condition, sweep, sampler, blend, dataset, grader)
+    for check in checks:
+        check()
+    print(", ".join(check.__name__ for check in checks))

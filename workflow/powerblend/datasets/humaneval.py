@@ -1,0 +1,13 @@
+"""HumanEval (Chen et al., arXiv 2107.03374): a function to complete, and the tests it must pass."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The function's head is the problem; the answer is the program that tests it."""
+    return {
+        "problem": row["prompt"],
+        "answer": f"{row['test']}\n\ncheck({row['entry_point']})\n",
+        "unique_id": row["task_id"],
+    }

@@ -1,0 +1,46 @@
+"""What every grader offers the study."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Case(NamedTuple):
+    """What is judged: an answer (None: the completion has none), to what, against what."""
+
+    answer: str | None
+    problem: str
+    reference: str
+
+
+class Verdict(NamedTuple):
+    """Whether an answer is right, by the grader and by a second one (None: it gave no opinion).
+
+    ``reason`` says why one of them, or both, came to no verdict.
+    """
+
+    correct: bool
+    second: bool | None
+    reason: str | None = None
+
+
+class Grader(BaseModel):
+    """A way of judging: what in a completion is the answer, and whether it is right."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: ClassVar[str]
+    """What the report says of it, a sentence without its full stop."""
+
+    @abstractmethod
+    def answer(self, completion: str) -> str | None:
+        """The answer of a completion, or None where there is none to grade."""
+
+    @abstractmethod
+    def verdicts(self, cases: Sequence[Case], workers: int) -> Iterator[Verdict]:
+        """Verdicts in the order of the cases, worked out in ``workers`` processes."""
+
+    def check(self) -> None:
+        """Raise ValueError if this machine cannot grade so; called before anything is generated."""
