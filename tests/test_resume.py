@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 import tiny
+from powerblend.engine import REVISION
 from powerblend.study.store import ChainStore
 from small_study import environment, problems, run
 
 SPEC = {
-    "engine": "1",
+    "engine": REVISION,
     "model": {"name": "model", "revision": None, "dtype": "float64"},
     "dataset": {},
     "prompt": {"system": None, "template": "{problem}", "shots": [], "chat_template": {}},

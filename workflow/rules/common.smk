@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -38,8 +39,8 @@ FIGURE_FILES = [
 ]
 
 STUDIES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
-COMMAND = " ".join(
-    ["snakemake --cores all", *(["--configfile", *STUDIES] if STUDIES else [])]
+COMMAND = shlex.join(
+    ["snakemake", "--cores", "all", *(["--configfile", *STUDIES] if STUDIES else [])]
 )
 
 
@@ -53,9 +54,19 @@ wildcard_constraints:
     embedded=r"[\w.-]+",
 
 
+def spec(wildcards):
+    """The spec of a cell. A cluster's job reads the configuration again, as it then is."""
+    if wildcards.cell not in SPECS:
+        raise WorkflowError(
+            f"no condition makes {wildcards.cell}: the configuration was edited while the study "
+            "ran; start it again (what is finished is kept)"
+        )
+    return SPECS[wildcards.cell]
+
+
 def longest_first(wildcards):
     """Priority of a generate job: power sampling takes longest, so it starts first."""
-    sampler = json.loads(SPECS[wildcards.cell])["decoding"]["sampler"]
+    sampler = json.loads(spec(wildcards))["decoding"]["sampler"]
     return 10 if sampler == "power" else 0
 
 

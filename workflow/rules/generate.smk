@@ -27,7 +27,7 @@ rule generate:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: SPECS[wildcards.cell],
+        spec=spec,
         store=lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
         condition=lambda wildcards: wildcards.cell.split("-")[0],
         # Takes the resources, so it is not tracked: where a job runs does not decide its outcome.
