@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from powerblend.study.files import write_text
+from powerblend.study.files import read_json, write_text
 from powerblend.study.interrupts import Terminated, heed_sigterm
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def figure(options: argparse.Namespace) -> None:
 
     from powerblend.figures import material, save_figure
 
-    summary = json.loads(options.summary.read_text(encoding="utf-8"))
-    config = json.loads(options.config.read_text(encoding="utf-8"))
+    summary = read_json(options.summary)
+    config = read_json(options.config)
     published = yaml.safe_load(options.published.read_text(encoding="utf-8"))
     save_figure(options.name, material(summary, config, published), options.output)
 
@@ -159,7 +159,7 @@ def report(options: argparse.Namespace) -> None:
     from powerblend.report import render, render_html
     from powerblend.report.run import describe_run
 
-    summary = json.loads(options.summary.read_text(encoding="utf-8"))
+    summary = read_json(options.summary)
     run = describe_run(options.config, options.checked) | {"command": options.command}
     files = {f.relative_to(options.output.parent).as_posix(): f for f in options.figures}
     figures = {file.stem: path for path, file in files.items()}
@@ -180,7 +180,7 @@ def schema(options: argparse.Namespace) -> None:
 def _study(config: Path) -> "Study":
     from powerblend.study.config import parse_study
 
-    return parse_study(json.loads(config.read_text(encoding="utf-8")))
+    return parse_study(read_json(config))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,22 @@ class DamagedFile(ValueError):
     """A file that does not hold what it should; the message names the file and the line."""
 
 
+def read_json(path: Path) -> Any:
+    """A file of one JSON value.
+
+    Raises
+    ------
+    DamagedFile
+        If it is not JSON in UTF-8.
+    """
+    try:
+        return json.loads(path.read_bytes().decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedFile(
+            f"{path}: not JSON in UTF-8 ({error}); delete it and run the workflow again"
+        ) from None
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """All records of a file.
 

@@ -60,9 +60,7 @@ class ChainStore:
             file.seek(start)
             line = file.read(length)
         if key.encode() not in line or not line.endswith(b"\n"):
-            raise DamagedFile(
-                f"{path}: changed by something else since this job started; run it again"
-            )
+            raise DamagedFile(f"{path}: changed since this job opened it; run the job again")
         record: dict[str, Any] = json.loads(line)
         return record
 
