@@ -33,12 +33,12 @@ SPEC = {
 
 
 class WatchedStore(ChainStore):
-    """A store that notes the time and the memory after each part of ``total`` chains."""
+    """A store that notes processor time and memory after each part of ``total`` chains."""
 
     def __init__(self, path: Path, total: int) -> None:
         super().__init__(path)
         self._total, self._chains, self._process = total, 0, psutil.Process()
-        self._since, self.parts = time.perf_counter(), list[dict[str, Any]]()
+        self._since, self.parts = time.process_time(), list[dict[str, Any]]()
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Store a chain; after the last of a part, note how that part went."""
@@ -48,13 +48,13 @@ class WatchedStore(ChainStore):
             self._note()
 
     def _note(self) -> None:
-        now = time.perf_counter()
+        now = time.process_time()
         chains = self._chains - sum(part["chains"] for part in self.parts)
         self.parts.append(
             {
                 "part": f"{len(self.parts) + 1} of {PARTS}",
                 "chains": chains,
-                "chains per second": chains / (now - self._since),
+                "chains per CPU second": chains / (now - self._since),
                 "resident MiB": self._process.memory_info().rss / 2**20,
             }
         )
@@ -72,7 +72,7 @@ def main() -> None:
         started = time.perf_counter()
         parts = soak(Path(folder), chosen.problems, chosen.samples)
         minutes = (time.perf_counter() - started) / 60
-    speeds = [part["chains per second"] for part in parts]
+    speeds = [part["chains per CPU second"] for part in parts]
     growth = parts[-1]["resident MiB"] - parts[0]["resident MiB"]
     write_table(
         "soak",
