@@ -1,23 +1,29 @@
 """Nothing is lost and nothing is done twice: interruptions of a generate job."""
 
+import itertools
 import json
 import logging
 import os
+import random
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tiny
+import warm
+from powerblend.engine import REVISION
+from powerblend.study.interrupts import Terminated, heed_sigterm, held_back
 from powerblend.study.store import ChainStore
-from small_study import environment, problems, run
+from small_study import problems
 
 SPEC = {
-    "engine": "1",
+    "engine": REVISION,
     "model": {"name": "model", "revision": None, "dtype": "float64"},
     "dataset": {},
     "prompt": {"system": None, "template": "{problem}", "shots": [], "chat_template": {}},
@@ -25,32 +31,43 @@ SPEC = {
     "decoding": {
         "sampler": "power",
         "alpha": 2.0,
-        "max_new_tokens": 64,
-        "blocks": 8,
-        "steps": 4,
-        "blend": {"source": "layer", "layer": 1, "beta": 0.1},
+        "max_new_tokens": 16,
+        "blocks": 4,
+        "steps": 2,
+        "blend": {"source": "layer", "layer": 0, "beta": 0.1},
     },
 }
+CHAINS = 16
+INTERRUPTIONS = 24
+
+ENDINGS = {
+    signal.SIGKILL: ({-9}, ""),
+    # Before the command has begun, a signal does what it does to any program.
+    signal.SIGTERM: ({143, -15}, "terminated; what was finished is kept"),
+    signal.SIGINT: ({130, 1}, "interrupted; what was finished is kept"),
+    "full disk": ({1}, "cannot be written (File too large); free space there and run the same"),
+}
+"""Ways to end a job: its exit codes, and what it says if the first of them is its own."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("resume")
-    tiny.save(path / "model")
+    tiny.save(path / "model", num_hidden_layers=2)
     (path / "all.jsonl").write_text("".join(json.dumps(p) + "\n" for p in shard()))
     return path
 
 
 def shard() -> list[dict[str, Any]]:
     keys = ("problem", "answer", "subject", "level", "unique_id")
-    return [{key: problem[key] for key in keys} for problem in problems(24)]
+    return [{key: problem[key] for key in keys} for problem in problems(CHAINS)]
 
 
 def command(name: str, *options: str, data: str = "all.jsonl") -> list[str]:
     return [
-        *(sys.executable, "-m", "powerblend", "generate", "--spec", json.dumps(SPEC)),
+        *("generate", "--spec", json.dumps(SPEC)),
         *("--model", "model", "--problems", data, "--store", f"{name}/chains/shard.jsonl"),
-        *("--output", f"{name}/out.jsonl", "--rows", "5", *options),
+        *("--output", f"{name}/out.jsonl", "--rows", "4", *options),
     ]
 
 
@@ -76,35 +93,131 @@ def nearly(value: Any) -> Any:
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> list[dict[str, Any]]:
     """The records of a run that nothing interrupted."""
-    run(*command("whole"), cwd=folder)
+    warm.run(*command("whole"), cwd=folder)
     expected: list[dict[str, Any]] = nearly(records(folder / "whole" / "out.jsonl"))
     return expected
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_job_continues(
-    folder: Path, whole: list[dict[str, Any]], stop: signal.Signals
-) -> None:
-    store = folder / stop.name / "chains" / "shard.jsonl"
-    job = subprocess.Popen(command(stop.name), cwd=folder, env=environment())
-    while not store.exists() or store.read_bytes().count(b"\n") < 3:
-        assert job.poll() is None, "the job ended before it could be interrupted"
-        time.sleep(0.005)
-    os.kill(job.pid, stop)
-    assert job.wait() != 0
-    kept = store.read_bytes().count(b"\n")
-    assert 3 <= kept < 24
-    assert not (folder / stop.name / "out.jsonl").exists()
+def lines(store: Path) -> int:
+    return store.read_bytes().count(b"\n") if store.exists() else 0
 
-    output = run(*command(stop.name), cwd=folder).stdout
-    assert f"{kept} of 24 chains are in the store" in output
-    assert records(folder / stop.name / "out.jsonl") == whole
-    keys = [row["key"] for row in records(store)]
-    assert len(keys) == len(set(keys)) == 24
+
+class Job:
+    """A generate job that is started again and again, each time ended at a random moment."""
+
+    def __init__(self, folder: Path, name: str, moments: random.Random) -> None:
+        self.folder, self.name, self.moments = folder, name, moments
+        self.store = folder / name / "chains" / "shard.jsonl"
+        self.starts = 0
+        self.ended: list[Any] = []
+
+    def go_on(self, ending: Any) -> bool:
+        """Start the job and end it, unless it comes to its own end before; whether it did."""
+        kept = lines(self.store)
+        self.starts += 1
+        log = self.folder / f"{self.name}-{self.starts}.log"
+        room = self.store.stat().st_size if self.store.exists() else 0
+        full = ending == "full disk"
+        largest = room + self.moments.randrange(1000, 3000) if full else None
+        job = warm.start(*command(self.name), cwd=self.folder, log=log, largest=largest)
+        if not full:
+            self._wait(job, kept + self.moments.randrange(3))
+            with suppress(ProcessLookupError):
+                os.kill(job.pid or 0, ending)
+        job.join()
+        printed = log.read_text() if log.exists() else ""
+        if job.exitcode != 0:
+            self._check(ending, job.exitcode, printed)
+        if "chains are in the store" in printed:
+            assert f"{kept} of {CHAINS} chains are in the store" in printed
+        return job.exitcode == 0
+
+    def _wait(self, job: Any, count: int) -> None:
+        """Until the store has so many chains, and a random moment longer."""
+        while lines(self.store) < count and job.is_alive():
+            time.sleep(0.001)
+        time.sleep(self.moments.uniform(0, 0.4 if count == 0 else 0.03))
+
+    def _check(self, ending: Any, code: int, printed: str) -> None:
+        self.ended.append(ending)
+        codes, sentence = ENDINGS[ending]
+        assert code in codes, printed
+        if code in (130, 143) or ending == "full disk":
+            assert sentence in printed
+            assert "Traceback" not in printed
+        assert not (self.folder / self.name / "out.jsonl").exists()
+
+
+def test_random_interruptions_lose_nothing_and_repeat_nothing(
+    folder: Path, whole: list[dict[str, Any]]
+) -> None:
+    moments = random.Random(6)
+    ended: list[Any] = []
+    names = map("interrupted-{}".format, itertools.count())
+    while len(ended) < INTERRUPTIONS:
+        name = next(names)
+        job = Job(folder, name, moments)
+        while not job.go_on(moments.choice([*ENDINGS])):
+            pass
+        ended += job.ended
+        assert records(folder / name / "out.jsonl") == whole
+        keys = [row["key"] for row in records(job.store)]
+        assert len(keys) == len(set(keys)) == CHAINS
+    assert set(ended) == set(ENDINGS)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for some of the chains."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", str(path)]
+    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def test_a_full_disk_is_named_and_room_is_all_it_needs(
+    folder: Path, disk: Path, whole: list[dict[str, Any]]
+) -> None:
+    arguments = ["--log", f"{disk}/log", *command(str(disk))]
+    text = warm.run(*arguments, cwd=folder, check=False)
+    (sentence,) = [line for line in text.splitlines() if "error" in line]
+    assert f"{disk}/chains/shard.jsonl: cannot be written (No space left on device); " in sentence
+    assert "exit code 1" in text
+    assert "Traceback" not in text
+    kept = lines(disk / "chains" / "shard.jsonl")
+    assert 0 < kept < CHAINS
+
+    subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
+    assert f"{kept} of {CHAINS} chains are in the store" in warm.run(*arguments, cwd=folder)
+    assert records(disk / "out.jsonl") == whole
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_waits_for_a_write(stop: signal.Signals) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    heed_sigterm()
+    written = []
+
+    def write() -> None:
+        with held_back():
+            os.kill(os.getpid(), stop)
+            written.append("whole")
+
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            write()
+        assert written == ["whole"]
+        assert (caught.type is Terminated) == (stop == signal.SIGTERM)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test_rows_do_not_matter(folder: Path, whole: list[dict[str, Any]]) -> None:
-    run(*command("rows", "--rows", "24"), cwd=folder)
+    warm.run(*command("rows", "--rows", str(CHAINS)), cwd=folder)
     assert records(folder / "rows" / "out.jsonl") == whole
 
 
@@ -113,7 +226,7 @@ def test_shards_and_their_order_do_not_matter(folder: Path, whole: list[dict[str
     for index in range(2):
         part = shard()[index::2][::-1]
         (folder / f"{index}.jsonl").write_text("".join(json.dumps(p) + "\n" for p in part))
-        run(*command(f"part{index}", data=f"{index}.jsonl"), cwd=folder)
+        warm.run(*command(f"part{index}", data=f"{index}.jsonl"), cwd=folder)
         for row in records(folder / f"part{index}" / "out.jsonl"):
             tokens[row["problem_id"]] = (row["key"], row["tokens"])
     assert tokens == {row["problem_id"]: (row["key"], row["tokens"]) for row in whole}

@@ -6,14 +6,13 @@ Any of them can be run by hand. Errors end in one sentence and exit status 1.
 import argparse
 import json
 import logging
-import signal
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from powerblend.study.files import write_text
+from powerblend.study.files import read_json, write_text
+from powerblend.study.interrupts import Terminated, heed_sigterm
 
 if TYPE_CHECKING:
     # Imported where they are used: a figure does not need torch, nor a seconds-long import of it.
@@ -37,8 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers
     )
-    # A cluster's warning before it kills: leave as on Ctrl-C, with every finished chain stored.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated; finished chains are stored"))
+    # On a full disk the log cannot be written either, and the message that says so must be seen.
+    logging.raiseExceptions = False
+    heed_sigterm()
     run: Callable[[argparse.Namespace], None] = options.run
     try:
         run(options)
@@ -46,8 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("error: %s", error)
         log.debug("", exc_info=error)
         return 1
+    except Terminated:
+        log.error("terminated; what was finished is kept, run the same command again to go on")
+        return 143
     except KeyboardInterrupt:
-        log.error("interrupted; finished chains are stored")
+        log.error("interrupted; what was finished is kept, run the same command again to go on")
         return 130
     return 0
 
@@ -70,14 +73,14 @@ def problems(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Check conditions and prompts against the model."""
-    from powerblend.study.check import check_study
+    from powerblend.study.check import check_shards, check_study
     from powerblend.study.layout import Layout
     from powerblend.study.problems import read_problems
 
     study = _study(options.config)
-    chosen = [p for path in options.problems for p in read_problems(path)]
-    if not chosen:
-        raise ValueError(f"shards.use: the shards {study.shards.use} hold no problems")
+    shards = {path: read_problems(path) for path in options.shards}
+    check_shards(study, read_problems(options.problems), shards)
+    chosen = [problem for shard in shards.values() for problem in shard]
     study.grading.check()
     facts = check_study(study, Layout(study).model, chosen)
     write_text(options.output, json.dumps(facts, indent=2) + "\n")
@@ -222,8 +225,8 @@ def figure(options: argparse.Namespace) -> None:
 
     from powerblend.figures import material, save_figure
 
-    summary = json.loads(options.summary.read_text(encoding="utf-8"))
-    config = json.loads(options.config.read_text(encoding="utf-8"))
+    summary = read_json(options.summary)
+    config = read_json(options.config)
     published = yaml.safe_load(options.published.read_text(encoding="utf-8"))
     save_figure(options.name, material(summary, config, published), options.output)
 
@@ -235,7 +238,7 @@ def report(options: argparse.Namespace) -> None:
     from powerblend.report import render, render_html
     from powerblend.report.run import describe_run
 
-    summary = json.loads(options.summary.read_text(encoding="utf-8"))
+    summary = read_json(options.summary)
     run = describe_run(options.config, options.checked) | {"command": options.command}
     files = {f.relative_to(options.output.parent).as_posix(): f for f in options.figures}
     figures = {file.stem: path for path, file in files.items()}
@@ -260,7 +263,7 @@ def _json(path: Path) -> Any:
 def _study(config: Path) -> "Study":
     from powerblend.study.config import parse_study
 
-    return parse_study(json.loads(config.read_text(encoding="utf-8")))
+    return parse_study(read_json(config))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -288,7 +291,7 @@ def _parser() -> argparse.ArgumentParser:
         for name, text in helps.items():
             sub.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=text)
 
-    configuration = "the study's merged configuration, as JSON (results/STUDY/config.json)"
+    configuration = "the study's merged configuration, as JSON (results/STUDY/config-DIGEST.json)"
     sub = add(model)
     sub.add_argument("name", help="as smollm2-135m-instruct")
     paths(sub, output="directory to write")
@@ -298,8 +301,13 @@ def _parser() -> argparse.ArgumentParser:
     paths(sub, output="problems, as JSON lines")
 
     sub = add(check)
-    sub.add_argument("--problems", type=Path, nargs="+", required=True, help="the shards' problems")
-    paths(sub, config=configuration, output="what was learned, as JSON")
+    sub.add_argument("--shards", type=Path, nargs="+", required=True, help="those that are used")
+    paths(
+        sub,
+        config=configuration,
+        problems="the whole dataset, as JSON lines",
+        output="what was learned, as JSON",
+    )
 
     def rows(sub: Any) -> None:
         sub.add_argument(

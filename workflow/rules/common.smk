@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -43,8 +44,8 @@ FIGURE_FILES = [
 ]
 
 STUDIES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
-COMMAND = " ".join(
-    ["snakemake --cores all", *(["--configfile", *STUDIES] if STUDIES else [])]
+COMMAND = shlex.join(
+    ["snakemake", "--cores", "all", *(["--configfile", *STUDIES] if STUDIES else [])]
 )
 
 
@@ -59,14 +60,24 @@ wildcard_constraints:
     embedded=r"[\w.-]+",
 
 
+def spec_of(name):
+    """The spec of a job. A cluster's job reads the configuration again, as it then is."""
+    if name not in SPECS:
+        raise WorkflowError(
+            f"no condition makes {name}: the configuration was edited while the study "
+            "ran; start it again (what is finished is kept)"
+        )
+    return SPECS[name]
+
+
 def draft_of(name):
     """The trained draft that a job mixes in, or nothing."""
-    return LAYOUT.draft if "training" in json.loads(SPECS[name]) else []
+    return LAYOUT.draft if "training" in json.loads(spec_of(name)) else []
 
 
 def longest_first(wildcards):
     """Priority of a generate job: power sampling takes longest, so it starts first."""
-    sampler = json.loads(SPECS[wildcards.cell])["decoding"]["sampler"]
+    sampler = json.loads(spec(wildcards))["decoding"]["sampler"]
     return 10 if sampler == "power" else 0
 
 

@@ -27,7 +27,7 @@ rule draft:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: SPECS[f"draft-{wildcards.digest}"],
+        spec=lambda wildcards: spec_of(f"draft-{wildcards.digest}"),
         store=lambda wildcards: LAYOUT.chains(f"draft-{wildcards.digest}", "").parent,
         device=device,
     shell:

@@ -29,7 +29,7 @@ rule generate:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: SPECS[wildcards.cell],
+        spec=lambda wildcards: spec_of(wildcards.cell),
         store=lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
         condition=lambda wildcards: wildcards.cell.split("-")[0],
         device=device,

@@ -1,6 +1,6 @@
 """Everything before the first token: configuration, model, problems, and the check of all three.
 
-out: results/STUDY/config.json, checked.json, problems/DATASET/*.jsonl; results/models/NAME/
+out: results/STUDY/config-DIGEST.json, checked.json, problems/DATASET/*.jsonl; results/models/NAME/
 """
 
 
@@ -70,6 +70,7 @@ rule check:
     input:
         config=LAYOUT.config,
         model=MODEL_FILES,
+        problems=LAYOUT.problems,
         shards=[LAYOUT.problems_dir / f"{shard}.jsonl" for shard in LAYOUT.shards()],
     output:
         LAYOUT.checked,
@@ -80,4 +81,4 @@ rule check:
         ENVIRONMENTS / "cpu.yaml"
     shell:
         "python -m powerblend --log {log:q} check --config {input.config:q}"
-        " --problems {input.shards:q} --output {output:q}"
+        " --problems {input.problems:q} --shards {input.shards:q} --output {output:q}"

@@ -27,7 +27,7 @@ rule probe:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: SPECS[f"probe-{wildcards.digest}"],
+        spec=lambda wildcards: spec_of(f"probe-{wildcards.digest}"),
         device=device,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} probe"
@@ -60,7 +60,7 @@ rule match:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: SPECS[f"beta-{wildcards.digest}"],
+        spec=lambda wildcards: spec_of(f"beta-{wildcards.digest}"),
         device=device,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} match"

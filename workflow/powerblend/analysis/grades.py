@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from powerblend.study.files import read_jsonl
+from powerblend.study.records import Graded, read_records
 
 
 def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
@@ -13,16 +13,18 @@ def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
 
     Raises
     ------
+    DamagedFile
+        If a line is not a whole grade.
     ValueError
         If conditions did not answer the same problems the same number of times.
     """
-    grades = pd.concat(
+    grades = pd.DataFrame(
         [
-            pd.DataFrame(read_jsonl(path)).assign(condition=condition)
+            {**row, "condition": condition}
             for condition, paths in files.items()
             for path in paths
-        ],
-        ignore_index=True,
+            for _, row in read_records(path, Graded)
+        ]
     )
     check_paired(grades)
     return grades

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from powerblend.blends import Blend, HiddenBlend
 from powerblend.draft.dflash import Draft, Target
@@ -295,7 +296,7 @@ def load_model(
         If the dtype is unknown, no EOS token is known, the architecture is not supported, or the
         draft was made for another model.
     OSError
-        If there is no such model, in one sentence with the way out.
+        If there is no such model or its files are damaged, in one sentence with the way out.
     """
     # Denormal numbers are slow and negligible, and alpha z leaves most of a vocabulary among them.
     torch.set_flush_denormal(True)
@@ -308,13 +309,9 @@ def load_model(
             "a GPU was asked for, but torch finds no CUDA device: check the driver and "
             "CUDA_VISIBLE_DEVICES, or run on the CPU with --resources gpu=0"
         )
-    options = {"revision": revision, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        hf: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=DTYPES[dtype], use_safetensors=True, **options
-        )
-    except (OSError, ValueError) as error:
+        tokenizer, hf = _from_files(source, dtype, revision)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         where = f"{source} at revision {revision}" if revision else str(source)
         reason = str(error).strip().splitlines()[0]
         raise OSError(
@@ -322,6 +319,28 @@ def load_model(
             "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
         ) from error
     return Model(hf.to(device), tokenizer, eos_token_ids or _eos_token_ids(hf, tokenizer), draft)
+
+
+def _from_files(source: str | Path, dtype: str, revision: str | None) -> tuple[Any, Any]:
+    """Tokenizer and model, with no code from their files and with all of the model's weights."""
+    options = {"revision": revision, "trust_remote_code": False}
+    if (Path(source) / "generation_config.json").is_file():
+        # transformers passes over a damaged one, and over the EOS tokens that it names.
+        GenerationConfig.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=DTYPES[dtype],
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
+    )
+    hf, loading = loaded
+    if loading["missing_keys"]:
+        # transformers draws them at random and goes on.
+        missing = ", ".join(sorted(loading["missing_keys"])[:3])
+        raise ValueError(f"its weights lack {missing}")
+    return tokenizer, hf
 
 
 def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:

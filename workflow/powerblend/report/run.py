@@ -1,6 +1,5 @@
 """How a study was run: versions, hardware and revision, read when the report is written."""
 
-import json
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -11,16 +10,18 @@ from typing import Any
 import psutil
 import yaml
 
+from powerblend.study.files import read_json
+
 PACKAGES = ("torch", "transformers", "snakemake", "numpy", "scipy", "sympy", "pandas")
 
 
 def describe_run(config: Path, checked: Path) -> dict[str, Any]:
     """What the report says of its own making."""
-    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings = read_json(config)
     return {
         "config": settings,
         "config_yaml": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=88),
-        "checked": json.loads(checked.read_text(encoding="utf-8")),
+        "checked": read_json(checked),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "hardware": hardware(),
         "revision": git_revision(),

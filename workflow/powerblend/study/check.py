@@ -1,5 +1,6 @@
 """Everything that can be known to be wrong before anything is generated."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,27 @@ def check_study(study: Study, model: Path | None, problems: list[Problem]) -> di
         "problems": len(problems),
         "prompt_tokens": {"shortest": min(lengths), "longest": max(lengths)},
     }
+
+
+def check_shards(study: Study, whole: list[Problem], shards: Mapping[Path, list[Problem]]) -> None:
+    """Check that each of the study's shards, in order, holds its part of the problems.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file that does not.
+    """
+    for index, (path, problems) in zip(study.shards.indices, shards.items(), strict=True):
+        belong = whole[index :: study.shards.of]
+        if problems != belong:
+            same = [a == b for a, b in zip(problems, belong, strict=False)]
+            line = same.index(False) + 1 if False in same else min(len(problems), len(belong)) + 1
+            raise ConfigError(
+                f"{path}, line {line}: not what the dataset has there ({len(problems)} problems of "
+                f"{len(belong)}); delete the file and run the workflow again"
+            )
+    if not any(shards.values()):
+        raise ConfigError(f"shards.use: the shards {study.shards.use} hold no problems")
 
 
 def _load(study: Study, model: Path | None) -> tuple[Any, Any]:

@@ -341,7 +341,7 @@ class Study(Section):
         for key in self.decoding.keys() - known:
             yield f"decoding.{key}: no sampler reads this key; they read {_listed(sorted(known))}"
         for name, condition in self.conditions.items():
-            if not re.match(NAME, name):
+            if not re.fullmatch(NAME, name):
                 yield f"conditions.{name}: use a letter, then letters, digits and _ as its name"
             try:
                 self._sampler(condition)

@@ -1,14 +1,35 @@
 """JSON lines, read with errors that name the line and written whole or not at all."""
 
+import errno
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors that end when somebody makes room: no space, a quota, a limit on the size of files."""
 
 
 class DamagedFile(ValueError):
     """A file that does not hold what it should; the message names the file and the line."""
+
+
+def read_json(path: Path) -> Any:
+    """A file of one JSON value.
+
+    Raises
+    ------
+    DamagedFile
+        If it is not JSON in UTF-8.
+    """
+    try:
+        return json.loads(path.read_bytes().decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedFile(
+            f"{path}: not JSON in UTF-8 ({error}); delete it and run the workflow again"
+        ) from None
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -19,11 +40,15 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     DamagedFile
         At the first line that is not a JSON object in UTF-8.
     """
-    return [
-        parse_line(path, number, line)
-        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1)
-        if line.strip()
-    ]
+    return [record for _, record in numbered_jsonl(path)]
+
+
+def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a file, each with the number of its line; raises as `read_jsonl` does."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, parse_line(path, number, line)
 
 
 def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -38,16 +63,44 @@ def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write records, atomically."""
-    write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    """Write records, atomically, holding one at a time."""
+    with replacing(path) as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that readers see the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A file to write, which takes the place of ``path`` once it is whole and on disk."""
+    partial = path.with_name(path.name + ".partial")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            # Of a write that failed, the part that there was room for.
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name ``path`` in the error of a disk that is full, which by itself names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(
+            f"{path}: cannot be written ({os.strerror(error.errno)}); free space there and run "
+            "the same command again: it goes on from what is finished"
+        ) from error

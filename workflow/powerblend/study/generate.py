@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from powerblend.engine import REVISION
 from powerblend.engine.model import Model
 from powerblend.engine.sampling import Generation, Request, Run
 from powerblend.samplers import Sampler, parse_sampler
 from powerblend.study.cells import canonical
 from powerblend.study.files import write_jsonl
+from powerblend.study.interrupts import held_back
 from powerblend.study.problems import Problem
 from powerblend.study.prompts import chat, tokenise
 from powerblend.study.store import ChainStore
@@ -56,8 +58,8 @@ def answer(
     samples: int,
     rows: int | None,
     store: ChainStore,
-) -> list[dict[str, Any]]:
-    """Generate what the store lacks; all records, in the order of the problems.
+) -> Iterator[dict[str, Any]]:
+    """Generate what the store lacks, then yield all records, in the order of the problems.
 
     Parameters
     ----------
@@ -65,14 +67,29 @@ def answer(
         A cell's spec.
     labels
         Fields that say where a record belongs (study, condition) and decide nothing.
+
+    Raises
+    ------
+    ValueError
+        If the cell is one of another revision of the engine.
+    OSError
+        If the disk is full; run again, it continues.
     """
+    if spec["engine"] != REVISION:
+        raise ValueError(
+            f"the cell is of engine revision {spec['engine']}, but this is revision {REVISION}, "
+            "which may give other answers: start the workflow again"
+        )
     sampler = parse_sampler(spec["decoding"])
     tasks = list(tasks_of(spec, model, problems, samples))
-    missing = [task for task in tasks if store.get(task.key) is None]
+    missing = [task for task in tasks if task.key not in store]
     log.info("%d of %d chains are in the store", len(tasks) - len(missing), len(tasks))
-    for task, generation in _run(model, sampler, missing, spec["seed"], rows):
-        store.add(_record(task, generation, sampler, spec["seed"], labels))
-    return [{**(store.get(task.key) or {}), **labels} for task in tasks]
+    for finished in _run(model, sampler, missing, spec["seed"], rows):
+        with held_back():
+            for task, generation in finished:
+                store.add(_record(task, generation, sampler, spec["seed"], labels))
+    for task in tasks:
+        yield {**(store.get(task.key) or {}), **labels}
 
 
 def with_beta(spec: Mapping[str, Any], beta: float) -> dict[str, Any]:
@@ -104,8 +121,11 @@ def tasks_of(
 
 def _run(
     model: Model, sampler: Sampler, tasks: Sequence[Task], seed: int, rows: int | None
-) -> Iterator[tuple[Task, Generation]]:
-    """Run the tasks under a progress bar that counts moves, or answers where there are none."""
+) -> Iterator[list[tuple[Task, Generation]]]:
+    """Run the tasks, yielding those that a step finished.
+
+    The progress bar counts moves, or answers where there are none.
+    """
     if not tasks:
         return
     by_name = {(task.problem.unique_id, task.sample): task for task in tasks}
@@ -115,8 +135,8 @@ def _run(
     per_chain = max(1, schedule.blocks * schedule.steps)
     with tqdm(total=len(tasks) * per_chain, unit="move", mininterval=2.0) as bar:
         for finished in run.steps():
-            for request, generation in finished:
-                yield by_name[request.problem_id, request.sample], generation
+            if finished:
+                yield [(by_name[r.problem_id, r.sample], answer) for r, answer in finished]
             bar.set_postfix_str(_progress(run, len(tasks), bar), refresh=False)
             # A chain may be done before its last move (mh: published).
             bar.update(max(run.tally.moves, run.tally.chains * per_chain) - bar.n)

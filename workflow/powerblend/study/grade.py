@@ -1,10 +1,13 @@
 """The grade job: a shard's records against the reference answers."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from powerblend.graders import Case, Grader
-from powerblend.study.files import read_jsonl, write_jsonl
+from powerblend.study.files import DamagedFile, write_jsonl
 from powerblend.study.problems import read_problems
+from powerblend.study.records import REMADE, Generated, read_records
 
 BULKY = ("completion", "tokens", "key", "study", "condition")
 """Fields of a record that no table needs."""
@@ -17,9 +20,16 @@ def grade_records(
 
     ``correct`` is the grader's verdict, ``second`` that of a second one (None where it gave none),
     and ``reason`` says why an answer could not be graded.
+
+    Raises
+    ------
+    DamagedFile
+        If the records are not every sample of every problem, in order.
     """
     by_id = {problem.unique_id: problem for problem in read_problems(problems)}
-    rows = read_jsonl(records)
+    numbered = list(read_records(records, Generated))
+    _check_complete(records, numbered, by_id)
+    rows = [row for _, row in numbered]
     asked = [by_id[row["problem_id"]] for row in rows]
     cases = [
         Case(grader.answer(row["completion"]), problem.problem, problem.answer)
@@ -40,3 +50,19 @@ def grade_records(
             for row, problem, case, verdict in zip(rows, asked, cases, verdicts, strict=True)
         ],
     )
+
+
+def _check_complete(
+    path: Path, rows: Sequence[tuple[int, dict[str, Any]]], problem_ids: Iterable[str]
+) -> None:
+    samples = 1 + max((row["sample"] for _, row in rows), default=0)
+    expected = [(problem_id, sample) for problem_id in problem_ids for sample in range(samples)]
+    for (number, row), answer in zip(rows, expected, strict=False):
+        if (row["problem_id"], row["sample"]) != answer:
+            found = f"sample {row['sample']} of {row['problem_id']!r}"
+            raise DamagedFile(
+                f"{path}, line {number}: {found}, where sample {answer[1]} of {answer[0]!r} "
+                f"belongs; {REMADE}"
+            )
+    if len(rows) != len(expected):
+        raise DamagedFile(f"{path}: {len(rows)} answers instead of {len(expected)}; {REMADE}")

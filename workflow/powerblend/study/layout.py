@@ -1,7 +1,7 @@
 """Where everything is: the one place that knows the paths under ``results`` and ``report``.
 
 results/models/NAME/                            a model that the workflow fetched
-results/STUDY/config.json                       the merged configuration that ran
+results/STUDY/config-DIGEST.json                a merged configuration that ran
 results/STUDY/checked.json                      what was checked before anything was generated
 results/STUDY/problems/DATASET/                 problems.jsonl and its shards
 results/STUDY/draft/DIGEST/                     a trained draft, and training.json
@@ -13,6 +13,7 @@ results/STUDY/tables/                           overall.csv and summary.json
 report/STUDY.md, report/STUDY/                  the report and its figures
 """
 
+import re
 from pathlib import Path
 
 from powerblend.study.cells import (
@@ -32,12 +33,22 @@ EMBEDDED = "embedded/"
 
 
 class Layout:
-    """The paths of one study."""
+    """The paths of one study.
+
+    ``model`` is the directory of a model that the workflow fetches, None for any other.
+
+    Raises
+    ------
+    ConfigError
+        If the name of a model to fetch cannot be that of a directory.
+    """
 
     def __init__(self, study: Study) -> None:
         self._study = study
         self.results = Path("results") / study.study
-        self.config = self.results / "config.json"
+        # By its content: a changed parameter goes unseen in a fresh clone, a missing file never.
+        self.config = self.results / f"config-{digest(canonical(study.model_dump()))}.json"
+        self.model = _fetched(study.model.name)
         self.checked = self.results / "checked.json"
         dataset = digest(canonical(study.dataset.model_dump()))
         self.problems_dir = self.results / "problems" / dataset
@@ -46,12 +57,6 @@ class Layout:
         self.tables = self.results / "tables"
         self.report = Path("report") / f"{study.study}.md"
         self.figures = Path("report") / study.study
-
-    @property
-    def model(self) -> Path | None:
-        """The directory of a model that the workflow fetches, or None for any other."""
-        name = self._study.model.name
-        return models() / name.removeprefix(EMBEDDED) if name.startswith(EMBEDDED) else None
 
     @property
     def dataset_file(self) -> list[Path]:
@@ -133,6 +138,14 @@ def _existing(path: Path, key: str) -> Path:
     if not path.is_file():
         raise ConfigError(f"{key}: there is no file {path}")
     return path
+
+
+def _fetched(name: str) -> Path | None:
+    if not name.startswith(EMBEDDED):
+        return None
+    if not re.fullmatch(r"[\w-][\w.-]*", name.removeprefix(EMBEDDED)):
+        raise ConfigError(f"model.name: {name!r} names no embedded model")
+    return models() / name.removeprefix(EMBEDDED)
 
 
 def models() -> Path:

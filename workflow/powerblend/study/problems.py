@@ -3,16 +3,20 @@
 Knows no shards: shard i of n holds the problems whose index is i modulo n.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from powerblend.datasets import ADAPTERS
 from powerblend.study.config import ConfigError, DatasetSpec
-from powerblend.study.files import read_jsonl, write_jsonl
+from powerblend.study.files import DamagedFile, numbered_jsonl, write_jsonl
+
+Row = tuple[str, Mapping[str, Any]]
+"""A problem as the dataset has it, and where: ``line 3``."""
 
 LOCAL = (".jsonl", ".parquet")
 """Endings of the names of local files; any other name is a dataset on the hub."""
@@ -38,19 +42,21 @@ def load_problems(dataset: DatasetSpec) -> list[Problem]:
     ConfigError
         Naming the file or dataset and what is wrong: missing, empty, without a column, a problem
         without text or answer, or two with one id.
+    DamagedFile
+        If a line of a ``.jsonl`` file is not JSON in UTF-8.
     """
-    rows = list(_rows(dataset))
+    rows = _rows(dataset)
     if not rows:
         raise ConfigError(f"dataset.name: {dataset.name} holds no problems")
     problems = [_problem(dataset, row, index) for index, row in enumerate(rows)]
-    seen: dict[str, int] = {}
-    for index, problem in enumerate(problems):
+    seen: dict[str, str] = {}
+    for (place, _), problem in zip(rows, problems, strict=True):
         if problem.unique_id in seen:
             raise ConfigError(
-                f"{dataset.name}: problems {seen[problem.unique_id] + 1} and {index + 1} have the "
-                f"same unique_id {problem.unique_id!r}; every problem needs its own"
+                f"{dataset.name}, {place}: has the unique_id {problem.unique_id!r} of "
+                f"{seen[problem.unique_id]}; every problem needs its own"
             )
-        seen[problem.unique_id] = index
+        seen[problem.unique_id] = place
     return problems
 
 
@@ -60,29 +66,54 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """Read what `write_problems` wrote."""
-    return [Problem(**row) for row in read_jsonl(path)]
+    """Read what `write_problems` wrote.
+
+    Raises
+    ------
+    DamagedFile
+        At the first line that is not a problem.
+    """
+    whole = TypeAdapter(Problem)
+    problems = []
+    for number, row in numbered_jsonl(path):
+        try:
+            problems.append(whole.validate_python(row))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            reason = ".".join(map(str, problem["loc"])) + ": " + problem["msg"].lower()
+            raise DamagedFile(
+                f"{path}, line {number}: {reason}; delete the file and run the workflow again"
+            ) from None
+    return problems
 
 
-def _rows(dataset: DatasetSpec) -> Iterator[Mapping[str, Any]]:
+def _rows(dataset: DatasetSpec) -> list[Row]:
     path = Path(dataset.name)
     if path.suffix not in LOCAL:
         return _hub_rows(dataset)
     if not path.is_file():
         raise ConfigError(f"dataset.name: there is no file {path}")
     if path.suffix == ".jsonl":
-        return iter(read_jsonl(path))
-    rows = pd.read_parquet(path).to_dict("records")
-    return ({str(column): value for column, value in row.items()} for row in rows)
+        return [(f"line {number}", row) for number, row in numbered_jsonl(path)]
+    try:
+        rows = pd.read_parquet(path).to_dict("records")
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"dataset.name: cannot read {path}: {reason}") from error
+    return [
+        (f"row {number}", {str(column): value for column, value in row.items()})
+        for number, row in enumerate(rows, start=1)
+    ]
 
 
-def _hub_rows(dataset: DatasetSpec) -> Iterator[Mapping[str, Any]]:
+def _hub_rows(dataset: DatasetSpec) -> list[Row]:
     # datasets takes seconds to import and is not needed for a local file.
     from datasets import load_dataset
 
     try:
         options = {"split": dataset.split, "revision": dataset.revision}
-        return iter(load_dataset(dataset.name, dataset.subset, **options))
+        rows = load_dataset(dataset.name, dataset.subset, **options)
+        return [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
     except Exception as error:
         raise ConfigError(
             f"dataset.name: cannot load {dataset.name} (split {dataset.split}, revision "
@@ -91,12 +122,13 @@ def _hub_rows(dataset: DatasetSpec) -> Iterator[Mapping[str, Any]]:
         ) from error
 
 
-def _problem(dataset: DatasetSpec, row: Mapping[str, Any], index: int) -> Problem:
-    values = dict(_fields(dataset, row, index))
+def _problem(dataset: DatasetSpec, row: Row, index: int) -> Problem:
+    place, cells = row
+    values = dict(_fields(dataset, cells, place))
     for field in ("problem", "answer"):
         if not str(values[field] if values[field] is not None else "").strip():
             column = dataset.columns.get(field, field)
-            raise ConfigError(f"{dataset.name}: problem {index + 1} has no {column}")
+            raise ConfigError(f"{dataset.name}, {place}: has no {column}")
         values[field] = str(values[field])
     identity = values.get("unique_id")
     # Numbers from 0 are ids too.
@@ -104,10 +136,11 @@ def _problem(dataset: DatasetSpec, row: Mapping[str, Any], index: int) -> Proble
     values["subject"] = str(values.get("subject") or "")
     values["solution"] = str(values.get("solution") or "")
     values["level"] = _level(values.get("level"))
+    _check_text(dataset, place, values)
     return Problem(**values)
 
 
-def _fields(dataset: DatasetSpec, row: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+def _fields(dataset: DatasetSpec, row: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     """What the adapter makes of a row, in which columns have the names that were asked for."""
     for field, column in dataset.columns.items():
         if column not in row:
@@ -121,13 +154,21 @@ def _fields(dataset: DatasetSpec, row: Mapping[str, Any], index: int) -> Mapping
     except KeyError as error:
         raise ConfigError(
             f"dataset.adapter: {dataset.adapter} reads the column {error}, but {dataset.name}, "
-            f"problem {index + 1}, has {', '.join(row)}"
+            f"{place}, has {', '.join(row)}"
         ) from None
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"dataset.adapter: {dataset.adapter} cannot read {dataset.name}, problem {index + 1}: "
-            f"{error}"
+            f"dataset.adapter: {dataset.adapter} cannot read {dataset.name}, {place}: {error}"
         ) from None
+
+
+def _check_text(dataset: DatasetSpec, place: str, values: Mapping[str, Any]) -> None:
+    """JSON can spell half of a character, which no file in UTF-8 can hold."""
+    for field, value in values.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{dataset.name}, {place}: {field} is no text ({error})") from None
 
 
 def _level(value: Any) -> int | None:

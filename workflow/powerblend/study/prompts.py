@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import TemplateError
 
 from powerblend.study.config import ConfigError, PromptSpec
 
@@ -48,8 +49,19 @@ def chat(problem: str, prompt: dict[str, Any]) -> Messages:
 def tokenise(
     tokenizer: Any, messages: Sequence[dict[str, str]], options: dict[str, Any]
 ) -> list[int]:
-    """Token ids of a chat, ready for the assistant's turn."""
-    encoded = tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=True, return_dict=True, **options
-    )
+    """Token ids of a chat, ready for the assistant's turn.
+
+    transformers runs the model's chat template in Jinja's sandbox.
+
+    Raises
+    ------
+    ConfigError
+        If the template fails, or tries what the sandbox forbids.
+    """
+    try:
+        encoded = tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, return_dict=True, **options
+        )
+    except TemplateError as error:
+        raise ConfigError(f"model.name: the model's chat template fails: {error}") from error
     return list(encoded["input_ids"])

@@ -11,37 +11,78 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from powerblend.study.files import DamagedFile, parse_line
+from powerblend.study.files import DamagedFile, naming, parse_line
 
 log = logging.getLogger(__name__)
 
 
+class Place(NamedTuple):
+    """Where a record is: ``length`` bytes from ``start`` of a file."""
+
+    path: Path
+    start: int
+    length: int
+
+
 class ChainStore:
-    """Records by key, in the files of ``path``'s directory; new ones go to ``path``."""
+    """Records by key, in the files of ``path``'s directory; new ones go to ``path``.
+
+    Holds where each record is and none of the records: a long job's memory does not grow with them.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        # Without a buffer, which would keep what a full disk refuses and write it later.
+        self._file = path.open("ab", buffering=0)
         _lock(self._file, path)
         _cut_torn_line(path)
-        self._records: dict[str, dict[str, Any]] = {}
+        self._path = path
+        self._places: dict[str, Place] = {}
         for part in sorted(path.parent.glob("*.jsonl")):
-            self._records |= _read(part)
+            self._places.update(_places(part))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The record of a finished chain."""
-        return self._records.get(key)
+        """The record of a finished chain.
+
+        Raises
+        ------
+        DamagedFile
+            If the file was changed since the store was opened.
+        """
+        if key not in self._places:
+            return None
+        path, start, length = self._places[key]
+        with path.open("rb") as file:
+            file.seek(start)
+            line = file.read(length)
+        if key.encode() not in line or not line.endswith(b"\n"):
+            raise DamagedFile(f"{path}: changed since this job opened it; run the job again")
+        record: dict[str, Any] = json.loads(line)
+        return record
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Append a finished chain; it is on disk when this returns."""
-        self._records[record["key"]] = dict(record)
-        self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Append a finished chain; it is on disk when this returns.
+
+        Raises
+        ------
+        OSError
+            Naming the file and the way out if the disk is full. What was written of the record is
+            cut off when the store is next opened.
+        """
+        line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        with naming(self._path):
+            written = self._file.write(line)
+            while written < len(line):
+                written += self._file.write(line[written:])
+            os.fsync(self._file.fileno())
+        self._places[record["key"]] = Place(self._path, self._file.tell() - len(line), len(line))
 
     def close(self) -> None:
         """Release the file."""
@@ -70,14 +111,22 @@ def _cut_torn_line(path: Path) -> None:
         os.truncate(path, whole)
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _places(path: Path) -> Iterator[tuple[str, Place]]:
     """The whole records of a file; damaged lines are passed over, with a warning."""
-    records = {}
-    # What follows the last line break is being written by another job.
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            record = parse_line(path, number, line)
-            records[record["key"]] = record
-        except (DamagedFile, KeyError) as error:
-            log.warning("%s; that chain will be run again", error)
-    return records
+    start = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                # What follows the last line break is being written by another job.
+                if line.endswith(b"\n"):
+                    yield _key(path, number, line), Place(path, start, len(line))
+            except DamagedFile as error:
+                log.warning("%s; that chain will be run again", error)
+            start += len(line)
+
+
+def _key(path: Path, number: int, line: bytes) -> str:
+    key = parse_line(path, number, line).get("key")
+    if not isinstance(key, str):
+        raise DamagedFile(f"{path}, line {number}: no key")
+    return key

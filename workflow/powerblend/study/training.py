@@ -90,7 +90,8 @@ def _answers(
     writing = {k: v for k, v in spec.items() if k != "training"} | {"decoding": decoding}
     chains = ChainStore(store / "answers.jsonl")
     try:
-        records = answer(writing, model, problems, labels={}, samples=1, rows=rows, store=chains)
+        how: Any = {"labels": {}, "samples": 1, "rows": rows, "store": chains}
+        records = list(answer(writing, model, problems, **how))
     finally:
         chains.close()
     prompts = {t.problem.unique_id: t.prompt for t in tasks_of(writing, model, problems, 1)}
