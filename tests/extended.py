@@ -94,8 +94,11 @@ def grader() -> None:
     choice = parse_grader({"grader": "choice", "letters": "ABCDE"})
     assert [choice.answer(text) for text in ("(A), no: (E).", "A", "(F)")] == ["E", None, None]
     completions = {"chal-1": r"\boxed{2}", "chal-2": r"\boxed{13}"}
+    counts = ("n_tokens", "decoded_tokens", "moves", "accepted", "unchanged", "early_rejected")
+    rest = dict.fromkeys(counts, 1) | {"finish": "eos", "log_p": -1.0, "seconds": 1.0, "key": ""}
+    rest |= {"tokens": [5], "accepted_by_block": [], "log_t_by_block": []}
     records = [
-        {"problem_id": problem, "sample": 0, "completion": text}
+        {"problem_id": problem, "sample": 0, "completion": text, **rest}
         for problem, text in completions.items()
     ]
     Path("records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -77,7 +77,7 @@ def draft_of(name):
 
 def longest_first(wildcards):
     """Priority of a generate job: power sampling takes longest, so it starts first."""
-    sampler = json.loads(spec(wildcards))["decoding"]["sampler"]
+    sampler = json.loads(spec_of(wildcards.cell))["decoding"]["sampler"]
     return 10 if sampler == "power" else 0
 
 

@@ -5,7 +5,7 @@ methods of `base.HiddenBlend`. To add one, write its file and add it to `AnyBlen
 is a network of its own, is a source too; `powerblend.draft` runs it.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Discriminator, Tag
 
@@ -24,4 +24,7 @@ AnyBlend = Annotated[
     Discriminator(_source),
 ]
 
-__all__ = ["AnyBlend", "Blend", "DraftBlend", "HiddenBlend", "LayerBlend"]
+SOURCES = [blend.__metadata__[0].tag for blend in get_args(get_args(AnyBlend)[0])]
+"""Their names."""
+
+__all__ = ["SOURCES", "AnyBlend", "Blend", "DraftBlend", "HiddenBlend", "LayerBlend"]

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from powerblend.blends import AnyBlend, Blend, DraftBlend
+from powerblend.blends import SOURCES, AnyBlend, Blend, DraftBlend
 from powerblend.blends.draft import TRAINED
 from powerblend.datasets import ADAPTERS
 from powerblend.graders import AnyGrader, MathGrader
@@ -518,17 +518,26 @@ def _condition_schema() -> dict[str, Any]:
 def _sentences(error: ValidationError, where: str = "") -> Iterator[str]:
     """One sentence per error, with the key's full path, its value and what is allowed."""
     for problem in error.errors():
-        path = ".".join(filter(None, [where, *map(str, problem["loc"])]))
+        path = ".".join(filter(None, [where, *_keys(problem["loc"])]))
         if problem["type"] == "value_error":
             reason = str(problem["ctx"]["error"])
             # Errors of conditions bring the paths of their own keys.
             yield f"{path}: {reason}" if path else reason
         elif problem["type"] == "extra_forbidden":
             yield f"{path}: unknown key (its value is {problem['input']!r})"
+        elif problem["type"] == "union_tag_invalid" and problem["loc"][-1:] == ("blend",):
+            expected = problem["ctx"]["expected_tags"]
+            yield f"{path}.source: there is no {problem['ctx']['tag']!r}; use one of {expected}"
         elif problem["type"] == "missing":
             yield f"{path}: missing"
         else:
             yield f"{path}: {problem['msg']} (it is {problem['input']!r})"
+
+
+def _keys(place: Sequence[int | str]) -> list[str]:
+    """The keys that lead to a place; pydantic adds the kind of a blend behind its key."""
+    pairs = zip(("", *place), place, strict=False)
+    return [str(key) for before, key in pairs if not (before == "blend" and key in SOURCES)]
 
 
 def _listed(names: Any) -> str:
