@@ -72,6 +72,8 @@ def longest_first(wildcards):
 
 def closing():
     """What a user sees when the study is done: where the report is, and its main table."""
+    if not (LAYOUT.tables / "overall.csv").exists():
+        return "\nDone, as far as was asked for; there are no tables yet.\n"
     columns = "condition correct total accuracy low high decoded_tokens".split()
     overall = pd.read_csv(LAYOUT.tables / "overall.csv")[columns]
     return f"\n{overall.round(3).to_string(index=False)}\n\nThe report is {LAYOUT.report}\n"
