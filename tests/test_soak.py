@@ -42,13 +42,13 @@ class WatchedStore(ChainStore):
         self.alive: list[int] = []
 
     def add(self, record: Mapping[str, Any]) -> None:
-        super().add(dict(record) | {"ballast": "x" * 4000})
+        super().add(dict(record) | {"ballast": record["key"] * 64})
         self.count += 1
         if self.count % EVERY == 0:
             gc.collect()
             self.resident.append(psutil.Process().memory_info().rss / MiB)
             kinds = (Chain, Generation)
-            self.alive.append(sum(isinstance(o, kinds) for o in gc.get_objects()))
+            self.alive.append(sum(type(o) in kinds for o in gc.get_objects()))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> WatchedStore:
     )
     store.close()
     with (folder / "records.jsonl").open() as lines:
-        assert sum(len(json.loads(line)["ballast"]) == 4000 for line in lines) == store.count
+        assert sum(len(json.loads(line)["ballast"]) == 4096 for line in lines) == store.count
     return store
 
 

@@ -1,6 +1,7 @@
 """The DAG on a small study: what comes out, and what a change makes it do again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,22 @@ def test_the_real_study_shows_its_whole_dag(tmp_path: Path) -> None:
     for stage in ("config", "problems", "check", "tables", "figure", "report", "all"):
         assert f"\n{stage} " in text
     assert "generate             40" in text.replace("\t", " ") or "generate       40" in text
+
+
+def test_a_change_is_seen_without_snakemakes_own_records(finished: Path, tmp_path: Path) -> None:
+    """As in a fresh clone with the results: a stale configuration would give a stale report."""
+    own = (finished.parent / ".snakemake").rename(tmp_path / "own")
+    write_study(finished.parent, contrasts=["ps - temp"])
+    try:
+        assert {"config", "tables", "report"} <= set(planned(finished))
+    finally:
+        write_study(finished.parent)
+        shutil.rmtree(finished.parent / ".snakemake", ignore_errors=True)
+        own.rename(finished.parent / ".snakemake")
+
+
+def test_a_job_of_a_configuration_that_was_edited_is_refused_in_words(finished: Path) -> None:
+    """A cluster's job reads the configuration anew, which may no longer have its cell."""
+    path = "results/small/generate/greedy-0123456789/shard-0-of-2x1.jsonl"
+    output = snakemake(finished, "--dry-run", "--", path, check=False)
+    assert "no condition makes greedy-0123456789: the configuration was edited while" in output

@@ -93,7 +93,7 @@ def device(wildcards, resources):
 def closing():
     """What a user sees when the study is done: where the report is, and its main table."""
     if not (LAYOUT.tables / "overall.csv").exists() or not LAYOUT.report.exists():
-        return ""  # only a part of it was asked for
+        return "\nDone, as far as was asked for.\n"
     columns = "condition correct total accuracy low high decoded_tokens".split()
     overall = pd.read_csv(LAYOUT.tables / "overall.csv")[columns]
     return f"\n{overall.round(3).to_string(index=False)}\n\nThe report is {LAYOUT.report}\n"
