@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from powerblend.blends import Blend
     from powerblend.engine.model import Model
     from powerblend.study.config import Study
+    from powerblend.study.layout import Layout
 
 log = logging.getLogger("powerblend")
 
@@ -71,14 +72,13 @@ def problems(options: argparse.Namespace) -> None:
 def check(options: argparse.Namespace) -> None:
     """Check conditions and prompts against the model."""
     from powerblend.study.check import check_study
-    from powerblend.study.layout import Layout
     from powerblend.study.problems import read_problems
 
     study = _study(options.config)
     chosen = [p for path in options.problems for p in read_problems(path)]
     if not chosen:
         raise ValueError(f"shards.use: the shards {study.shards.use} hold no problems")
-    facts = check_study(study, Layout(study).model, chosen)
+    facts = check_study(study, _layout(options).model, chosen)
     write_text(options.output, json.dumps(facts, indent=2) + "\n")
 
 
@@ -195,10 +195,9 @@ def tables(options: argparse.Namespace) -> None:
     from powerblend.analysis.overall import overall
     from powerblend.analysis.probe import probed
     from powerblend.analysis.summary import summarise
-    from powerblend.study.layout import Layout
 
     study = _study(options.config)
-    layout = Layout(study)
+    layout = _layout(options)
     grades = read_grades(layout.grades())
     write_text(options.output, overall(grades).to_csv(index=False))
     matched = {name: _json(path) for name, path in layout.betas().items()}
@@ -258,6 +257,13 @@ def _study(config: Path) -> "Study":
     from powerblend.study.config import parse_study
 
     return parse_study(json.loads(config.read_text(encoding="utf-8")))
+
+
+def _layout(options: argparse.Namespace) -> "Layout":
+    """The study's paths, beside its configuration ROOT/results/STUDY/config.json."""
+    from powerblend.study.layout import Layout
+
+    return Layout(_study(options.config), options.config.absolute().parents[2])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,25 +32,27 @@ EMBEDDED = "embedded/"
 
 
 class Layout:
-    """The paths of one study."""
+    """The paths of one study under ``root``, the working directory or an executor's copy of it."""
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
-        self.results = Path("results") / study.study
+    def __init__(self, study: Study, root: Path = Path()) -> None:
+        self._study, self._root = study, root
+        self.results = root / "results" / study.study
         self.config = self.results / "config.json"
         self.checked = self.results / "checked.json"
         dataset = digest(canonical(study.dataset.model_dump()))
         self.problems_dir = self.results / "problems" / dataset
         self.problems = self.problems_dir / "problems.jsonl"
         self.tables = self.results / "tables"
-        self.report = Path("report") / f"{study.study}.md"
-        self.figures = Path("report") / study.study
+        self.report = root / "report" / f"{study.study}.md"
+        self.figures = root / "report" / study.study
 
     @property
     def model(self) -> Path | None:
         """The directory of a model that the workflow fetches, or None for any other."""
         name = self._study.model.name
-        return models() / name.removeprefix(EMBEDDED) if name.startswith(EMBEDDED) else None
+        if not name.startswith(EMBEDDED):
+            return None
+        return self._root / models() / name.removeprefix(EMBEDDED)
 
     @property
     def dataset_file(self) -> list[Path]:
