@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from powerblend.blends import Blend
     from powerblend.engine.model import Model
     from powerblend.study.config import Study
+    from powerblend.study.layout import Layout
 
 log = logging.getLogger("powerblend")
 
@@ -74,7 +75,6 @@ def problems(options: argparse.Namespace) -> None:
 def check(options: argparse.Namespace) -> None:
     """Check conditions and prompts against the model."""
     from powerblend.study.check import check_shards, check_study
-    from powerblend.study.layout import Layout
     from powerblend.study.problems import read_problems
 
     study = _study(options.config)
@@ -82,7 +82,7 @@ def check(options: argparse.Namespace) -> None:
     check_shards(study, read_problems(options.problems), shards)
     chosen = [problem for shard in shards.values() for problem in shard]
     study.grading.check()
-    facts = check_study(study, Layout(study).model, chosen)
+    facts = check_study(study, _layout(options).model, chosen)
     write_text(options.output, json.dumps(facts, indent=2) + "\n")
 
 
@@ -201,10 +201,9 @@ def tables(options: argparse.Namespace) -> None:
     from powerblend.analysis.overall import overall
     from powerblend.analysis.probe import probed
     from powerblend.analysis.summary import summarise
-    from powerblend.study.layout import Layout
 
     study = _study(options.config)
-    layout = Layout(study)
+    layout = _layout(options)
     grades = read_grades(layout.grades())
     write_text(options.output, overall(grades).to_csv(index=False))
     matched = {name: _json(path) for name, path in layout.betas().items()}
@@ -264,6 +263,13 @@ def _study(config: Path) -> "Study":
     from powerblend.study.config import parse_study
 
     return parse_study(read_json(config))
+
+
+def _layout(options: argparse.Namespace) -> "Layout":
+    """The study's paths, beside its configuration ROOT/results/STUDY/config.json."""
+    from powerblend.study.layout import Layout
+
+    return Layout(_study(options.config), options.config.absolute().parents[2])
 
 
 def _parser() -> argparse.ArgumentParser:

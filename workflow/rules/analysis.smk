@@ -33,9 +33,9 @@ rule figure:
     input:
         config=LAYOUT.config,
         summary=rules.tables.output.summary,
-        published=PUBLISHED,
-        drawing=PACKAGE / "figures" / "{figure}.py",
-        style=PACKAGE / "figures" / "style.py",
+        published=local(PUBLISHED),
+        drawing=local(PACKAGE / "figures" / "{figure}.py"),
+        style=local(PACKAGE / "figures" / "style.py"),
     output:
         png=report(LAYOUT.figures / "{figure}.png", category="Figures"),
         svg=LAYOUT.figures / "{figure}.svg",
@@ -56,8 +56,8 @@ rule report:
         checked=LAYOUT.checked,
         summary=rules.tables.output.summary,
         figures=[path for path in FIGURE_FILES if path.suffix == ".png"],
-        published=PUBLISHED,
-        templates=sorted((PACKAGE / "report" / "templates").glob("*.j2")),
+        published=local(PUBLISHED),
+        templates=local(sorted((PACKAGE / "report" / "templates").glob("*.j2"))),
     output:
         markdown=LAYOUT.report,
         html=report(LAYOUT.report.with_suffix(".html"), category="Report"),

@@ -36,8 +36,15 @@ PROBE_FILES = sorted(filter(None, {LAYOUT.probe, *LAYOUT.betas().values()}))
 LOGS = LAYOUT.results / "logs"
 DRAFTS = [LAYOUT.draft] if LAYOUT.draft else []
 TIMES = LAYOUT.results / "times"
-MODEL_FILES = [LAYOUT.model / "model.safetensors"] if LAYOUT.model else []
-FETCHED_MODEL = f"--model {LAYOUT.model}" if LAYOUT.model else ""
+WHOLE_MODEL = [
+    "model.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+]
+MODEL_FILES = [LAYOUT.model / name for name in WHOLE_MODEL] if LAYOUT.model else []
 ENVIRONMENTS = Path(workflow.basedir) / "envs"
 FIGURE_FILES = [
     LAYOUT.figures / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
@@ -68,6 +75,11 @@ def spec_of(name):
             "ran; start it again (what is finished is kept)"
         )
     return SPECS[name]
+
+
+def fetched_model(wildcards, input):
+    """The option that names the model's directory, wherever the executor has put it."""
+    return f"--model {Path(input.model[0]).parent}" if input.model else ""
 
 
 def draft_of(name):

@@ -10,7 +10,7 @@ rule draft:
     input:
         checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
-        problems=LAYOUT.training_file,
+        problems=local(LAYOUT.training_file),
     output:
         directory=directory(LAYOUT.results / "draft" / "{digest}"),
     log:
@@ -30,8 +30,9 @@ rule draft:
         spec=lambda wildcards: spec_of(f"draft-{wildcards.digest}"),
         store=lambda wildcards: LAYOUT.chains(f"draft-{wildcards.digest}", "").parent,
         device=device,
+        model=fetched_model,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
         " train-draft --spec {params.spec:q} --store {params.store:q} --output {output.directory:q}"
         " --threads {threads}"
-        f" --device {{params.device}} --rows {STUDY.resources.rows} {FETCHED_MODEL}"
+        f" --device {{params.device}} --rows {STUDY.resources.rows} {{params.model}}"

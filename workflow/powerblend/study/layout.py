@@ -33,7 +33,7 @@ EMBEDDED = "embedded/"
 
 
 class Layout:
-    """The paths of one study.
+    """The paths of one study under ``root``, the working directory or an executor's copy of it.
 
     ``model`` is the directory of a model that the workflow fetches, None for any other.
 
@@ -43,20 +43,21 @@ class Layout:
         If the name of a model to fetch cannot be that of a directory.
     """
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
-        self.results = Path("results") / study.study
+    def __init__(self, study: Study, root: Path = Path()) -> None:
+        self._study, self._root = study, root
+        self.results = root / "results" / study.study
         # By its content: a changed parameter goes unseen in a fresh clone, a missing file never.
         self.config = self.results / f"config-{digest(canonical(study.model_dump()))}.json"
-        self.model = _fetched(study.model.name)
+        fetched = _fetched(study.model.name)
+        self.model = fetched and root / fetched
         self.checked = self.results / "checked.json"
         dataset = digest(canonical(study.dataset.model_dump()))
         self.problems_dir = self.results / "problems" / dataset
         self.problems = self.problems_dir / "problems.jsonl"
         self.grade_dir = self.results / "grade" / study.grading.grader
         self.tables = self.results / "tables"
-        self.report = Path("report") / f"{study.study}.md"
-        self.figures = Path("report") / study.study
+        self.report = root / "report" / f"{study.study}.md"
+        self.figures = root / "report" / study.study
 
     @property
     def dataset_file(self) -> list[Path]:
