@@ -377,7 +377,10 @@ def control(beta: Any, **blend: Any) -> dict[str, Any]:
         (control({"kl": 1}), "conditions.control_ps: blend.beta: give a number, or {match_kl: KL}"),
         (control({"match_kl": "dark"}), "blend.beta.match_kl: none is called 'dark'; use layer"),
         (control({"match_kl": "control"}), "the beta of control must be a number itself"),
-        (control({"match_kl": 1}, layer=-1), "conditions.control_ps.blend.layer: Input should be"),
+        (
+            control({"match_kl": 1}, layer=-1),
+            "Input should be greater than or equal to 0 (it is -1)",
+        ),
         ({"probe": {"over": "greedy"}, "use": ["ps"]}, "probe.over: greedy reads the answers of"),
         ({"probe": {"betas": ["much"]}}, "probe.betas.0: Input should be a valid number"),
         ({"probe": {"layres": [1]}}, "probe.layres: unknown key"),

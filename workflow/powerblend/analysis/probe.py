@@ -50,7 +50,7 @@ def suggested(measured: Row) -> Row | None:
 
 
 def equal_betas(blends: Sequence[Row], rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """For each blend in ``rows``, the beta of every other source that has the same KL.
+    """For each blend whose beta was given, the beta of every other source that has its KL.
 
     ``beta`` is None where the KL is above that of the source's largest measured beta.
     """
@@ -60,7 +60,7 @@ def equal_betas(blends: Sequence[Row], rows: Sequence[Row]) -> list[dict[str, An
     found, seen = [], set()
     for row in rows:
         law = (*source_of(row), row["beta"])
-        if law not in seen:
+        if row["match_kl"] is None and law not in seen:
             seen.add(law)
             found += [
                 {

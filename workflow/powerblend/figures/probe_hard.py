@@ -63,9 +63,10 @@ def beta_lines(axes: Axes, curves: Curves, key: str, at_zero: float) -> None:
             [betas.index(beta) for beta in places],
             [values.get(beta, at_zero) for beta in places],
             ls=DASHES.get(rows[0].get("norm") or "", ":"),
-            **{"label": label, "ms": 4, "lw": 1.4, **style},
+            # Hollow, so that lines in one place can all be seen.
+            **{"label": label, "ms": 6, "mfc": "none", "lw": 1.4, **style},
         )
-    axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
+    axes.set_xticks(range(len(betas)), [f"{beta:g}".replace("-", "−") for beta in betas], size=8)
     axes.axvline(betas.index(0.0), color=GREY, lw=0.8)
     axes.set_xlabel("β", color=GREY)
     axes.grid(True, axis="y")
@@ -73,8 +74,9 @@ def beta_lines(axes: Axes, curves: Curves, key: str, at_zero: float) -> None:
 
 def share_axis(axes: Axes) -> None:
     """Shares from 0 up, with as many decimals as their range needs."""
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    top = max(0.01, axes.get_ylim()[1])
+    axes.set_ylim(0, top)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if top > 0.1 else 1))
 
 
 def _order(row: Mapping[str, Any]) -> tuple[bool, int, str, float]:

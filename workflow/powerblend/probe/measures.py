@@ -30,7 +30,7 @@ class Target(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """A law on some tokens, each [tokens].
+    """A law on some tokens, each [tokens]; `measure` gives them in float64 on the host.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Scores(NamedTuple):
     kl
         KL(p || law), with p the model's own, in nats.
     flipped
-        Whether a token is strictly likelier than the model's most likely one.
+        1 where a token is strictly likelier than the model's most likely one, 0 elsewhere.
     scale
         Standard deviation of the logits over the vocabulary, relative to the model's.
     """
@@ -92,21 +92,25 @@ def measure(
 
     Blends of one source share its logits.
     """
-    sources = _by_source(blends)
-    parts: list[list[Scores]] = [[] for _ in range(1 + len(blends))]
-    for start in tqdm(
-        range(0, len(reading.gold), CHUNK), unit="chunk", disable=not bar, mininterval=2.0
-    ):
-        chunk = slice(start, start + CHUNK)
+    tokens, sources = len(reading.gold), _by_source(blends)
+    # Made whole: thousands of small tensors that stay would leave holes between the large ones
+    # that go, and memory would grow with every law.
+    table = torch.empty(1 + len(blends), len(Scores._fields), tokens, dtype=torch.float64)
+    chunks = [slice(start, start + CHUNK) for start in range(0, tokens, CHUNK)]
+    for chunk in tqdm(chunks, unit="chunk", disable=not bar, mininterval=2.0):
         target = target_of(model.logits(reading.final[chunk]), reading.gold[chunk])
-        parts[0].append(_on_host(scores(target, target.logits)))
+        _fill(table[0, :, chunk], scores(target, target.logits))
         for indices in sources:
-            hidden = reading.source(blends[indices[0]], chunk, model)
-            logits = model.logits(hidden)
+            logits = model.logits(reading.source(blends[indices[0]], chunk, model))
             for index in indices:
                 mixed = blends[index].mix(target.logits, logits)
-                parts[1 + index].append(_on_host(scores(target, mixed)))
-    return [Scores(*(torch.cat(column) for column in zip(*part, strict=True))) for part in parts]
+                _fill(table[1 + index, :, chunk], scores(target, mixed))
+    return [Scores(*columns) for columns in table]
+
+
+def _fill(columns: Tensor, law: Scores) -> None:
+    for column, values in zip(columns, law, strict=True):
+        column.copy_(values)
 
 
 def summary(own: Scores, law: Scores, sampled: Tensor) -> dict[str, Any]:
@@ -151,7 +155,3 @@ def _by_source(blends: Sequence[Blend]) -> list[list[int]]:
     for index, blend in enumerate(blends):
         groups.setdefault(blend.model_dump_json(exclude={"beta"}), []).append(index)
     return list(groups.values())
-
-
-def _on_host(part: Scores) -> Scores:
-    return Scores(*(column.cpu() for column in part))

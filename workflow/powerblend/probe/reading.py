@@ -87,6 +87,7 @@ class Reading(NamedTuple):
         return self.draft[chunk]
 
 
+@torch.inference_mode()
 def read(
     model: Model,
     text: Text,
@@ -108,17 +109,25 @@ def read(
     passages = tqdm(text.passages, unit="text", mininterval=2.0)
     for passage, sampled in zip(passages, text.sampled, strict=True):
         after = _states(model, cache, shared, passage.tokens[shared:], wanted)
-        states = torch.cat([before, after], 1)
-        parts.append(_kept(model, passage, sampled, states, wanted, draft))
-    gold, of_sample, offset, kept = zip(*parts, strict=True)
-    states = torch.cat(kept, 1)
+        places = _places(model, passage, sampled, after[0])
+        # The state at a position predicts the token after it.
+        states = after[:, places + passage.prompt - 1 - shared]
+        if draft is not None:
+            tapped = [1 + wanted.index(tap) for tap in draft.taps]
+            features = torch.cat([before[tapped], after[tapped]], 1)
+            drafted = _drafted(draft, passage, places, features, states[0])
+            states = torch.cat([states, drafted[None]])
+        parts.append((passage, places, torch.from_numpy(sampled), states))
+    kept = torch.cat([states for *_, states in parts], 1)
     return Reading(
-        gold=torch.cat(gold).to(model.device),
-        sampled=torch.cat(of_sample),
-        offset=torch.cat(offset),
-        final=states[0],
-        blocks=dict(zip(wanted, states[1:], strict=False)),
-        draft=states[-1] if draft else None,
+        gold=torch.cat([torch.tensor(p.tokens)[at + p.prompt] for p, at, *_ in parts]).to(
+            model.device
+        ),
+        sampled=torch.cat([sampled[at] for _, at, sampled, _ in parts]),
+        offset=torch.cat([at % (draft.block_size if draft else 1) for _, at, *_ in parts]),
+        final=kept[0],
+        blocks=dict(zip(wanted, kept[1:], strict=False)),
+        draft=kept[-1] if draft else None,
     )
 
 
@@ -136,34 +145,25 @@ def _states(
     return torch.cat([final, *blocks])
 
 
-def _kept(
-    model: Model,
-    passage: Passage,
-    sampled: NDArray[np.bool_],
-    states: Tensor,
-    wanted: Sequence[int],
-    draft: Draft | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gold tokens, whether sampled, offsets, and states [1 + blocks (+ draft), tokens, hidden]."""
-    tokens, start = torch.tensor(passage.tokens), passage.prompt
-    # The state at a position predicts the token after it.
-    answer, predicting = tokens[start:], states[:, start - 1 : -1]
-    places = (torch.from_numpy(sampled) | _is_hard(model, predicting[0], answer)).nonzero()[:, 0]
-    kept, offset = predicting[:, places], torch.zeros_like(places)
-    if draft is not None:
-        features = states[[1 + wanted.index(tap) for tap in draft.taps]]
-        drafted = draft.answer_states(tokens, start, features)[places]
-        offset = places % draft.block_size
-        first = (offset == 0)[:, None].to(drafted.device)
-        kept = torch.cat([kept, torch.where(first, kept[0], drafted)[None]])
-    return answer[places], torch.from_numpy(sampled)[places], offset, kept
+def _places(model: Model, passage: Passage, sampled: NDArray[np.bool_], final: Tensor) -> Tensor:
+    """Which of a passage's answer tokens are kept: the sampled ones and the hard ones.
 
-
-@torch.inference_mode()
-def _is_hard(model: Model, final: Tensor, answer: Tensor) -> Tensor:
-    """Which tokens [answer] the model gives less than `HARD`, from its states [answer, hidden]."""
-    parts = [
-        model.logits(states).log_softmax(-1).cpu().gather(-1, gold[:, None])[:, 0]
-        for states, gold in zip(final.split(CHUNK), answer.split(CHUNK), strict=True)
+    ``final`` [new, hidden] are the model's states up to the passage's end.
+    """
+    answer = torch.tensor(passage.tokens[passage.prompt :], device=final.device)
+    predicting = final[-1 - len(answer) : -1]
+    hard = [
+        model.logits(states).log_softmax(-1).gather(-1, gold[:, None])[:, 0] < math.log(HARD)
+        for states, gold in zip(predicting.split(CHUNK), answer.split(CHUNK), strict=True)
     ]
-    return torch.cat(parts) < math.log(HARD)
+    return (torch.from_numpy(sampled) | torch.cat(hard).cpu()).nonzero()[:, 0]
+
+
+def _drafted(
+    draft: Draft, passage: Passage, places: Tensor, features: Tensor, final: Tensor
+) -> Tensor:
+    """The draft's states at the places kept; the target's at the first of each block."""
+    tokens = torch.tensor(passage.tokens)
+    says = draft.answer_states(tokens, passage.prompt, features)[places]
+    first = (places % draft.block_size == 0)[:, None].to(says.device)
+    return torch.where(first, final, says)

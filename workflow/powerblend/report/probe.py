@@ -46,13 +46,18 @@ def layer_rows(measured: Row, suggested: Row | None) -> list[list[str]]:
 
 def _ranks(row: Row) -> list[str]:
     return [
-        number(row["mean_rank"]),
-        number(row["median_rank"]),
+        _rank(row["mean_rank"]),
+        _rank(row["median_rank"]),
         number(row["log_loss"], 2),
         percent(row["better"]),
         percent(None if row["flips"] is None else 1 - row["flips"]),
         number(row["scale"], 2),
     ]
+
+
+def _rank(rank: float | None) -> str:
+    """A rank; tenths matter only near 1."""
+    return f"{rank:,.0f}" if rank is not None and rank >= 100 else number(rank)
 
 
 def _blended(measured: Row) -> Iterator[Row]:
@@ -68,7 +73,7 @@ def suggested_sentence(suggested: Row | None, measured: Row) -> str:
     final = measured["final"]
     text = (
         f"Of the layers before the last, block {suggested['layer']} {state} ranks the tokens best: "
-        f"median {number(suggested['median_rank'])}, mean {number(suggested['mean_rank'])}, where "
+        f"median {_rank(suggested['median_rank'])}, mean {_rank(suggested['mean_rank'])}, where "
         f"the model itself has {number(final['median_rank'])} and {number(final['mean_rank'])}. It "
         f"ranks {percent(suggested['better'])} of them better than the model does."
     )
@@ -163,8 +168,8 @@ def draft_offset_rows(draft: Row) -> list[list[str]]:
         [
             name,
             str(row["tokens"]),
-            number(row["mean_rank"]),
-            number(row["median_rank"]),
+            _rank(row["mean_rank"]),
+            _rank(row["median_rank"]),
             number(row["log_loss"], 2),
             percent(row["agreement"]),
         ]
