@@ -1,5 +1,6 @@
 # make demo    the whole study on a small model: minutes on a laptop
 # make test    the tests
+# make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # CORES=8 make demo
 
@@ -8,13 +9,19 @@ CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
 
-.PHONY: demo test check schema clean
+.PHONY: demo test test-slurm check schema clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --configfile $(STUDY)
 
 test: .venv/ready
 	$(BIN)/pytest
+
+test-slurm: .venv/ready
+	@if [ "$$(id -u)" = 0 ] && ! dpkg --status slurm-wlm munge > /dev/null 2>&1; then \
+	    apt-get update --quiet && apt-get install --yes --no-install-recommends slurm-wlm munge; fi
+	$(BIN)/pip install --quiet --constraint envs/cpu.lock --editable '.[slurm]'
+	$(BIN)/pytest -m slurm
 
 check: .venv/ready
 	$(BIN)/ruff check

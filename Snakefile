@@ -6,8 +6,23 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/draft.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/probe.smk"
 include: "workflow/rules/analysis.smk"
+
+
+# Seconds each, and some of them need the network: they run where Snakemake runs, also on a cluster.
+localrules:
+    all,
+    config,
+    embedded_model,
+    problems,
+    shard,
+    check,
+    tables,
+    figure,
+    report,
 
 
 rule all:
@@ -19,6 +34,8 @@ rule all:
         LAYOUT.problems,
         [path for cell in CELLS.values() for path in LAYOUT.generated(cell)],
         [path for paths in LAYOUT.grades().values() for path in paths],
+        PROBE_FILES,
+        DRAFTS,
         LAYOUT.tables / "overall.csv",
         LAYOUT.tables / "summary.json",
         FIGURE_FILES,

@@ -1,11 +1,13 @@
 """Decoded tokens per second by rows, against Hugging Face ``generate`` and the arithmetic.
 
 Every side decodes the same number of tokens after the same random prompts, with full support at the
-same temperature and no EOS. The floor is the step's multiplications at the speed at which a large
-float32 matrix product runs in the same run, on as many processes and threads.
+same temperature and no EOS. The time of a run of one token, prefill and all, is taken off. The
+floor is the step's multiplications at the speed at which a large float32 matrix product runs in the
+same run, on as many processes and threads.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,8 +51,8 @@ def main() -> None:
         "step",
         "Decoded tokens per second",
         table,
-        f"{count} processes of one thread; {PROMPT} prompt tokens and {NEW} new ones, prefill "
-        f"included, α = {ALPHA:g}. A large float32 matrix product reached {peak / 1e9:.0f} "
+        f"{count} processes of one thread; {NEW} tokens after {PROMPT} prompt tokens and "
+        f"one more, α = {ALPHA:g}. A large float32 matrix product reached {peak / 1e9:.0f} "
         f"GFLOP/s. Medians of {repeats}.",
     )
 
@@ -60,13 +62,13 @@ def powerblend(rows: int, repeats: int) -> float:
     hf = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     model = load_model(hf, eos_token_ids=[0])
     prompts = _prompts(rows).tolist()
-    decoding = {"sampler": "temperature", "alpha": ALPHA, "max_new_tokens": NEW}
 
-    def run() -> None:
+    def run(new: int) -> None:
+        decoding = {"sampler": "temperature", "alpha": ALPHA, "max_new_tokens": new}
         out = sample(model, prompts, decoding, rows=rows)
-        assert all(answer.n_tokens == NEW for (answer,) in out)
+        assert all(answer.n_tokens == new for (answer,) in out)
 
-    return rows * NEW / _time(run, repeats)
+    return rows * NEW / _seconds(run, repeats)
 
 
 def hugging_face(rows: int, repeats: int) -> float:
@@ -75,23 +77,23 @@ def hugging_face(rows: int, repeats: int) -> float:
     prompts = _prompts(rows)
     settings: dict[str, Any] = {"temperature": 1 / ALPHA, "top_k": 0, "top_p": 1.0}
 
-    def run() -> None:
+    def run(new: int) -> None:
         model.generate(
             prompts,
             attention_mask=torch.ones_like(prompts),
             do_sample=True,
-            min_new_tokens=NEW,
-            max_new_tokens=NEW,
+            min_new_tokens=new,
+            max_new_tokens=new,
             **settings,
         )
 
-    return rows * NEW / _time(run, repeats)
+    return rows * NEW / _seconds(run, repeats)
 
 
 def matrix_product(repeats: int) -> float:
     """FLOP/s of a large float32 matrix product."""
     a, b = torch.randn(2, 2048, 2048)
-    return 2 * 2048**3 / _time(lambda: a @ b, 10 * repeats)
+    return 2 * 2048**3 / median([_time(lambda: a @ b) for _ in range(10 * repeats)])
 
 
 def flops_per_token() -> float:
@@ -106,14 +108,16 @@ def _prompts(rows: int) -> torch.Tensor:
     return torch.randint(100, 49_000, (rows, PROMPT))
 
 
-def _time(run: Any, repeats: int) -> float:
-    """Median seconds, after one run to warm up."""
-    seconds = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return median(seconds[1:])
+def _seconds(run: Callable[[int], None], repeats: int) -> float:
+    """Median seconds of decoding ``NEW`` tokens after the first one."""
+    run(NEW)  # to warm up
+    return median([_time(lambda: run(NEW + 1)) - _time(lambda: run(1)) for _ in range(repeats)])
+
+
+def _time(run: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

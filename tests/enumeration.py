@@ -54,6 +54,41 @@ def transformer_logits(
     return logits
 
 
+def draft_logits(hf: Any, prompt: Sequence[int], reference: Any, beta: float) -> Logits:
+    """Logits with those of a draft blended in, string by string and block by block.
+
+    ``reference`` is transformers' own DFlash network. Each block sees the target's features of
+    everything before it, from a full forward pass, and begins with its own first token.
+    """
+    config = reference.config
+    width, taps = config.block_size, config.target_layer_ids
+    base_logits = transformer_logits(hf, prompt)
+
+    @torch.no_grad()
+    def said(string: String) -> Floats:
+        tokens = torch.tensor([[*prompt, *string]])
+        states = hf(tokens, output_hidden_states=True, use_cache=False).hidden_states
+        features = torch.cat([states[tap + 1] for tap in taps], -1)
+        embed, rows = hf.get_input_embeddings(), []
+        for first in range(0, len(string), width):
+            block = torch.tensor([[string[first], *[config.mask_token_id] * (width - 1)]])
+            before = features[:, : len(prompt) + first]
+            rows.append(reference(embed(block), before).last_hidden_state[0])
+        return hf.get_output_embeddings()(torch.cat(rows))[: len(string)].numpy()
+
+    def logits(strings: Sequence[String]) -> tuple[Floats, Floats]:
+        base, guided = (z.copy() for z in base_logits(strings))
+        for i, string in enumerate(strings):
+            offsets = np.arange(len(string)) % width
+            mixed = (1 - beta) * base[i, : len(string)] + beta * said(string)
+            guided[i, : len(string)] = np.where(
+                offsets[:, None] == 0, base[i, : len(string)], mixed
+            )
+        return base, guided
+
+    return logits
+
+
 def log_softmax(z: Floats) -> Floats:
     z = z - z.max(-1, keepdims=True)
     return z - np.log(np.exp(z).sum(-1, keepdims=True))

@@ -41,8 +41,11 @@ def write_study(folder: Path, **changes: Any) -> Path:
         "dataset": {"name": str(data), "revision": None},
         "prompt": {"template": "{problem}"},
         "shards": {"of": 2, "use": [0, 1]},
+        "use": ["greedy", "temp", "ps", "blend_greedy", "blend_ps"],
         "decoding": {"max_new_tokens": 8, "blocks": 2, "steps": 2},
         "blends": {"layer": {"layer": 1}},
+        # Its own tests switch it on.
+        "probe": {"enabled": False, "layers": [], "over": "greedy"},
         "resources": {"rows": 4, "gpu": 0, "threads": 1, "mem_mb": 500},
     }
     path = folder / "study.yaml"

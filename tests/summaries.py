@@ -9,6 +9,9 @@ LAYER = {"source": "layer", "layer": 33, "beta": 0.05, "norm": "none"}
 DRAFT = {"source": "draft", "beta": 0.05}
 POWER = {"sampler": "power", "alpha": 4.0, "blocks": 16, "steps": 2, "mh": "exact"}
 POWER |= {"proposal": "base", "max_new_tokens": 1024}
+PROBED = (17, 33)
+"""Layers whose blends the probe of the earlier study's model measured."""
+
 GREEDY = {"sampler": "greedy", "max_new_tokens": 1024}
 TEMPERATURE = {"sampler": "temperature", "temperature": 0.25, "max_new_tokens": 1024}
 
@@ -25,7 +28,64 @@ EARLIER = {
 
 def earlier_study(names: tuple[str, ...] = tuple(EARLIER)) -> dict[str, Any]:
     """The earlier study's 104 problems, of which greedy decoding solved 74."""
-    return study({name: EARLIER[name] for name in names}, easy=74, hard=30)
+    summary = study({name: EARLIER[name] for name in names}, easy=74, hard=30)
+    return summary | {"probe": probe(summary["conditions"])}
+
+
+def probe(conditions: dict[str, Any], hard: int = 120) -> dict[str, Any]:
+    """A probe of 36 layers, of which those near the end rank well, and of two layers' blends."""
+
+    def law(depth: float, beta: float) -> dict[str, Any]:
+        rank = 1 + 1e5 * (1 - depth) * abs(beta)
+        ranks = {"mean_rank": 15 * rank, "median_rank": rank, "log_loss": 0.2 + abs(beta)}
+        shares = {"better": 0.04 * abs(beta), "likelier": 0.4}
+        of_hard = {f"hard_{k}": v for k, v in (ranks | shares).items()} if hard else {}
+        none = {f"hard_{k}": None for k in ranks | shares}
+        return (
+            ranks
+            | shares
+            | {"kl": beta**2, "flips": abs(beta) / 2, "scale": 1 + beta}
+            | (of_hard or none)
+        )
+
+    layers = [
+        {"source": "layer", "layer": layer, "norm": norm, "beta": 1.0, **law(layer / 35, 1.0)}
+        for layer in range(36)
+        for norm in ("none", "final")
+    ]
+    blends = [
+        {"source": "layer", "layer": layer, "norm": norm, "beta": beta, **law(layer / 35, beta)}
+        for layer in PROBED
+        for norm in ("none", "final")
+        for beta in (-0.2, -0.1, -0.05, -0.01, 0.01, 0.05, 0.1, 0.2, 0.5)
+    ]
+    offsets = [
+        {"offset": k, "tokens": 9, "mean_rank": 100.0 * k, "median_rank": k, "log_loss": k / 3,
+         "agreement": 1 / k}
+        for k in range(1, 16)
+    ]  # fmt: skip
+    used = {name: how["blend"] for name, how in conditions.items() if how.get("blend")}
+    measured = {
+        "over": "solutions", "problems": 128, "tokens": 4096, "of_tokens": 25000, "hard": 0.01,
+        "hard_tokens": hard, "decoder_blocks": 36, "final": law(1, 0), "layers": layers,
+        "blends": blends, "configured": [LAYER | law(33 / 35, 0.05)],
+        "draft": offsets[0] | {"block_size": 16, "mean_rank": 697.0, "offsets": offsets},
+    }  # fmt: skip
+    rows = [
+        {"condition": name, "match_kl": None, **blend, **law(0.9, blend["beta"])}
+        for name, blend in used.items()
+    ]
+    return {
+        "measured": measured,
+        "conditions": rows,
+        "suggested": layers[-3],
+        "equal": [
+            {"condition": row["condition"], "kl": row["kl"], "source": "layer", "layer": 17,
+             "norm": "final", "beta": beta}
+            for row in rows[:1]
+            for beta in (0.031, None)
+        ],
+    }  # fmt: skip
 
 
 def small_study() -> dict[str, Any]:
@@ -42,6 +102,7 @@ def large_study() -> dict[str, Any]:
         conditions[f"blend_ps_a{alpha}_b{beta}"] = (decoding, 350 + index, 20 + 3 * index, 600.0)
     conditions["blend_ps_layer17"] = (POWER | {"blend": LAYER | {"layer": 17}}, 340, 22, 611.0)
     summary = study(conditions, easy=370, hard=130)
+    summary["probe"] = probe(summary["conditions"], hard=3)
     return summary | {"samples": 4, "sampling": _sampling(summary), "sweep": _sweep(summary)}
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from enumeration import Floats, String
 from enumeration import Logits as Reference
-from powerblend.blends import Blend
+from powerblend.blends import HiddenBlend
 from powerblend.engine.laws import Logits
+from powerblend.engine.rows import Feed
 
 
 class TokenCache:
@@ -62,14 +63,8 @@ class TableModel:
         rows = torch.arange(slots.start, slots.stop)[:, None]
         cache.tokens[rows, start[:, None] + torch.arange(tokens.shape[1])] = tokens
 
-    def step(
-        self,
-        cache: TokenCache,
-        tokens: Tensor,
-        positions: Tensor,
-        length: int,
-        blend: Blend | None = None,
-    ) -> Logits:
+    def step(self, cache: TokenCache, feed: Feed, blend: HiddenBlend | None = None) -> Logits:
+        tokens, positions, _, length = feed
         rows = torch.arange(len(tokens))
         cache.tokens[rows, positions] = tokens
         context = torch.ones_like(tokens)

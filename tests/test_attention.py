@@ -1,6 +1,7 @@
 """One attention contract, several bodies: all of them give what the model's authors wrote."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import tiny
 from powerblend import Model, load_model
 from powerblend.engine import attention
 from powerblend.engine.cache import RaggedCache
+from powerblend.engine.rows import Feed
 
 PREFIX, LENGTHS = 5, (9, 8, 12)
 
@@ -43,10 +45,29 @@ def flash(
     return torch.stack(rows)
 
 
-@pytest.fixture(params=["matrix products", "prefix apart", "by position", "flash"])
+def varlen(
+    q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, *most: int, **options: Any
+) -> Tensor:
+    """What torch's documentation says of ``varlen_attn``, row by row, for one query a row."""
+    assert most == (1, cu_k[1])
+    assert options["enable_gqa"]
+    assert cu_q.tolist() == list(range(len(q) + 1))
+    rows = []
+    for row, used in enumerate(options["seqused_k"].tolist()):
+        own = slice(int(cu_k[row]), int(cu_k[row]) + used)
+        keys, values = (kv[own].repeat_interleave(q.shape[1] // k.shape[1], 1) for kv in (k, v))
+        scores = torch.einsum("hd,lhd->hl", q[row], keys) * options["scale"]
+        rows.append(torch.einsum("hl,lhd->hd", scores.softmax(-1), values))
+    return torch.stack(rows)
+
+
+@pytest.fixture(params=["matrix products", "prefix apart", "by position", "flash", "varlen"])
 def body(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "flash":
         monkeypatch.setattr(attention, "flash_attn_with_kvcache", flash)
+    if request.param == "varlen":
+        monkeypatch.setattr(attention, "varlen_attn", varlen)
+        monkeypatch.setattr(attention, "fused", lambda query: True)
     return str(request.param)
 
 
@@ -64,7 +85,8 @@ def test_every_body_gives_the_model_s_own_logits(
     for back in (2, 1):
         tokens = torch.stack([s[-back] for s in strings])
         positions = torch.tensor([len(s) - back for s in strings])
-        ours = model.step(cache, tokens, positions, int(positions.max()) + 1).base
+        feed = Feed(tokens, positions, positions, int(positions.max()) + 1)
+        ours = model.step(cache, feed).base
         for row, string in enumerate(strings):
             end = len(string) - back + 1
             theirs = hf(string[None, :end], use_cache=False).logits[0, -1]
@@ -77,7 +99,7 @@ def filled(model: Model, start: Tensor, body: str) -> RaggedCache:
     model.prefill(one, slice(0, 1), torch.tensor([0]), start[None])
     saved = one.save(0, 0, PREFIX)
     layers, _, heads, _, width = saved.shape
-    by_position = body in ("by position", "flash")
+    by_position = body in ("by position", "flash", "varlen")
     prefix = saved if by_position or body == "prefix apart" else None
     shape = (layers, len(LENGTHS), heads, max(LENGTHS) + 1, width)
     cache = RaggedCache(*shape, saved.dtype, saved.device, prefix, by_position)
@@ -95,6 +117,8 @@ def test_the_gpu_gives_the_cpu_s_logits(hf: PreTrainedModel) -> None:
     twin = AutoModelForCausalLM.from_pretrained(hf.config._name_or_path, dtype=torch.bfloat16)
     gpu, cpu = load_model(twin.to("cuda")), load_model(hf)
     tokens, positions = torch.tensor([7, 9, 11]), torch.zeros(3, dtype=torch.long)
-    ours = gpu.step(gpu.cache(3, 4), tokens.cuda(), positions.cuda(), 1).base.cpu()
-    theirs = cpu.step(cpu.cache(3, 4), tokens, positions, 1).base
+    feed = Feed(tokens, positions, positions, 1)
+    on_gpu = Feed(*(column.cuda() for column in feed[:3]), 1)
+    ours = gpu.step(gpu.cache(3, 4), on_gpu).base.cpu()
+    theirs = cpu.step(cpu.cache(3, 4), feed).base
     assert (ours - theirs).abs().max() < 0.05 * math.sqrt(theirs.square().mean())

@@ -6,6 +6,7 @@ random transformer and on a table, against the exact law of the final string by 
 
 from collections import Counter
 from collections.abc import Mapping
+from inspect import isabstract
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +17,10 @@ from transformers import PreTrainedModel
 import enumeration
 import tiny
 from enumeration import Floats, Logits, Space, chi_squared, total_variation
-from powerblend import Model, sample
+from powerblend import load_model, sample
 from powerblend.blends import Blend
 from powerblend.samplers import SAMPLERS
+from reference_draft import reference_draft
 from table_model import TableModel
 
 CAP = 4
@@ -55,7 +57,14 @@ CONDITIONS: dict[str, Decoding] = {
     for proposal in ("base", "target")
     for sign in (1, -1)
 }
-BLEND_PS = [c for c in CONDITIONS if c.startswith("blend_ps")]
+DRAFT = {"blend": {"source": "draft", "beta": 0.4}}
+CONDITIONS |= {
+    "draft_blend_greedy": GREEDY | DRAFT,
+    "draft_blend_temp": TEMPERATURE | DRAFT,
+    "draft_blend_ps-base": POWER | DRAFT,
+    "draft_blend_ps-target": POWER | DRAFT | {"proposal": "target", "blocks": 4, "steps": 3},
+}
+BLEND_PS = [c for c in CONDITIONS if "blend_ps" in c]
 ON_A_TABLE = ("greedy", "temp", "ps", "ps_four_blocks", "blend_ps-final-base-minus")
 
 
@@ -71,11 +80,16 @@ class Source(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def transformer(model: Model, hf: PreTrainedModel) -> Source:
+def transformer(hf: PreTrainedModel) -> Source:
+    draft = tiny.draft(hf)
+    reference = reference_draft(draft)
+
     def blends(blend: Any) -> Logits:
+        if blend and blend["source"] == "draft":
+            return enumeration.draft_logits(hf, tiny.PROMPT, reference, blend["beta"])
         return enumeration.transformer_logits(hf, tiny.PROMPT, blend)
 
-    return Source(model, tiny.PROMPT, blends)
+    return Source(load_model(hf, draft=draft), tiny.PROMPT, blends)
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +130,17 @@ def count(
     return np.array([counts[s] for s in strings.strings])
 
 
+def concrete(base: type) -> list[type]:
+    """The classes that can be made of a base class, however far down."""
+    below = [b for child in base.__subclasses__() for b in concrete(child)]
+    return below if below or isabstract(base) else [base]
+
+
 def test_every_sampler_and_blend_source_is_held_to_its_law() -> None:
     conditions = CONDITIONS.values()
     sources = {c["blend"]["source"] for c in conditions if "blend" in c}
     assert {c["sampler"] for c in conditions} == set(SAMPLERS)
-    assert sources == {b.model_fields["source"].default for b in Blend.__subclasses__()}
+    assert sources == {b.model_fields["source"].default for b in concrete(Blend)}
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -141,9 +161,7 @@ def test_answers_of_a_table_follow_their_exact_law(condition: str, table: Source
     assert chi_squared(count(table, decoding, strings), law) > NOT_REJECTED
 
 
-@pytest.mark.parametrize(
-    "condition", [c for c in CONDITIONS if c == "ps" or c.startswith("blend_ps")]
-)
+@pytest.mark.parametrize("condition", [c for c in CONDITIONS if c == "ps" or "blend_ps" in c])
 def test_moves_leave_the_target_unchanged_and_reach_it(condition: str, transformer: Source) -> None:
     """Exactly, of the enumerated kernel that the answers above are held to: no sampling."""
     strings = space(transformer, CONDITIONS[condition])

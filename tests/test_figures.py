@@ -17,7 +17,17 @@ from powerblend.figures.interaction import quartet
 from powerblend.figures.overlap import chosen
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
 from powerblend.figures.sweep import panels_of, unblended, verdict
-from summaries import DRAFT, EARLIER, GREEDY, POWER, earlier_study, large_study, small_study, study
+from summaries import (
+    DRAFT,
+    EARLIER,
+    GREEDY,
+    POWER,
+    earlier_study,
+    large_study,
+    probe,
+    small_study,
+    study,
+)
 
 matplotlib.use("agg")
 PUBLISHED = Path(__file__).parents[1] / "resources" / "published.yaml"
@@ -97,6 +107,9 @@ def test_a_summary_without_the_new_sections_is_drawn(name: str) -> None:
         ("draft", "no condition that blends with a draft"),
         ("sweep", "sweeps neither"),
         ("interaction", "No interaction to show"),
+        ("probe_ranks", "the probe was not run"),
+        ("probe_hard", "the probe was not run"),
+        ("probe_kl", "the probe was not run"),
         ("accuracy", "Only 8 problems: each moves an accuracy by 12.5 points"),
     ],
 )
@@ -151,6 +164,18 @@ def test_a_sweep_has_a_panel_per_layer_with_the_unblended_in_each() -> None:
     panels = panels_of([*summary["sweep"], *unblended(summary)])
     assert [panel[1] for panel in panels] == [33, 17]
     assert all(any(row["beta"] == 0 for row in rows) for rows in panels.values())
+
+
+def test_the_probe_says_what_it_read_and_how_few_are_hard() -> None:
+    assert "4,096 tokens from solutions of 128 problems" in words(
+        drawn("probe_ranks", large_study())
+    )
+    seen = words(drawn("probe_hard", large_study()))
+    assert "n = 3" in seen
+    assert "Only 3 are hard: each is 33.3%" in seen
+    nothing = earlier_study()
+    nothing["probe"] = probe(nothing["conditions"], hard=0)
+    assert "there are none" in words(drawn("probe_hard", nothing))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from powerblend import Model, sample
 from powerblend.blends import LayerBlend
 from powerblend.engine.chain import Trace, log_acceptance
 from powerblend.engine.laws import NOTHING, Logits, greedy, inverse_cdf, power, temperature
+from powerblend.engine.rows import Feed
 
 SIZES = (1, 5, 255, 256, 257, 50_000)
 LAST = 1 - 2.0**-53  # the largest uniform
@@ -183,13 +184,9 @@ def test_a_blend_in_the_logits_is_a_blend_in_the_hidden_state(
     model.prefill(cache, slice(0, 1), torch.tensor([0]), prompt[:, :-1])
     for k, token in enumerate([tiny.PROMPT[-1], *answer[:-1]]):
         position = len(tiny.PROMPT) - 1 + k
-        logits = model.step(
-            cache,
-            torch.tensor([token]),
-            torch.tensor([position]),
-            position + 1,
-            LayerBlend.model_validate(blend),
-        )
+        fed, at = torch.tensor([token]), torch.tensor([position])
+        feed = Feed(fed, at, torch.tensor([k]), position + 1)
+        logits = model.step(cache, feed, LayerBlend.model_validate(blend))
         np.testing.assert_allclose(logits.base.numpy()[0], base[0, k], atol=1e-9)
         np.testing.assert_allclose(logits.target.numpy()[0], folded[0, k], atol=1e-9)
 

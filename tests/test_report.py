@@ -24,6 +24,12 @@ from powerblend.report.phrases import (
     overlap_sentence,
     power_sentence,
 )
+from powerblend.report.probe import (
+    hard_tokens_sentence,
+    perturbation_sentences,
+    suggested_sentence,
+    text_sentence,
+)
 from powerblend.report.published import comparable, gains, role_of, settings
 from powerblend.report.samples import accuracies
 from powerblend.report.text import cell, code_block, p_value, percent, points, series, table
@@ -208,6 +214,42 @@ def test_differences_are_computed_from_roles() -> None:
     assert by_label["Blended power sampling over power sampling"][-1] == "+5.8 (72.1% → 77.9%)"
     _, rows = settings(large_study(), PUBLISHED, CONFIG)
     assert ["α", "4", "4", "2, 4"] in rows
+
+
+def test_the_probe_stands_beside_the_earlier_one_for_the_same_model_only() -> None:
+    text = section(report(earlier_study()), "## 4. Results")
+    assert "| layer 33 | 12,520 / 12 | " in text
+    assert "| layer 9 | 124,345 / 140,013 | " in text
+    assert "| draft (mask) | 697 | 697 |" in text
+    assert "4.1% / 20.5% | 0.2% / 0.2% |" in text
+    other = CONFIG | {"model": CONFIG["model"] | {"name": "Qwen/Qwen3-8B"}}
+    assert "12,520" not in report(earlier_study(), config=other)
+    assert "The probe was not run." in report(small_study())
+
+
+def test_the_probe_claims_what_its_tokens_allow() -> None:
+    summary = earlier_study()
+    measured = summary["probe"]["measured"]
+    assert "chosen on the problems that it is then tested on" in text_sentence(measured)
+    assert "most likely one by construction" in text_sentence(measured | {"over": "greedy"})
+    assert "favoured by luck" in hard_tokens_sentence(measured)
+    assert "nothing follows from it" in hard_tokens_sentence(measured | {"hard_tokens": 29})
+    assert "No token is hard" in hard_tokens_sentence(measured | {"hard_tokens": 0})
+    none = [row | {"hard_better": 0.0} for row in measured["blends"]]
+    assert "None of the blends" in hard_tokens_sentence(measured | {"blends": none})
+    near, far = ({"layer": n, "norm": "final", "better": 0.1} for n in (34, 12))
+    ranks = {"median_rank": 2.0, "mean_rank": 9.0}
+    assert "nearly is the last one" in suggested_sentence(near | ranks, measured)
+    assert "nearly is the last one" not in suggested_sentence(far | ranks, measured)
+
+
+def test_a_blend_that_changes_the_scale_is_told_from_one_that_does_not() -> None:
+    (row, *_) = earlier_study()["probe"]["conditions"]
+    for scale, says in ((1.2, "20% wider"), (0.8, "20% less"), (1.01, None)):
+        (text, *_) = [*perturbation_sentences([row | {"scale": scale}]), None]
+        assert text is None if says is None else says in text
+    (text,) = perturbation_sentences([row | {"scale": 1.0, "match_kl": 0.01, "kl": 0.01}])
+    assert "was found by the probe" in text
 
 
 def test_roles() -> None:

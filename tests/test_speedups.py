@@ -1,5 +1,6 @@
 """Each speed-up saves work and changes no decision: same random numbers, with it and without."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 
 import tiny
 from powerblend import Generation, Model, load_model, sample
+from powerblend.engine import graphs
 from powerblend.engine.chain import Schedule
+from powerblend.engine.laws import Logits
 from powerblend.samplers import Power
 
 PROMPTS = [[5, 6, n] for n in range(7, 13)]
@@ -95,3 +98,32 @@ def test_a_shared_prefix_is_run_once(model: Model, monkeypatch: pytest.MonkeyPat
     prompts = [[*range(2, 22), n, n + 1] for n in range(30, 34)]
     sample(model, prompts, {"sampler": "greedy", "max_new_tokens": 2}, samples=3)
     assert run == [(1, 20), (4, 1)]
+
+
+@pytest.mark.parametrize("condition", ["ps", "blend_ps"])
+def test_recorded_steps_change_nothing(
+    model: Model, condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the GPU's recorder: static inputs, rows that fill up, rounded lengths."""
+    plain = answers(model, condition, skip=True, early=True)
+    recordings = []
+
+    def record(run: Callable[[], Logits]) -> tuple[Callable[[], None], Logits]:
+        logits = Logits(*(z.clone() for z in run()))
+        recordings.append(logits)
+
+        def replay() -> None:
+            for static, new in zip(logits, run(), strict=True):
+                static.copy_(new)
+
+        return replay, logits
+
+    monkeypatch.setattr(graphs, "wanted", lambda model: True)
+    monkeypatch.setattr(graphs, "record", record)
+    monkeypatch.setattr(graphs, "LENGTHS", 8)
+    graphed = answers(model, condition, skip=True, early=True)
+    assert decisions(graphed) == decisions(plain)
+    assert decoded(graphed) == decoded(plain)
+    rows = {len(logits.base) for logits in recordings}
+    assert rows == {1, 2, 4, 8, 16, 24}
+    assert len(recordings) < decoded(plain) / 10

@@ -5,15 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from small_study import ROOT, planned, snakemake, write_study
+from small_study import ROOT, planned, problems, snakemake, write_study
 
-CONDITIONS = ["greedy", "temp", "ps", "blend_greedy", "blend_ps"]
+CONDITIONS = ["greedy", "temp", "ps", "blend_greedy", "blend_ps", "draft_blend_ps"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of a small study that has run."""
-    study = write_study(tmp_path_factory.mktemp("study"))
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "train.jsonl").write_text("".join(json.dumps(p) + "\n" for p in problems(15)[6:]))
+    training = {"problems": str(folder / "train.jsonl"), "mask_token": "~", "max_new_tokens": 8}
+    training |= {"steps": 3, "batch": 4, "block": 4, "layers": 1}
+    study = write_study(
+        folder,
+        use=CONDITIONS,
+        training=training,
+        blends={"draft": {"draft": "trained", "revision": None}},
+    )
     snakemake(study)
     return study
 
@@ -49,7 +58,15 @@ def test_every_sampler_did_what_its_condition_says(finished: Path) -> None:
         for cell in results.iterdir()
     }
     assert moves["greedy"] == moves["temp"] == moves["blend_greedy"] == [0] * 6
-    assert moves["ps"] == moves["blend_ps"] == [4] * 6
+    assert moves["ps"] == moves["blend_ps"] == moves["draft_blend_ps"] == [4] * 6
+
+
+def test_the_draft_is_trained_once_and_named_in_the_report(finished: Path) -> None:
+    (draft,) = (finished.parent / "results" / "small" / "draft").iterdir()
+    training = json.loads((draft / "training.json").read_text())
+    assert (training["answers"], training["held_out"], len(training["losses"])) == (8, 1, 3)
+    report = (finished.parent / "report" / "small.md").read_text()
+    assert "so the study trained one" in report
 
 
 def test_a_finished_study_plans_nothing(finished: Path) -> None:

@@ -12,6 +12,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from powerblend.draft.dflash import Architecture, Draft
+
 VOCABULARY = 4
 EOS = 1  # not the first or the last id, so that an off-by-one shows
 LAYERS = 3
@@ -81,3 +83,29 @@ def save(directory: Path, family: str = "llama", **changes: Any) -> Path:
     hf.save_pretrained(directory)
     words.save_pretrained(directory)
     return directory
+
+
+def draft(hf: PreTrainedModel, block: int = 2, seed: int = 5, **changes: Any) -> Draft:
+    """A random draft of a tiny transformer, whose opinion is strong and not the target's."""
+    config = hf.config
+    settings: dict[str, Any] = {
+        "hidden_size": config.hidden_size,
+        "vocab_size": config.vocab_size,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "initializer_range": 0.3,
+        "max_position_embeddings": 256,
+        "block_size": block,
+        "dflash_config": {"target_layer_ids": [0, 1], "mask_token_id": 0},
+    }
+    architecture = Architecture.parse(settings | changes, "tiny")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = Draft(architecture)
+        for weight in made.parameters():
+            init = torch.nn.init
+            init.uniform_(weight, 0.5, 1.5) if weight.ndim == 1 else init.normal_(weight, std=0.3)
+    return made.to(hf.dtype).eval()

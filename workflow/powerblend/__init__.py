@@ -11,16 +11,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from powerblend.draft.dflash import load_draft
     from powerblend.engine.model import Model, load_model
     from powerblend.engine.sampling import Generation, sample
 
-__all__ = ["Generation", "Model", "load_model", "sample"]
+__all__ = ["Generation", "Model", "load_draft", "load_model", "sample"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """Import the engine when it is first asked for: a workflow's parser needs only the names."""
-    home = {"Model": "model", "load_model": "model", "Generation": "sampling", "sample": "sampling"}
+    home = {
+        "Generation": "engine.sampling",
+        "Model": "engine.model",
+        "load_draft": "draft.dflash",
+        "load_model": "engine.model",
+        "sample": "engine.sampling",
+    }
     if name not in home:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"powerblend.engine.{home[name]}"), name)
+    return getattr(import_module(f"powerblend.{home[name]}"), name)

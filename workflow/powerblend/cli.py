@@ -17,6 +17,8 @@ from powerblend.study.files import write_text
 
 if TYPE_CHECKING:
     # Imported where they are used: a figure does not need torch, nor a seconds-long import of it.
+    from powerblend.blends import Blend
+    from powerblend.engine.model import Model
     from powerblend.study.config import Study
 
 log = logging.getLogger("powerblend")
@@ -81,31 +83,93 @@ def check(options: argparse.Namespace) -> None:
     write_text(options.output, json.dumps(facts, indent=2) + "\n")
 
 
+def probe(options: argparse.Namespace) -> None:
+    """Measure what each layer knows and what blending it would change."""
+    _on_device(options, lambda: _probe(options, matching=False))
+
+
+def match(options: argparse.Namespace) -> None:
+    """Find the beta at which a blend has a given KL."""
+    _on_device(options, lambda: _probe(options, matching=True))
+
+
+def _probe(options: argparse.Namespace, matching: bool) -> None:
+    from powerblend.probe import run
+    from powerblend.probe.passages import text_of
+    from powerblend.study.files import read_jsonl
+    from powerblend.study.problems import read_problems
+
+    spec = json.loads(options.spec)
+    records = [record for path in options.records for record in read_jsonl(path)]
+    loaded = _load(options, spec, run.blends_of(spec))
+    text = text_of(spec, loaded.tokenizer, read_problems(options.problems), records)
+    found = (run.match if matching else run.probe)(spec, loaded, text)
+    write_text(options.output, json.dumps(found, indent=2) + "\n")
+
+
+def _load(options: argparse.Namespace, spec: Any, blends: "list[Blend]") -> "Model":
+    from powerblend.study.models import load
+
+    where: Any = {"path": options.model, "draft": options.draft, "device": options.device}
+    return load(spec["model"], blends, **where)
+
+
+def train_draft(options: argparse.Namespace) -> None:
+    """Train a draft on what the model itself writes."""
+    _on_device(options, lambda: _train_draft(options))
+
+
+def _train_draft(options: argparse.Namespace) -> None:
+    from powerblend.study import training
+    from powerblend.study.config import DatasetSpec
+    from powerblend.study.problems import load_problems
+
+    spec = json.loads(options.spec)
+    training.train_draft(
+        spec,
+        _load(options, spec, []),
+        load_problems(DatasetSpec.model_validate(spec["dataset"])),
+        rows=options.rows,
+        store=options.store,
+        output=options.output,
+    )
+
+
 def generate(options: argparse.Namespace) -> None:
     """Generate answers for a shard."""
-    from powerblend.study.devices import leased_gpu
+    _on_device(options, lambda: _generate(options))
+
+
+def _on_device(options: argparse.Namespace, run: Callable[[], None]) -> None:
+    """Run a job of the model with its threads, and on a GPU of its own if it is to have one."""
+    from powerblend.study.devices import leased_gpu, placement
 
     with leased_gpu() if options.device == "cuda" else nullcontext():
-        _generate(options)
+        log.info("runs on %s", placement(options.device))
+        import torch
+        import transformers
+
+        # Its bar for reading weights would hide the one that matters.
+        transformers.utils.logging.disable_progress_bar()
+        torch.set_num_threads(options.threads)
+        run()
 
 
 def _generate(options: argparse.Namespace) -> None:
-    import torch
-    import transformers
-
-    from powerblend.study.generate import generate, load
+    from powerblend.samplers import parse_sampler
+    from powerblend.study.generate import generate, with_beta
     from powerblend.study.problems import read_problems
     from powerblend.study.store import ChainStore
 
-    # Its bar for reading weights would hide the one that matters.
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(options.threads)
     spec = json.loads(options.spec)
+    if options.beta is not None:
+        spec = with_beta(spec, json.loads(options.beta.read_text(encoding="utf-8"))["beta"])
+    blend = parse_sampler(spec["decoding"]).blend
     chains = ChainStore(options.store)
     try:
         generate(
             spec,
-            load(spec, options.model, options.device),
+            _load(options, spec, [blend] if blend else []),
             read_problems(options.problems),
             labels={"study": options.study, "condition": options.condition},
             samples=options.samples,
@@ -128,15 +192,27 @@ def grade(options: argparse.Namespace) -> None:
 
 def tables(options: argparse.Namespace) -> None:
     """Compute every number of the report."""
+    import pandas as pd
+
     from powerblend.analysis.grades import read_grades
     from powerblend.analysis.overall import overall
+    from powerblend.analysis.probe import probed
     from powerblend.analysis.summary import summarise
     from powerblend.study.layout import Layout
 
     study = _study(options.config)
-    grades = read_grades(Layout(study).grades())
+    layout = Layout(study)
+    grades = read_grades(layout.grades())
     write_text(options.output, overall(grades).to_csv(index=False))
-    summary = summarise(grades, study.samplers(), study.contrasts)
+    matched = {name: _json(path) for name, path in layout.betas().items()}
+    samplers = study.samplers({name: found["beta"] for name, found in matched.items()})
+    probe = probed(_json(layout.probe) if layout.probe else None, samplers, matched)
+    for part in ("layers", "blends") if layout.probe else ():
+        rows = pd.DataFrame(probe["measured"][part])
+        write_text(options.output.with_name(f"probe_{part}.csv"), rows.to_csv(index=False))
+    training = _json(layout.draft / "training.json") if layout.draft else None
+    summary = summarise(grades, samplers, study.contrasts)
+    summary |= {"probe": probe, "training": training}
     write_text(options.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -177,6 +253,10 @@ def schema(options: argparse.Namespace) -> None:
     print(json.dumps(study_schema(), indent=2))
 
 
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def _study(config: Path) -> "Study":
     from powerblend.study.config import parse_study
 
@@ -195,7 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(run: Callable[[argparse.Namespace], None], epilog: str = "") -> Any:
         title = (run.__doc__ or "").rstrip(".")
         sub = subparsers.add_parser(
-            run.__name__,
+            run.__name__.replace("_", "-"),
             help=title[0].lower() + title[1:],
             description=title + ".",
             epilog=epilog,
@@ -221,6 +301,72 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--problems", type=Path, nargs="+", required=True, help="the shards' problems")
     paths(sub, config=configuration, output="what was learned, as JSON")
 
+    def rows(sub: Any) -> None:
+        sub.add_argument(
+            "--rows",
+            type=lambda text: None if text == "auto" else int(text),
+            help="chains at once, or auto: as many as the free memory holds (default)",
+        )
+
+    def device(sub: Any) -> None:
+        sub.add_argument("--model", metavar="PATH", help="directory of a fetched model")
+        sub.add_argument(
+            "--draft", type=Path, nargs="?", metavar="PATH", help="directory of a trained draft"
+        )
+        sub.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+        sub.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
+
+    def reading(sub: Any, spec: str) -> None:
+        sub.add_argument("--spec", required=True, help=spec)
+        sub.add_argument(
+            "--records",
+            type=Path,
+            nargs="*",
+            default=[],
+            metavar="PATH",
+            help="what generate wrote for a greedy condition, where its answers are read",
+        )
+        paths(sub, problems="problems, as JSON lines", output="what was found, as JSON")
+        device(sub)
+
+    sub = add(
+        probe,
+        epilog="A text (solutions, or the model's own greedy answers) is read once, token by token."
+        "\nFor every decoder block, as it is (norm none) and after the final norm (norm final), and"
+        "\nfor blends of chosen sources at chosen betas:\n\n"
+        "  rank         of the text's token under lm_head of that state, from 1; log_loss in nats\n"
+        "  better       share of tokens that it ranks strictly better than the final layer does\n"
+        "  likelier     share of tokens to which it gives more probability\n"
+        "  hard_...     the same on hard tokens, those that the model gives less than 1%\n"
+        "  kl, flips    KL(p || law) per token in nats; how often the most likely token changes\n"
+        "  scale        standard deviation of the logits, relative to the model's\n\n"
+        "A layer that is worse than the last one everywhere has nothing to add; one that is better "
+        "on\nhard tokens may. The spec is in the rule's params: see it with snakemake -n -p probe.",
+    )
+    reading(sub, "what to read and to measure, as canonical JSON")
+
+    sub = add(
+        match,
+        epilog="The beta of a condition whose blend says `beta: {match_kl: 0.01}`, so that blends\n"
+        "of different sources are compared at equal perturbation: equal mean KL(p || p_guided).",
+    )
+    reading(sub, "what to read, the blend without its beta, and the KL, as canonical JSON")
+
+    sub = add(
+        train_draft,
+        epilog="For a model that has no published DFlash draft. The model answers the training\n"
+        "problems at T = 1; the draft learns to say blocks of these answers from the model's own\n"
+        "hidden states. Run the same command again after an interruption: it continues.",
+    )
+    sub.add_argument("--spec", required=True, help="the training, as canonical JSON")
+    paths(
+        sub,
+        store="directory of what an interrupted run continues from",
+        output="directory to write: config.json, model.safetensors, training.json",
+    )
+    device(sub)
+    rows(sub)
+
     sub = add(
         generate,
         epilog="A finished chain is stored at once. Run the same command again after an "
@@ -233,17 +379,14 @@ def _parser() -> argparse.ArgumentParser:
         store="chain store to continue",
         output="records to write, sorted and complete",
     )
-    sub.add_argument("--model", metavar="PATH", help="directory of a fetched model")
+    sub.add_argument(
+        "--beta", type=Path, nargs="?", metavar="PATH", help="what match wrote, for a matched beta"
+    )
+    device(sub)
     sub.add_argument("--study", default="", help="label of the records")
     sub.add_argument("--condition", default="", help="label of the records")
     sub.add_argument("--samples", type=int, default=1, help="answers per problem (default 1)")
-    sub.add_argument(
-        "--rows",
-        type=lambda text: None if text == "auto" else int(text),
-        help="chains at once, or auto: as many as the free memory holds (default)",
-    )
-    sub.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    sub.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
+    rows(sub)
 
     sub = add(grade)
     paths(sub, records="what generate wrote", problems="the shard", output="grades, JSON lines")

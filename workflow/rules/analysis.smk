@@ -1,7 +1,8 @@
 """From grades to the report.
 
 in:  results/STUDY/grade/GRADER/CELL/SHARDxSAMPLES.jsonl
-out: results/STUDY/tables/overall.csv, summary.json; report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html
+out: results/STUDY/tables/overall.csv, summary.json, probe_layers.csv, probe_blends.csv;
+     report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html
 """
 
 PUBLISHED = Path(workflow.basedir) / "resources" / "published.yaml"
@@ -12,9 +13,12 @@ rule tables:
     input:
         config=LAYOUT.config,
         grades=[path for paths in LAYOUT.grades().values() for path in paths],
+        probes=PROBE_FILES,
+        drafts=DRAFTS,
     output:
         overall=LAYOUT.tables / "overall.csv",
         summary=LAYOUT.tables / "summary.json",
+        probe=[LAYOUT.tables / f"probe_{part}.csv" for part in PROBE_PARTS],
     log:
         LOGS / "tables.log",
     conda:

@@ -10,7 +10,7 @@ import pandas as pd
 from snakemake.exceptions import WorkflowError
 
 from powerblend.figures import FIGURES
-from powerblend.study.cells import canonical, cells_of
+from powerblend.study.cells import betas_of, canonical, cells_of, probe_of, training_of
 from powerblend.study.config import ConfigError, parse_study
 from powerblend.study.layout import Layout, models
 
@@ -27,8 +27,13 @@ try:
 except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be run:\n{error}")
 
-SPECS = {cell.name: cell.spec for cell in CELLS.values()}
+OTHERS = [probe_of(STUDY), training_of(STUDY), *betas_of(STUDY).values()]
+SPECS = {cell.name: cell.spec for cell in (*CELLS.values(), *filter(None, OTHERS))}
+BETAS = {CELLS[name].name: path for name, path in LAYOUT.betas().items()}
+PROBE_PARTS = ("layers", "blends") if LAYOUT.probe else ()
+PROBE_FILES = sorted(filter(None, {LAYOUT.probe, *LAYOUT.betas().values()}))
 LOGS = LAYOUT.results / "logs"
+DRAFTS = [LAYOUT.draft] if LAYOUT.draft else []
 TIMES = LAYOUT.results / "times"
 MODEL_FILES = [LAYOUT.model / "model.safetensors"] if LAYOUT.model else []
 FETCHED_MODEL = f"--model {LAYOUT.model}" if LAYOUT.model else ""
@@ -44,7 +49,8 @@ COMMAND = " ".join(
 
 
 wildcard_constraints:
-    cell=r"[a-z_]+(-b[-\d.e]+)?(-l\d+)?-[0-9a-f]{10}",
+    cell=r"[a-z_]+(-matched|-b[-\d.e]+)?(-l\d+)?-[0-9a-f]{10}",
+    digest=r"[0-9a-f]{10}",
     shard=r"shard-\d+-of-\d+",
     part=r"\d+",
     parts=r"\d+",
@@ -53,14 +59,30 @@ wildcard_constraints:
     embedded=r"[\w.-]+",
 
 
+def draft_of(name):
+    """The trained draft that a job mixes in, or nothing."""
+    return LAYOUT.draft if "training" in json.loads(SPECS[name]) else []
+
+
 def longest_first(wildcards):
     """Priority of a generate job: power sampling takes longest, so it starts first."""
     sampler = json.loads(SPECS[wildcards.cell])["decoding"]["sampler"]
     return 10 if sampler == "power" else 0
 
 
+def device(wildcards, resources):
+    """Where a job of the model computes: the study wants a GPU and the job has one, as gpu or gres.
+
+    Takes the resources, so as a param it is not tracked: where a job runs does not decide its outcome.
+    """
+    granted = resources.gpu or "gpu" in resources.get("gres", "")
+    return "cuda" if STUDY.resources.gpu and granted else "cpu"
+
+
 def closing():
     """What a user sees when the study is done: where the report is, and its main table."""
+    if not (LAYOUT.tables / "overall.csv").exists() or not LAYOUT.report.exists():
+        return ""  # only a part of it was asked for
     columns = "condition correct total accuracy low high decoded_tokens".split()
     overall = pd.read_csv(LAYOUT.tables / "overall.csv")[columns]
     return f"\n{overall.round(3).to_string(index=False)}\n\nThe report is {LAYOUT.report}\n"

@@ -12,6 +12,8 @@ rule generate:
         checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
+        draft=lambda wildcards: draft_of(wildcards.cell),
+        beta=lambda wildcards: BETAS.get(wildcards.cell, []),
     output:
         LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
     log:
@@ -30,12 +32,11 @@ rule generate:
         spec=lambda wildcards: SPECS[wildcards.cell],
         store=lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
         condition=lambda wildcards: wildcards.cell.split("-")[0],
-        # Takes the resources, so it is not tracked: where a job runs does not decide its outcome.
-        device=lambda wildcards, resources: "cuda" if resources.gpu else "cpu",
+        device=device,
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
         " generate --spec {params.spec:q} --problems {input.problems:q} --store {params.store:q}"
-        " --output {output:q} --samples {wildcards.samples} --threads {threads}"
+        " --draft {input.draft:q} --beta {input.beta:q} --output {output:q} --samples {wildcards.samples} --threads {threads}"
         f" --device {{params.device}} --rows {STUDY.resources.rows} {FETCHED_MODEL}"
         f" --study {STUDY.study} --condition {{params.condition}}"
 

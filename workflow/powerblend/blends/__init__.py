@@ -1,12 +1,27 @@
 """Blend sources: what is mixed into the target's logits, one file each.
 
 A source is a pydantic model with the keys that a condition's ``blend:`` mapping may hold, and the
-methods of `base.Blend`. To add one, write its file and add it to `AnyBlend`.
+methods of `base.HiddenBlend`. To add one, write its file and add it to `AnyBlend`. A draft, which
+is a network of its own, is a source too; `powerblend.draft` runs it.
 """
 
-from powerblend.blends.base import Blend
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
+
+from powerblend.blends.base import Blend, HiddenBlend
+from powerblend.blends.draft import DraftBlend
 from powerblend.blends.layer import LayerBlend
 
-AnyBlend = LayerBlend
 
-__all__ = ["AnyBlend", "Blend", "LayerBlend"]
+def _source(blend: Any) -> Any:
+    """A blend's ``source``, which is ``layer`` where a mapping has none."""
+    return blend.get("source", "layer") if isinstance(blend, dict) else blend.source
+
+
+AnyBlend = Annotated[
+    Annotated[LayerBlend, Tag("layer")] | Annotated[DraftBlend, Tag("draft")],
+    Discriminator(_source),
+]
+
+__all__ = ["AnyBlend", "Blend", "DraftBlend", "HiddenBlend", "LayerBlend"]

@@ -25,6 +25,18 @@ class Blend(BaseModel):
         allow_inf_nan=False, description="weight of the source's logits; negative sharpens"
     )
 
+    @abstractmethod
+    def check(self, layers: int) -> None:
+        """Raise ValueError if a model of ``layers`` decoder blocks has no such source."""
+
+    def mix(self, final: Tensor, source: Tensor) -> Tensor:
+        """The guided logits, in the precision of the logits given."""
+        return final.lerp(source, self.beta)
+
+
+class HiddenBlend(Blend):
+    """A source that is a function of the target's own hidden states at the same token."""
+
     @property
     @abstractmethod
     def taps(self) -> tuple[int, ...]:
@@ -37,11 +49,3 @@ class Blend(BaseModel):
         ``tapped`` holds the outputs [rows, hidden] of the blocks named by `taps`, from the same
         forward pass as the final ones.
         """
-
-    @abstractmethod
-    def check(self, layers: int) -> None:
-        """Raise ValueError if a model of ``layers`` decoder blocks has no such source."""
-
-    def mix(self, final: Tensor, source: Tensor) -> Tensor:
-        """The guided logits, in the precision of the logits given."""
-        return final.lerp(source, self.beta)

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from powerblend.blends.base import Blend, BlendModel
+from powerblend.blends.base import BlendModel, HiddenBlend
 
 
-class LayerBlend(Blend):
+class LayerBlend(HiddenBlend):
     """z_source = lm_head(h_layer): no extra parameters and no extra forward pass."""
 
     source: Literal["layer"] = "layer"

@@ -2,7 +2,7 @@
 
 An adapter is a function from a row, as its publisher has it, to the fields of a problem:
 ``problem`` (what is asked), ``answer`` (the reference, as the study's grader wants it) and perhaps
-``unique_id``, ``subject`` and ``level``. To add one, write its file and its line in `ADAPTERS`.
+``unique_id``, ``subject``, ``level`` and ``solution``. To add one, write its file and its line in `ADAPTERS`.
 Knows no files, no hub and no graders.
 """
 

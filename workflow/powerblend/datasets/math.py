@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-FIELDS = ("problem", "answer", "unique_id", "subject", "level")
+FIELDS = ("problem", "answer", "unique_id", "subject", "level", "solution")
 
 
 def fields(row: Mapping[str, Any]) -> dict[str, Any]:

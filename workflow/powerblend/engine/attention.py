@@ -3,14 +3,15 @@
 transformers looks attention up by name and passes unknown keyword arguments through to it. A model
 loaded with ``attn_implementation="ragged"`` and called with ``ragged=Ragged(...)`` therefore writes
 and reads our cache instead of its own. The contract is `attend`; its bodies are matrix products,
-which run anywhere, and flash-attn where it is installed and the cache is laid out for a GPU.
+which run anywhere, and on a GPU flash-attn, or torch's own variable-length attention without it.
 Without that argument the same model runs plain causal attention, as its authors wrote it.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -22,6 +23,9 @@ except ImportError:  # it is compiled on installation, and only GPUs have it (en
     flash_attn_with_kvcache = None
 
 NAME = "ragged"
+
+HALVES = (torch.bfloat16, torch.float16)
+"""What torch's own flash attention computes in."""
 
 UNSUPPORTED = ("sliding_window", "softcap", "s_aux")
 """Arguments by which an architecture asks for another attention."""
@@ -75,13 +79,16 @@ def attend(
         return output, None
     layer, cache = int(module.layer_idx), ragged.cache  # type: ignore[arg-type]
     _check_supported(module, options, cache)
-    if flash_attn_with_kvcache is not None and cache.by_position and query.shape[2] == 1:
+    decoding = cache.by_position and query.shape[2] == 1
+    if decoding and flash_attn_with_kvcache is not None:
         return _flash(layer, query, key, value, scaling, ragged), None
     cache.write(layer, ragged.slots, ragged.positions, (key, value))
+    if decoding and fused(query):
+        return _varlen(layer, query, scaling, ragged), None
     keys, values = cache.read(layer, ragged.slots, ragged.length)
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
     grouped = query.unflatten(1, (keys.shape[1], -1)) * scaling
-    output = _attention(grouped, keys, values, ragged.hidden, cache.prefix(layer))
+    output = attention(grouped, keys, values, ragged.hidden, cache.prefix(layer))
     return output.flatten(1, 2).transpose(1, 2), None
 
 
@@ -118,7 +125,33 @@ def _flash(
     return output
 
 
-def _attention(
+def fused(query: Tensor) -> bool:
+    """Whether torch's own variable-length attention can serve."""
+    return query.is_cuda and query.dtype in HALVES
+
+
+def _varlen(layer: int, query: Tensor, scaling: float, ragged: Ragged) -> Tensor:
+    """One decode step by torch's own variable-length attention, where flash-attn is missing."""
+    cache, rows = ragged.cache, len(query)
+    keys, values = cache.read(layer, ragged.slots, cache.capacity)
+    one_each = torch.arange(rows + 1, dtype=torch.int32, device=query.device)
+    output = varlen_attn(
+        query[:, :, 0],
+        # [rows, heads, capacity, head_dim] are views of [rows, capacity, heads, head_dim].
+        keys.transpose(1, 2).flatten(0, 1),
+        values.transpose(1, 2).flatten(0, 1),
+        one_each,
+        one_each * cache.capacity,
+        1,
+        cache.capacity,
+        scale=scaling,
+        enable_gqa=True,
+        seqused_k=ragged.positions[:, 0].int() + 1,
+    )
+    return cast(Tensor, output)[:, None]
+
+
+def attention(
     query: Tensor,
     keys: Tensor,
     values: Tensor,

@@ -35,7 +35,7 @@ class RaggedCache:
         prefix: Tensor | None = None,
         by_position: bool = False,
     ) -> None:
-        self.by_position, self.capacity = by_position, capacity
+        self.by_position, self.slots, self.capacity = by_position, slots, capacity
         self._prefix = None if by_position else prefix
         self.start = 0 if self._prefix is None else self._prefix.shape[3]
         shape = [layers, 2, slots, heads, capacity - self.start, head_dim]
@@ -54,9 +54,9 @@ class RaggedCache:
         for store, new in zip(self._store[layer, :, slots], kv, strict=True):
             store.transpose(1, 2)[rows, positions - self.start] = new.transpose(1, 2)
 
-    def read(self, layer: int, slots: slice, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values from the prefix's end to position ``length`` - 1, as views."""
-        keys, values = self._store[layer, :, slots, :, : length - self.start]
+    def read(self, layer: int, slots: slice | Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Keys and values from the prefix's end to position ``length`` - 1, views of a slice."""
+        keys, values = self._store[layer][:, slots, :, : length - self.start]
         return keys, values
 
     def prefix(self, layer: int) -> tuple[Tensor, Tensor] | None:

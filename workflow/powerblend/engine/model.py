@@ -9,18 +9,28 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from powerblend.blends import Blend
+from powerblend.blends import Blend, HiddenBlend
+from powerblend.draft.dflash import Draft, Target
 from powerblend.engine import attention
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.laws import Logits
+from powerblend.engine.rows import Feed
+
+Network = TypeVar("Network", bound=nn.Module)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+SIZES = (
+    *("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "rms_norm_eps", "rope_parameters", "max_position_embeddings"),
+)
+"""Of a model's configuration, what a draft's has too."""
 
 BLOCKS = ("layers", "h")
 """Names under which transformers' base models keep their decoder blocks ..."""
@@ -38,11 +48,21 @@ class Model:
         The tokens that end an answer, one set for every condition.
     tokenizer
         The model's tokenizer, or None for a model of bare token ids.
+    device, dtype
+        Where the weights are, and in which precision.
     layers, vocabulary
         Number of decoder blocks, and width of the logits.
+    draft
+        A DFlash draft to blend in, or None.
     """
 
-    def __init__(self, hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        hf: PreTrainedModel,
+        tokenizer: Any,
+        eos_token_ids: Sequence[int],
+        draft: Draft | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self.eos_token_ids = frozenset(eos_token_ids)
         # Same tensors, own modules and config: the caller's model is left as it was.
@@ -51,13 +71,16 @@ class Model:
         self._hf.set_attn_implementation(attention.NAME)
         self._base = self._hf.base_model
         self._head = self._hf.get_output_embeddings()
+        _lay_out(self._hf)
         self._blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
         self._norm: nn.Module = _one_of(self._base, FINAL_NORMS)
         self.layers = len(self._blocks)
         self.vocabulary = int(self._head.weight.shape[0])
         self.device: torch.device = self._head.weight.device
+        self.dtype: torch.dtype = self._head.weight.dtype
         self._check_eos()
         self._check_parity()
+        self.draft = draft and self._fitted(draft)
 
     def cache(self, slots: int, capacity: int, prefix: Tensor | None = None) -> RaggedCache:
         """An empty cache for ``slots`` rows of up to ``capacity`` tokens.
@@ -68,9 +91,9 @@ class Model:
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        dtype = self._head.weight.dtype
         shape = (self.layers, slots, kv_heads, capacity, width)
-        return RaggedCache(*shape, dtype, self.device, prefix, self.device.type == "cuda")
+        on_gpu = self.device.type == "cuda"
+        return RaggedCache(*shape, self.dtype, self.device, prefix, on_gpu)
 
     def row_bytes(self, capacity: int) -> int:
         """Memory that a row of ``capacity`` tokens takes: keys, values, logits and their copies."""
@@ -83,55 +106,98 @@ class Model:
         """Run ``tokens`` [rows, new] at positions ``start`` [rows] and on, for their keys."""
         positions = start[:, None] + torch.arange(tokens.shape[1])
         length = int(positions.max()) + 1
-        self._forward(cache, slots, tokens, positions.to(self.device), length)
+        self.forward(cache, slots, tokens, positions.to(self.device), length)
 
     @torch.inference_mode()
-    def step(
-        self,
-        cache: RaggedCache,
-        tokens: Tensor,
-        positions: Tensor,
-        length: int,
-        blend: Blend | None = None,
-    ) -> Logits:
+    def step(self, cache: RaggedCache, feed: Feed, blend: Blend | None = None) -> Logits:
         """Feed one token to each of the first rows and return the logits of the next.
 
         Parameters
         ----------
         cache
-            Holds the keys and values of everything before ``positions``.
-        tokens, positions
-            [rows], of slots 0, 1, ...
-        length
-            The largest position + 1.
+            Holds the keys and values of everything before the positions fed.
+        feed
+            What to feed, to slots 0, 1, ...
         blend
             What the target mixes in; the base logits come from the same pass.
         """
-        rows = slice(0, len(tokens))
-        with self._tapping(blend.taps if blend else ()) as tapped:
-            final = self._forward(cache, rows, tokens[:, None], positions[:, None], length)[:, 0]
-        if blend is None:
-            base = self._logits(final)
-            return Logits(base, base)
+        rows = slice(0, len(feed.tokens))
+        taps = blend.taps if isinstance(blend, HiddenBlend) else ()
+        tokens, positions = feed.tokens[:, None], feed.positions[:, None]
+        final, tapped = self.forward(cache, rows, tokens, positions, feed.length, taps)
+        if not isinstance(blend, HiddenBlend):
+            return self.guided(final[:, 0])
         source = blend.hidden(tuple(h[:, 0] for h in tapped), self)
-        base, mixed_in = self._logits(torch.cat([final, source])).chunk(2)
+        return self.guided(final[:, 0], source, blend)
+
+    def forward(
+        self,
+        cache: RaggedCache,
+        slots: slice,
+        tokens: Tensor,
+        positions: Tensor,
+        length: int,
+        taps: Sequence[int] = (),
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run tokens [rows, new]; what feeds ``lm_head``, and the outputs of the tapped blocks.
+
+        All are [rows, new, hidden]; ``length`` is the largest position + 1.
+        """
+        where = attention.at_positions(cache, slots, positions, length)
+        with self._tapping(taps) as tapped:
+            final: Tensor = self._base(
+                input_ids=tokens, position_ids=positions, use_cache=False, ragged=where
+            ).last_hidden_state
+        return final, tuple(tapped)
+
+    def guided(
+        self, final: Tensor, source: Tensor | None = None, blend: Blend | None = None
+    ) -> Logits:
+        """Logits of hidden states [rows, hidden]: the model's own, and with a source mixed in.
+
+        Both come from one product with ``lm_head``.
+        """
+        if source is None or blend is None:
+            base = self.logits(final)
+            return Logits(base, base)
+        base, mixed_in = self.logits(torch.cat([final, source])).chunk(2)
         return Logits(base, blend.mix(base, mixed_in))
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The sizes and constants that a draft's layers share with the model, by their names."""
+        config = self._hf.config.get_text_config()
+        own = {name: getattr(config, name, None) for name in SIZES}
+        head = {"head_dim": own["head_dim"] or config.hidden_size // config.num_attention_heads}
+        return {k: v for k, v in own.items() if v is not None} | head
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The input embeddings of tokens."""
+        embedded: Tensor = self._hf.get_input_embeddings()(tokens)
+        return embedded
 
     def normalise(self, hidden: Tensor) -> Tensor:
         """The model's final norm."""
         return self._norm(hidden)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def states(
+        self, cache: RaggedCache, start: int, tokens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run ``tokens`` [rows, new] at position ``start`` and on, for their hidden states.
+
+        Returns the final ones, which `logits` reads, and the outputs of some decoder blocks; each
+        is [rows, new, hidden].
+        """
+        length = start + tokens.shape[1]
+        positions = torch.arange(start, length, device=self.device).expand_as(tokens)
+        rows, tokens = slice(0, len(tokens)), tokens.to(self.device)
+        return self.forward(cache, rows, tokens, positions, length, layers)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The model's ``lm_head``, in float32 or wider."""
         logits = self._head(hidden)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-    def _forward(
-        self, cache: RaggedCache, slots: slice, tokens: Tensor, positions: Tensor, length: int
-    ) -> Tensor:
-        where = attention.at_positions(cache, slots, positions, length)
-        return self._base(
-            input_ids=tokens, position_ids=positions, use_cache=False, ragged=where
-        ).last_hidden_state
 
     @contextmanager
     def _tapping(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:
@@ -154,6 +220,15 @@ class Model:
             for handle in hooks:
                 handle.remove()
 
+    def _fitted(self, draft: Draft) -> Draft:
+        """A draft, in the model's precision and place, if it was made for such a model."""
+        name = str(getattr(self._hf.config, "_name_or_path", "")) or type(self._hf).__name__
+        width = int(self._head.weight.shape[1])
+        draft.architecture.check_fit(
+            draft.source, Target(name, self.layers, width, self.vocabulary)
+        )
+        return _lay_out(draft.to(self.device, self.dtype)).requires_grad_(False).eval()
+
     def _check_eos(self) -> None:
         if not self.eos_token_ids:
             raise ValueError("the model names no EOS token: pass eos_token_ids=[...]")
@@ -170,10 +245,11 @@ class Model:
             cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :3].to(self.device)
         )
         last = tokens[:, 3].to(self.device)
-        ours = self.step(cache, last, torch.full_like(last, 3), 4).base[0]
+        feed = Feed(last, torch.full_like(last, 3), torch.ones_like(last), 4)
+        ours = self.step(cache, feed).base[0]
         theirs = self._hf(input_ids=tokens.to(self.device), use_cache=False).logits[0, -1]
         difference = (ours - theirs).abs().max().item()
-        tolerance = 0.05 if self._head.weight.dtype == torch.bfloat16 else 1e-3
+        tolerance = 0.05 if self.dtype == torch.bfloat16 else 1e-3
         if not difference <= tolerance * max(1.0, theirs.abs().max().item()):
             raise ValueError(
                 f"{type(self._hf).__name__} cannot be decoded here: its own logits differ from "
@@ -186,6 +262,7 @@ def load_model(
     *,
     tokenizer: Any = None,
     eos_token_ids: Sequence[int] | None = None,
+    draft: Draft | None = None,
     dtype: str = "float32",
     device: str = "cpu",
     revision: str | None = None,
@@ -203,6 +280,8 @@ def load_model(
         The tokens that end an answer; by default those that the model's configuration, generation
         configuration and tokenizer name, together. Nothing else of a generation configuration
         (top-k, top-p, penalties) is used.
+    draft
+        From `load_draft`, for a blend that has it as its source.
     dtype
         ``float32``, ``float64`` or ``bfloat16``.
     device
@@ -213,14 +292,15 @@ def load_model(
     Raises
     ------
     ValueError
-        If the dtype is unknown, no EOS token is known, or the architecture is not supported.
+        If the dtype is unknown, no EOS token is known, the architecture is not supported, or the
+        draft was made for another model.
     OSError
         If there is no such model, in one sentence with the way out.
     """
     # Denormal numbers are slow and negligible, and alpha z leaves most of a vocabulary among them.
     torch.set_flush_denormal(True)
     if isinstance(source, PreTrainedModel):
-        return Model(source, tokenizer, eos_token_ids or _eos_token_ids(source, tokenizer))
+        return Model(source, tokenizer, eos_token_ids or _eos_token_ids(source, tokenizer), draft)
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
@@ -241,7 +321,7 @@ def load_model(
             f"cannot load the model {where}: {reason} "
             "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
         ) from error
-    return Model(hf.to(device), tokenizer, eos_token_ids or _eos_token_ids(hf, tokenizer))
+    return Model(hf.to(device), tokenizer, eos_token_ids or _eos_token_ids(hf, tokenizer), draft)
 
 
 def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:
@@ -253,6 +333,20 @@ def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:
     ]
     ids = itertools.chain.from_iterable(n if isinstance(n, list) else [n] for n in named)
     return sorted({i for i in ids if i is not None})
+
+
+def _lay_out(network: Network) -> Network:
+    """Store the weights of linear maps input by input, where they are on the CPU.
+
+    A product of few rows then reads them in the order in which it needs them: 15 to 40% faster on
+    some CPUs, no slower on others (benchmarks/step.py). An ``lm_head`` that was tied to the
+    embedding, which is read token by token, becomes a copy.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear) and module.weight.device.type == "cpu":
+            by_input = module.weight.detach().t().contiguous().t()
+            module.weight = nn.Parameter(by_input, requires_grad=False)
+    return network
 
 
 def _one_of(module: nn.Module, names: Sequence[str]) -> Any:

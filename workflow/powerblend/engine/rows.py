@@ -4,6 +4,8 @@ A row's proposal is loaded once, then advances token by token without Python tou
 Knows no model and no chain.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -11,20 +13,27 @@ from powerblend.engine.chain import Proposal, Trace
 from powerblend.engine.laws import NOTHING, Draw
 
 
-class Rows:
-    """The proposals under way, in rows 0 to live - 1.
+class Feed(NamedTuple):
+    """What a step feeds to rows 0, 1, ...; tensors are [rows].
 
-    Attributes
-    ----------
-    feed, position
-        [rows] the token that the next step feeds, and where it stands (prompt included).
+    ``answered`` counts the answer's tokens before the one that the step is for, and ``length`` is
+    the largest of the ``positions`` + 1.
     """
+
+    tokens: Tensor
+    positions: Tensor
+    answered: Tensor
+    length: int
+
+
+class Rows:
+    """The proposals under way, in rows 0 to live - 1."""
 
     def __init__(self, rows: int, max_new_tokens: int, eos: frozenset[int], device: torch.device):
         def integers(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=torch.long, device=device)
 
-        self.feed, self.position = integers(rows), integers(rows)
+        self._feed, self._position = integers(rows), integers(rows)  # prompt included
         self._index, self._cap = integers(rows), integers(rows)  # in tokens of the answer
         self._current = integers(rows, max_new_tokens)
         self._tokens = integers(rows, max_new_tokens)
@@ -39,13 +48,17 @@ class Rows:
     def load(self, row: int, proposal: Proposal, prompt_tokens: int, feed: int) -> None:
         """Start a proposal: ``feed`` is the token before its first one."""
         cut, cap = proposal.cut, proposal.cap
-        self.feed[row], self.position[row] = feed, prompt_tokens + cut - 1
+        self._feed[row], self._position[row] = feed, prompt_tokens + cut - 1
         self._index[row], self._cap[row] = cut, cap
         self._uniforms[row, cut:cap] = torch.from_numpy(proposal.uniforms)
         self._current[row] = NOTHING
         self._current[row, cut : cut + len(proposal.current)] = torch.from_numpy(proposal.current)
         self._following[row] = True
         self._gain[row], self._floor[row] = 0.0, proposal.floor
+
+    def feed(self, live: int, length: int) -> Feed:
+        """What the next step of the first rows feeds."""
+        return Feed(self._feed[:live], self._position[:live], self._index[:live], length)
 
     def pending(self, live: int) -> tuple[Tensor, Tensor]:
         """Uniforms and current tokens of the next draw, [live] each.
@@ -64,8 +77,8 @@ class Rows:
         for column, worth in zip(self._worth, draw[1:], strict=True):
             column[row, index] = worth.double()
         self._following[:live] &= draw.token == current
-        self.feed[:live] = draw.token
-        self.position[:live] += 1
+        self._feed[:live] = draw.token
+        self._position[:live] += 1
         self._index[:live] += 1
         self._gain[:live] += draw.w
         index = self._index[:live]
@@ -82,7 +95,7 @@ class Rows:
 
     def copy(self, source: int, target: int) -> None:
         """Move a row's proposal to another row."""
-        state = (self.feed, self.position, self._index, self._cap, self._following)
+        state = (self._feed, self._position, self._index, self._cap, self._following)
         for column in (*state, self._gain, self._floor):
             column[target] = column[source]
         for table in (self._current, self._tokens, self._uniforms):

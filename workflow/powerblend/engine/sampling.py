@@ -10,8 +10,13 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from powerblend.blends import Blend, DraftBlend
+from powerblend.draft.guided import Guided
+from powerblend.engine import graphs
 from powerblend.engine.capacity import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.chain import Chain
+from powerblend.engine.graphs import Graphed
+from powerblend.engine.model import Model
 from powerblend.engine.randomness import Stream
 from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
 from powerblend.samplers import Sampler, parse_sampler
@@ -85,7 +90,7 @@ class Run:
         if rows is not None and rows < 1:
             raise ValueError(f"rows is {rows}; use at least 1, or None to choose by free memory")
         self._jobs = [Job(_prompt(r), Stream(seed, r.problem_id, r.sample), r) for r in requests]
-        self._model, self._sampler = model, sampler
+        self._model, self._sampler = _prepared(model, sampler.blend), sampler
         self._tokenizer = getattr(model, "tokenizer", None)
         self.tally = Tally()
         self.rows = self._decide_rows() if rows is None else rows
@@ -183,10 +188,11 @@ def sample(
     pydantic.ValidationError
         If ``decoding`` has an unknown key or a value that is not allowed.
     ValueError
-        If the blend's layer is not one of the model's, or a prompt is empty.
+        If the blend's layer is not one of the model's, the model lacks the draft that the blend
+        mixes in, or a prompt is empty.
     """
     sampler = parse_sampler(decoding)
-    if sampler.blend is not None and hasattr(model, "layers"):
+    if sampler.blend is not None and isinstance(model, Model):
         sampler.blend.check(model.layers)
     tokens = [_tokenised(model, prompt) for prompt in prompts]
     requests = [
@@ -200,6 +206,19 @@ def sample(
         for request, generation in finished
     }
     return [[done[i, j] for j in range(samples)] for i in _identities(tokens)]
+
+
+def _prepared(model: LanguageModel, blend: Blend | None) -> LanguageModel:
+    """The model with its draft, where the blend mixes that in, or with recorded steps on a GPU."""
+    if not isinstance(blend, DraftBlend):
+        return Graphed(model) if isinstance(model, Model) and graphs.wanted(model) else model
+    draft = getattr(model, "draft", None)
+    if draft is None:
+        raise ValueError(
+            "the blend's source is a draft, but the model has none: "
+            "load_model(..., draft=load_draft(...))"
+        )
+    return Guided(cast(Model, model), draft)
 
 
 def _identities(prompts: list[list[int]]) -> list[str]:

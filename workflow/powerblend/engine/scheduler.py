@@ -23,7 +23,7 @@ from powerblend.blends import Blend
 from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.laws import Logits
 from powerblend.engine.randomness import Stream
-from powerblend.engine.rows import Rows
+from powerblend.engine.rows import Feed, Rows
 from powerblend.samplers import Sampler
 
 
@@ -42,9 +42,7 @@ class LanguageModel(Protocol):
     def prefill(self, cache: Any, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Put tokens [rows, new] into the cache at positions start [rows] and on."""
 
-    def step(
-        self, cache: Any, tokens: Tensor, positions: Tensor, length: int, blend: Blend | None
-    ) -> Logits:
+    def step(self, cache: Any, feed: Feed, blend: Blend | None) -> Logits:
         """Feed one token to each of the first rows, return the logits of the next."""
 
 
@@ -89,7 +87,7 @@ class Slot:
     admitted: float  # clock time at which its share of the wall time began
     counted: Moves = field(default_factory=Moves)  # those of its moves that the tally has
     proposal: Proposal = field(init=False)
-    saved: Tensor = field(init=False)  # the current suffix's part of the cache
+    saved: Any = field(init=False)  # the current suffix's part of the cache
 
 
 class Scheduler:
@@ -130,8 +128,7 @@ class Scheduler:
         """Draw the next token of every row; the rows whose proposal is finished, in order."""
         batch = self._batch
         length = int(self._positions[:live].max()) + 1
-        feed, positions = batch.feed[:live], batch.position[:live]
-        logits = self._model.step(self._cache, feed, positions, length, self._sampler.blend)
+        logits = self._model.step(self._cache, batch.feed(live, length), self._sampler.blend)
         uniforms, current = batch.pending(live)
         finished = batch.advance(self._sampler.draw(logits, uniforms, current), current)
         self._positions[:live] += 1

@@ -21,8 +21,12 @@ from powerblend.figures import (
     draft,
     interaction,
     overlap,
+    probe_hard,
+    probe_kl,
+    probe_ranks,
     published,
     sweep,
+    training,
 )
 from powerblend.figures.style import STYLE
 
@@ -34,9 +38,13 @@ FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "interaction": interaction.draw,
     "published": published.draw,
     "draft": draft.draw,
+    "training": training.draw,
     "compute": compute.draw,
     "diagnostics": diagnostics.draw,
     "sweep": sweep.draw,
+    "probe_ranks": probe_ranks.draw,
+    "probe_hard": probe_hard.draw,
+    "probe_kl": probe_kl.draw,
 }
 
 

@@ -107,3 +107,10 @@ def interval_bars(axes: Axes, rows: Sequence[Mapping[str, Any]], colours: Sequen
     axes.set_xticks([tick / 5 for tick in range(6)])
     axes.spines["bottom"].set_bounds(0, 1)
     percent_axis(axes)
+
+
+def source_label(row: Mapping[str, Any]) -> str:
+    """What a blend's logits come from: ``layer 27, norm none``, or ``draft``."""
+    if row.get("layer") is None:
+        return str(row["source"])
+    return f"{row['source']} {row['layer']}, norm {row['norm']}"

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from powerblend.figures import draft, interaction, overlap, sweep
-from powerblend.report import conditions, findings, phrases, published, samples, text
+from powerblend.report import conditions, findings, phrases, probe, published, samples, text
 from powerblend.report.html import render_html
 
 SECTIONS: dict[str, Any] = {
@@ -25,6 +25,8 @@ SECTIONS: dict[str, Any] = {
     "compute": [],
     "chains": [],
     "sweep": [],
+    "probe": None,
+    "training": None,
     "disagreements": [],
     "ungraded": [],
 }
@@ -59,7 +61,7 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for module in (conditions, findings, phrases, samples, text):
+    for module in (conditions, findings, phrases, probe, samples, text):
         environment.globals.update(_functions(module))
     # What a figure is about is what the words beside it are about.
     environment.globals.update(

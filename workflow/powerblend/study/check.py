@@ -5,10 +5,14 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
+from powerblend.blends.draft import TRAINED
+from powerblend.draft.dflash import Target, read_architecture
 from powerblend.samplers import Sampler
 from powerblend.study.config import ConfigError, Study
 from powerblend.study.problems import Problem
 from powerblend.study.prompts import chat, read_shots, tokenise
+
+TARGET_SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 
 def check_study(study: Study, model: Path | None, problems: list[Problem]) -> dict[str, Any]:
@@ -24,6 +28,8 @@ def check_study(study: Study, model: Path | None, problems: list[Problem]) -> di
     layers, longest = config.num_hidden_layers, getattr(config, "max_position_embeddings", None)
     for name, sampler in study.samplers().items():
         _check_blend(name, sampler, layers)
+    _check_probe(study, layers, problems)
+    _check_drafts(study, config, tokenizer)
     lengths = _prompt_lengths(study, tokenizer, problems)
     needed = max(lengths) + max(s.max_new_tokens for s in study.samplers().values())
     if longest is not None and needed > longest:
@@ -61,6 +67,41 @@ def _check_blend(name: str, sampler: Sampler, layers: int) -> None:
         sampler.blend.check(layers)
     except ValueError as error:
         raise ConfigError(f"conditions.{name}: {error}") from None
+
+
+def _check_probe(study: Study, layers: int, problems: list[Problem]) -> None:
+    probe = study.probe
+    if not probe.enabled and not study.matches():
+        return
+    for layer in probe.layers:
+        if layer >= layers:
+            raise ConfigError(
+                f"probe.layers: {layer} is listed, but the model has {layers} decoder blocks: use "
+                f"0 to {layers - 1}"
+            )
+    if probe.over == "solutions" and not any(p.solution.strip() for p in problems):
+        raise ConfigError(
+            f"probe.over: the problems of {study.dataset.name} have no solutions to read; name "
+            "their column in dataset.columns.solution, or set `probe: {over: greedy}` to read the "
+            "study's own greedy answers, or `probe: {enabled: false}`"
+        )
+
+
+def _check_drafts(study: Study, config: Any, tokenizer: Any) -> None:
+    """Whether the drafts in use fit the model, and the token that masks is one."""
+    target = Target(study.model.name, *(int(getattr(config, name)) for name in TARGET_SIZES))
+    for blend in study.drafts():
+        if blend.draft != TRAINED:
+            try:
+                draft = read_architecture(str(blend.draft), blend.revision)
+                draft.check_fit(str(blend.draft), target)
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"blend.draft: {error}") from None
+        elif study.training and study.training.mask_token not in tokenizer.get_vocab():
+            raise ConfigError(
+                f"training.mask_token: {study.training.mask_token!r} is no token of "
+                f"{study.model.name}; use one that no text holds, as a special one"
+            )
 
 
 def _prompt_lengths(study: Study, tokenizer: Any, problems: list[Problem]) -> list[int]:

@@ -13,15 +13,21 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from powerblend.blends import AnyBlend, Blend, DraftBlend
+from powerblend.blends.draft import TRAINED
 from powerblend.datasets import ADAPTERS
 from powerblend.graders import AnyGrader, MathGrader
-from powerblend.samplers import SAMPLERS, Sampler, parse_sampler, sampler_class
+from powerblend.samplers import SAMPLERS, Greedy, Sampler, parse_sampler, sampler_class
 from powerblend.study.sweep import Sweep
+
+BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
+"""What a blend's mapping may be."""
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 """Names of studies and conditions: they become parts of paths."""
@@ -35,6 +41,10 @@ CONTRASTS = (
     "(blend_ps - ps) - (blend_greedy - greedy)",
 )
 """The contrasts of a study that declares none; it need not have all of their conditions."""
+
+
+Column = Literal["problem", "answer", "subject", "level", "unique_id", "solution"]
+"""What a dataset may tell of a problem."""
 
 
 class ConfigError(ValueError):
@@ -74,7 +84,7 @@ class DatasetSpec(Section):
         json_schema_extra={"enum": list(ADAPTERS)},
     )
     split: str = Field(default="test", description="split of the hub dataset")
-    columns: dict[Literal["problem", "answer", "subject", "level", "unique_id"], str] = Field(
+    columns: dict[Column, str] = Field(
         default_factory=dict, description="the column that holds a field, where named otherwise"
     )
 
@@ -131,6 +141,59 @@ class ShardSpec(Section):
                 f"use is {self.use!r}; give a list or a range of shards from 0 to {self.of - 1}"
             )
         return self
+
+
+class ProbeSpec(Section):
+    """What each layer knows of the tokens of solutions, and what blending it in would change."""
+
+    enabled: bool = Field(default=True, description="false: the study runs without it")
+    over: Literal["solutions", "greedy"] = Field(
+        default="solutions",
+        description="the text that is read, token by token: the dataset's solutions, or, where it "
+        "has none, the answers of a greedy condition in use",
+    )
+    problems: int = Field(default=128, gt=0, description="problems whose text is read, at most")
+    tokens: int = Field(
+        default=4096,
+        gt=0,
+        description="tokens of these texts that are measured, at most: a sample of them all; what "
+        "is said of hard tokens is of all hard tokens of the texts",
+    )
+    layers: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[],
+        description="decoder blocks, counted from 0, whose blends are measured at each of `betas`, "
+        "with both norms; the sources of the study's own blends always are",
+    )
+    betas: list[Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default=[-0.2, -0.1, -0.05, -0.01, 0.01, 0.05, 0.1, 0.2, 0.5],
+        description="weights at which blends are measured",
+    )
+
+
+class Match(NamedTuple):
+    """A blend whose beta the probe finds.
+
+    ``source`` is the blend without it; ``target`` the mean KL(p || p_guided) per token that it is
+    to have, in nats, or the blend whose KL that is.
+    """
+
+    source: dict[str, Any]
+    target: float | dict[str, Any]
+
+
+class TrainingSpec(Section):
+    """How the draft is made that a blend with ``draft: trained`` mixes in."""
+
+    problems: str = Field(description="local .jsonl or .parquet file; none of the study's problems")
+    mask_token: str = Field(description="a token of the tokenizer that no text holds")
+    layers: int = Field(default=2, gt=0, description="of the draft")
+    block: int = Field(default=16, gt=1, description="tokens of a block, the known one included")
+    max_new_tokens: int = Field(
+        gt=0, description="longest answer that the model writes to be trained on"
+    )
+    steps: int = Field(gt=0, description="of gradient descent")
+    batch: int = Field(default=32, gt=0, description="blocks in a step")
+    learning_rate: float = Field(default=6e-4, gt=0, description="the largest, of AdamW")
 
 
 class Resources(Section):
@@ -216,16 +279,46 @@ class Study(Section):
         description="comparisons declared beforehand: A - B, or (A - B) - (C - D); those of "
         "conditions that are not in use are passed over",
     )
+    training: TrainingSpec | None = Field(
+        default=None, description="the draft of a model for which none is published"
+    )
+    probe: ProbeSpec = ProbeSpec()
     resources: Resources = Resources()
 
-    def samplers(self) -> dict[str, Sampler]:
-        """The conditions to run, with everything that their samplers read."""
-        used = {name: self._sampler(self.conditions[name]) for name in self.use}
+    def samplers(self, betas: Mapping[str, float] | None = None) -> dict[str, Sampler]:
+        """The conditions to run, with everything that their samplers read.
+
+        ``betas`` are those of the conditions in `matches`, once they are found; until then a beta
+        is 0 here.
+        """
+        found = betas or {}
+        return {
+            name: self._sampler(condition, found.get(name, 0.0))
+            for name, condition in self._in_use().items()
+        }
+
+    def matches(self) -> dict[str, Match]:
+        """The conditions to run whose beta is found by the probe, and what it is to match."""
+        found = {name: self._match(condition) for name, condition in self._in_use().items()}
+        return {name: match for name, match in found.items() if match is not None}
+
+    def probed_condition(self) -> str | None:
+        """The first condition in use that decodes greedily and blends nothing, if there is one."""
+        samplers = self.samplers()
+        greedy = (n for n, s in samplers.items() if isinstance(s, Greedy) and s.blend is None)
+        return next(greedy, None)
+
+    def _in_use(self) -> dict[str, dict[str, Any]]:
+        """The conditions to run, resolved: those of ``use``, then what the sweep adds to them."""
+        chosen = {name: self._resolved(self.conditions[name]) for name in self.use}
+        seen = [(self._sampler(condition), self._match(condition)) for condition in chosen.values()]
         for name, condition in self._swept().items():
-            sampler = self._sampler(condition)
-            if sampler not in used.values():
-                used[name] = sampler
-        return used
+            resolved = self._resolved(condition)
+            identity = (self._sampler(resolved), self._match(resolved))
+            if identity not in seen:
+                chosen[name] = resolved
+                seen.append(identity)
+        return chosen
 
     def _swept(self) -> Mapping[str, Mapping[str, Any]]:
         if self.sweep is None:
@@ -238,6 +331,7 @@ class Study(Section):
         # A sweep that does not hold has no names that contrasts could be held against.
         if not errors or self.sweep is None:
             errors += self._contrast_errors(self.conditions.keys() | self._swept().keys())
+        errors = errors or [*self._probe_errors(), *self._draft_errors()]
         if errors:
             raise ValueError("\n".join(errors))
         return self
@@ -289,22 +383,87 @@ class Study(Section):
                         f"use {_listed(self.conditions)}"
                     )
 
-    def _sampler(self, condition: Mapping[str, Any]) -> Sampler:
+    def drafts(self) -> list[DraftBlend]:
+        """The blends in use that mix in a draft."""
+        blends = [sampler.blend for sampler in self.samplers().values()]
+        return [blend for blend in blends if isinstance(blend, DraftBlend)]
+
+    def _draft_errors(self) -> Iterator[str]:
+        for blend in self.drafts():
+            if blend.draft is None:
+                yield "blend.draft: missing; give a hub id, a directory, or trained"
+            if blend.draft == TRAINED and self.training is None:
+                yield "blend.draft: it is trained, but there is no training section to say how"
+
+    def _probe_errors(self) -> Iterator[str]:
+        wanted = self.probe.enabled or bool(self.matches())
+        if wanted and self.probe.over == "greedy" and self.probed_condition() is None:
+            yield (
+                "probe.over: greedy reads the answers of a condition with `sampler: greedy` and no "
+                "blend, but none is in use; add one to use, or read solutions"
+            )
+
+    def _sampler(self, condition: Mapping[str, Any], beta: float = 0.0) -> Sampler:
+        resolved = self._resolved(condition)
+        if not _is_matched(resolved):
+            return parse_sampler(resolved)
+        sampler = parse_sampler(resolved | {"blend": {**resolved["blend"], "beta": beta}})
+        self._match(resolved)
+        return sampler
+
+    def _resolved(self, condition: Mapping[str, Any]) -> dict[str, Any]:
+        """A condition with what it shares with others, its blend looked up."""
         keys = sampler_class(condition).keys()
         shared = {key: value for key, value in self.decoding.items() if key in keys}
-        return parse_sampler(shared | self._with_blend(condition))
+        return shared | self._with_blend(condition)
 
     def _whole(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Conditions with the mapping of their blend, where they have the name of one."""
         return {name: self._with_blend(self.conditions[name]) for name in names}
 
     def _with_blend(self, condition: Mapping[str, Any]) -> dict[str, Any]:
-        """A condition with the mapping of its blend, where it has the name of one."""
         blend = condition.get("blend")
-        if not isinstance(blend, str):
-            return dict(condition)
-        if blend not in self.blends:
-            raise ValueError(f"blend: none is called {blend!r}; use {_listed(self.blends)}")
-        return {**condition, "blend": self.blends[blend]}
+        named = {"blend": self._blend(blend, "blend")} if isinstance(blend, str) else {}
+        return {**condition, **named}
+
+    def _blend(self, name: str, key: str) -> dict[str, Any]:
+        if name not in self.blends:
+            raise ValueError(f"{key}: none is called {name!r}; use {_listed(self.blends)}")
+        return self.blends[name]
+
+    def _match(self, resolved: Mapping[str, Any]) -> Match | None:
+        """What the beta of a resolved condition's blend is to match; None where it is a number.
+
+        Raises
+        ------
+        ValueError
+            If it is a mapping that says something else.
+        """
+        if not _is_matched(resolved):
+            return None
+        blend = resolved["blend"]
+        wanted = blend["beta"].get("match_kl")
+        if set(blend["beta"]) != {"match_kl"} or not isinstance(wanted, (int, float, str)):
+            raise ValueError(
+                "blend.beta: give a number, or {match_kl: KL}, a KL(p || p_guided) per token in "
+                f"nats or the name of the blend that has it (it is {blend['beta']!r})"
+            )
+        target = self._reference(wanted) if isinstance(wanted, str) else float(wanted)
+        if isinstance(target, float) and not 0 < target < float("inf"):
+            raise ValueError(f"blend.beta.match_kl: give a KL above 0 (it is {wanted!r})")
+        # Parsed, so that what is left out and what is written as its default are one.
+        parsed = _parse_blend({**blend, "beta": 0.0})
+        return Match({key: value for key, value in parsed.items() if key != "beta"}, target)
+
+    def _reference(self, name: str) -> dict[str, Any] | float:
+        """The blend of a name, or the number that YAML took for a word, as 1e-3."""
+        try:
+            return float(name)
+        except ValueError:
+            blend = self._blend(name, "blend.beta.match_kl")
+        if isinstance(blend.get("beta"), Mapping):
+            raise ValueError(f"blend.beta.match_kl: the beta of {name} must be a number itself")
+        return _parse_blend(blend)
 
 
 def parse_study(config: Mapping[str, Any]) -> Study:
@@ -324,6 +483,17 @@ def parse_study(config: Mapping[str, Any]) -> Study:
 def study_schema() -> dict[str, Any]:
     """JSON schema of a configuration, for editors and for readers."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Study.model_json_schema()
+
+
+def _is_matched(resolved: Mapping[str, Any]) -> bool:
+    """Whether the beta of a condition's blend is to be found, not given."""
+    blend = resolved.get("blend")
+    return isinstance(blend, Mapping) and isinstance(blend.get("beta"), Mapping)
+
+
+def _parse_blend(blend: Mapping[str, Any]) -> dict[str, Any]:
+    """A blend with its defaults."""
+    return BLEND.validate_python(dict(blend)).model_dump(exclude_none=True)
 
 
 def _condition_schema() -> dict[str, Any]:

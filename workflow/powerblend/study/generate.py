@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from powerblend.engine.model import Model, load_model
+from powerblend.engine.model import Model
 from powerblend.engine.sampling import Generation, Request, Run
 from powerblend.samplers import Sampler, parse_sampler
 from powerblend.study.cells import canonical
@@ -40,7 +40,24 @@ def generate(
     store: ChainStore,
     output: Path,
 ) -> None:
-    """Generate what the store lacks and write the sorted, complete records to ``output``.
+    """Write the sorted, complete records of `answer` to ``output``."""
+    write_jsonl(
+        output,
+        answer(spec, model, problems, labels=labels, samples=samples, rows=rows, store=store),
+    )
+
+
+def answer(
+    spec: Mapping[str, Any],
+    model: Model,
+    problems: Sequence[Problem],
+    *,
+    labels: Mapping[str, str],
+    samples: int,
+    rows: int | None,
+    store: ChainStore,
+) -> list[dict[str, Any]]:
+    """Generate what the store lacks; all records, in the order of the problems.
 
     Parameters
     ----------
@@ -54,27 +71,17 @@ def generate(
     missing = [task for task in tasks if store.get(task.key) is None]
     log.info("%d of %d chains are in the store", len(tasks) - len(missing), len(tasks))
     for task, generation in _run(model, sampler, missing, spec["seed"], rows):
-        store.add(_record(task, generation, spec["seed"], labels))
-    records = [store.get(task.key) or {} for task in tasks]
-    write_jsonl(output, ({**record, **labels} for record in records))
+        store.add(_record(task, generation, sampler, spec["seed"], labels))
+    return [{**(store.get(task.key) or {}), **labels} for task in tasks]
 
 
-def load(spec: Mapping[str, Any], path: str | None, device: str) -> Model:
-    """The cell's model, from ``path`` where the workflow has fetched it.
+def with_beta(spec: Mapping[str, Any], beta: float) -> dict[str, Any]:
+    """A spec whose blend matches a KL, with the beta that the probe found for it.
 
-    Raises
-    ------
-    ValueError
-        If the blend's layer is not one of the model's.
+    Its records are then those of a condition with this very beta.
     """
-    wanted = spec["model"]
-    model = load_model(
-        path or wanted["name"], dtype=wanted["dtype"], device=device, revision=wanted["revision"]
-    )
-    blend = parse_sampler(spec["decoding"]).blend
-    if blend is not None:
-        blend.check(model.layers)
-    return model
+    decoding = spec["decoding"]
+    return {**spec, "decoding": {**decoding, "blend": {**decoding["blend"], "beta": beta}}}
 
 
 def tasks_of(
@@ -82,8 +89,12 @@ def tasks_of(
 ) -> Iterator[Task]:
     """Every answer of the shard, by problem and sample."""
     prompt = spec["prompt"]
-    # The key has the prompt itself, so a dataset's other problems do not matter to it.
-    decisive = canonical({k: v for k, v in spec.items() if k not in ("dataset", "prompt")})
+    # The key has the prompt itself, so a dataset's other problems do not matter to it; and a
+    # trained draft's weights, which the same training may not give again to the last digit.
+    decided = {k: v for k, v in spec.items() if k not in ("dataset", "prompt")}
+    if model.draft is not None:
+        decided["draft"] = model.draft.fingerprint
+    decisive = canonical(decided)
     for problem in problems:
         tokens = tokenise(model.tokenizer, chat(problem.problem, prompt), prompt["chat_template"])
         for sample in range(samples):
@@ -127,14 +138,16 @@ def _progress(run: Run, chains: int, bar: "tqdm[Any]") -> str:
 
 
 def _record(
-    task: Task, generation: Generation, seed: int, labels: Mapping[str, str]
+    task: Task, generation: Generation, sampler: Sampler, seed: int, labels: Mapping[str, str]
 ) -> dict[str, Any]:
     record = generation.as_record()
+    weight = {"beta": sampler.blend.beta} if sampler.blend else {}
     return {
         **labels,
         "problem_id": task.problem.unique_id,
         "sample": task.sample,
         "seed": seed,
+        **weight,
         "completion": record.pop("text"),
         **record,
         "key": task.key,

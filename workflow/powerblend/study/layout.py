@@ -4,6 +4,8 @@ results/models/NAME/                            a model that the workflow fetche
 results/STUDY/config.json                       the merged configuration that ran
 results/STUDY/checked.json                      what was checked before anything was generated
 results/STUDY/problems/DATASET/                 problems.jsonl and its shards
+results/STUDY/draft/DIGEST/                     a trained draft, and training.json
+results/STUDY/probe/                            probe-DIGEST.json; beta-DIGEST.json, a matched beta
 results/STUDY/chains/CELL/SHARD.jsonl           chain store: finished chains, as they finish
 results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl generation records, complete and sorted
 results/STUDY/grade/GRADER/CELL/                their grades, in files of the same names
@@ -13,7 +15,15 @@ report/STUDY.md, report/STUDY/                  the report and its figures
 
 from pathlib import Path
 
-from powerblend.study.cells import Cell, canonical, cells_of, digest
+from powerblend.study.cells import (
+    Cell,
+    betas_of,
+    canonical,
+    cells_of,
+    digest,
+    probe_of,
+    training_of,
+)
 from powerblend.study.config import ConfigError, Study
 from powerblend.study.problems import LOCAL
 
@@ -53,16 +63,50 @@ class Layout:
             If the file is not there.
         """
         path = Path(self._study.dataset.name)
-        if path.suffix not in LOCAL:
-            return []
-        if not path.is_file():
-            raise ConfigError(f"dataset.name: there is no file {path}")
-        return [path]
+        return [_existing(path, "dataset.name")] if path.suffix in LOCAL else []
+
+    @property
+    def training_file(self) -> list[Path]:
+        """The file of the problems that a draft is trained on, or nothing.
+
+        Raises
+        ------
+        ConfigError
+            If the file is not there.
+        """
+        wanted = self._study.training
+        return [_existing(Path(wanted.problems), "training.problems")] if wanted else []
 
     def shards(self) -> list[str]:
         """The shards to run, as parts of file names."""
         shards = self._study.shards
         return [f"shard-{index}-of-{shards.of}" for index in shards.indices]
+
+    @property
+    def probe(self) -> Path | None:
+        """What the probe measured, or None where it is disabled."""
+        cell = probe_of(self._study)
+        return self.results / "probe" / f"{cell.name}.json" if cell else None
+
+    def betas(self) -> dict[str, Path]:
+        """The beta of each condition whose beta is matched."""
+        return {
+            name: self.results / "probe" / f"{cell.name}.json"
+            for name, cell in betas_of(self._study).items()
+        }
+
+    def probed_records(self) -> list[Path]:
+        """The answers that the probe reads, or nothing where it reads solutions."""
+        name = self._study.probed_condition()
+        if self._study.probe.over != "greedy" or name is None:
+            return []
+        return self.generated(cells_of(self._study)[name])
+
+    @property
+    def draft(self) -> Path | None:
+        """The directory of the draft that the study trains, or None."""
+        cell = training_of(self._study)
+        return self.results / "draft" / cell.name.removeprefix("draft-") if cell else None
 
     def chains(self, cell: str, shard: str) -> Path:
         """The chain store of one job."""
@@ -83,6 +127,12 @@ class Layout:
     def _by_shard(self, stage: Path, cell: Cell) -> list[Path]:
         name = "{}x" + f"{self._study.samples}.jsonl"
         return [stage / cell.name / name.format(shard) for shard in self.shards()]
+
+
+def _existing(path: Path, key: str) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"{key}: there is no file {path}")
+    return path
 
 
 def models() -> Path:

@@ -27,6 +27,7 @@ class Problem:
     unique_id: str
     subject: str = ""
     level: int | None = None
+    solution: str = ""
 
 
 def load_problems(dataset: DatasetSpec) -> list[Problem]:
@@ -101,6 +102,7 @@ def _problem(dataset: DatasetSpec, row: Mapping[str, Any], index: int) -> Proble
     # Numbers from 0 are ids too.
     values["unique_id"] = f"{dataset.split}/{index}" if identity in (None, "") else str(identity)
     values["subject"] = str(values.get("subject") or "")
+    values["solution"] = str(values.get("solution") or "")
     values["level"] = _level(values.get("level"))
     return Problem(**values)
 

@@ -1,0 +1,501 @@
+"""The probe: what it streams is what a direct computation gives, and a matched beta matches."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import tiny
+from powerblend import Model, load_model
+from powerblend.analysis.probe import beta_at, probed, suggested
+from powerblend.blends import LayerBlend
+from powerblend.probe import measures, reading
+from powerblend.probe.match import matched_beta, mean_kl
+from powerblend.probe.passages import Passage, Text, sample_tokens, text_of
+from powerblend.probe.run import match, probe
+from powerblend.samplers import parse_sampler
+from powerblend.study.cells import betas_of, cells_of, probe_of
+from powerblend.study.config import ConfigError, parse_study
+from powerblend.study.problems import Problem
+from small_study import ROOT, merged, planned, snakemake, write_study
+
+VOCABULARY = 60
+BETAS = [-0.2, 0.0, 0.05, 0.5]
+SPEC = {"over": {"text": "solutions"}, "layers": [0, 1, 2], "betas": BETAS, "blends": []}
+BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def hf() -> PreTrainedModel:
+    """A transformer with laws that are far from uniform, so that some tokens are hard."""
+    return tiny.transformer(vocabulary=VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def model(hf: PreTrainedModel) -> Model:
+    return load_model(hf)
+
+
+@pytest.fixture(scope="module")
+def text() -> Text:
+    """Passages of several lengths that begin alike, and a sample of their answers' tokens."""
+    draw = np.random.default_rng(3).integers
+    passages = [
+        Passage([7, 8, 9, *draw(0, VOCABULARY, own + answer).tolist()], 3 + own)
+        for own, answer in ((1, 9), (4, 17), (2, 30), (3, 1))
+    ]
+    return Text(passages, sample_tokens(passages, 40))
+
+
+class Direct:
+    """The measures from whole arrays [tokens, vocabulary] of transformers' own forward pass."""
+
+    def __init__(self, hf: PreTrainedModel, text: Text) -> None:
+        self.states: list[list[Tensor]] = [[] for _ in range(tiny.LAYERS + 1)]
+        last: list[Tensor] = []
+        hook = hf.model.layers[-1].register_forward_hook(
+            lambda _m, _i, output: last.append(output[0] if isinstance(output, tuple) else output)
+        )
+        with torch.inference_mode():
+            for passage in text.passages:
+                out = hf(torch.tensor([passage.tokens]), output_hidden_states=True)
+                # transformers' last hidden state is after the final norm; the hook's is before it.
+                kept = [*out.hidden_states[1:-1], last.pop(), out.hidden_states[-1]]
+                for column, state in zip(self.states, kept, strict=True):
+                    column.append(state[0, passage.prompt - 1 : -1])
+            hook.remove()
+            self.gold = np.concatenate([p.tokens[p.prompt :] for p in text.passages])
+            self.sampled = np.concatenate(text.sampled)
+            self.hf, self.blocks = hf, [torch.cat(part) for part in self.states]
+            self.final = self.logits(self.blocks[-1])
+
+    def logits(self, states: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+        logits: np.ndarray[Any, np.dtype[np.float64]] = self.hf.lm_head(states).numpy()
+        return logits
+
+    def source(self, layer: int, norm: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        with torch.inference_mode():
+            state = self.blocks[layer]
+            return self.logits(self.hf.model.norm(state) if norm == "final" else state)
+
+    def summary(self, z: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+        at = np.arange(len(self.gold)), self.gold
+        log_p, log_q = _log_softmax(self.final), _log_softmax(z)
+        own, rank = (1 + (y > y[at][:, None]).sum(1) for y in (self.final, z))
+        hard = log_p[at] < np.log(0.01)
+        kl = (np.exp(log_p) * (log_p - log_q)).sum(1)
+        found = {
+            "kl": kl[self.sampled].mean(),
+            "flips": (z.argmax(1) != self.final.argmax(1))[self.sampled].mean(),
+            "scale": (z.std(1) / self.final.std(1))[self.sampled].mean(),
+        }
+        for prefix, chosen in (("", self.sampled), ("hard_", hard)):
+            found |= {
+                f"{prefix}mean_rank": rank[chosen].mean(),
+                f"{prefix}median_rank": np.median(rank[chosen]),
+                f"{prefix}log_loss": -log_q[at][chosen].mean(),
+                f"{prefix}better": (rank < own)[chosen].mean(),
+                f"{prefix}likelier": (log_q[at] > log_p[at])[chosen].mean(),
+            }
+        return found
+
+
+def _log_softmax(z: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    centred = z - z.max(1, keepdims=True)
+    return centred - np.log(np.exp(centred).sum(1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def found(model: Model, text: Text) -> dict[str, Any]:
+    return probe(SPEC, model, text)
+
+
+@pytest.fixture(scope="module")
+def direct(hf: PreTrainedModel, text: Text) -> Direct:
+    return Direct(hf, text)
+
+
+def test_streaming_equals_a_direct_computation(found: dict[str, Any], direct: Direct) -> None:
+    assert len(found["layers"]) == 2 * tiny.LAYERS
+    assert len(found["blends"]) == 2 * tiny.LAYERS * len(BETAS)
+    assert found["tokens"] == 40
+    assert found["of_tokens"] == 57
+    assert 5 < found["hard_tokens"] < 57
+    for row in found["layers"] + found["blends"]:
+        z = direct.source(row["layer"], row["norm"])
+        expected = direct.summary((1 - row["beta"]) * direct.final + row["beta"] * z)
+        if row["kl"] < 1e-12:  # the same law: which of the two is likelier is rounding
+            expected = {key: value for key, value in expected.items() if "likelier" not in key}
+        assert {key: row[key] for key in expected} == pytest.approx(expected, abs=1e-9)
+    assert found["final"]["mean_rank"] == direct.summary(direct.final)["mean_rank"]
+
+
+def test_the_last_layer_after_the_final_norm_is_the_model(found: dict[str, Any]) -> None:
+    (row,) = [r for r in found["layers"] if (r["layer"], r["norm"]) == (tiny.LAYERS - 1, "final")]
+    assert row["kl"] == pytest.approx(0, abs=1e-12)
+    assert {k: v for k, v in row.items() if "rank" in k or "flips" in k} == {
+        k: v for k, v in found["final"].items() if "rank" in k or "flips" in k
+    }
+
+
+def test_nothing_blended_changes_nothing(found: dict[str, Any]) -> None:
+    rows = [row for row in found["blends"] if row["beta"] == 0]
+    assert len(rows) == 2 * tiny.LAYERS
+    for row in rows:
+        assert (row["kl"], row["flips"], row["better"], row["likelier"]) == (0, 0, 0, 0)
+        assert row["scale"] == 1
+        assert row["hard_log_loss"] == found["final"]["hard_log_loss"]
+
+
+def test_logits_are_never_of_more_than_a_chunk(
+    model: Model, text: Text, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, logits = [0], model.logits
+
+    def counted(hidden: Tensor) -> Tensor:
+        most[0] = max(most[0], len(hidden))
+        return logits(hidden)
+
+    monkeypatch.setattr(model, "logits", counted)
+    for module in (measures, reading):
+        monkeypatch.setattr(module, "CHUNK", 4)
+    again = probe(SPEC, model, text)
+    assert most == [4]
+    for part in ("layers", "blends"):
+        for row, expected in zip(again[part], found[part], strict=True):
+            assert row == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("layer", "norm"), [(0, "none"), (1, "final")])
+@pytest.mark.parametrize("kl", [1e-4, 0.01, 0.15])
+def test_a_matched_beta_has_the_kl(
+    model: Model, text: Text, layer: int, norm: Any, kl: float
+) -> None:
+    source = {"source": "layer", "layer": layer, "norm": norm}
+    row = match({**SPEC, "blend": source, "match_kl": kl}, model, text)
+    assert row["kl"] == pytest.approx(kl, rel=1e-3)
+    assert row["beta"] == float(f"{row['beta']:.4g}") > 0
+    read = reading.read(model, text, [layer])
+    blend = LayerBlend(layer=layer, norm=norm, beta=row["beta"])
+    assert mean_kl(model, read, blend) == pytest.approx(kl, rel=1e-3)
+
+
+def test_a_beta_is_matched_to_another_blend(model: Model, text: Text) -> None:
+    like = {"source": "layer", "layer": 0, "beta": 0.1, "norm": "none"}
+    source = {"source": "layer", "layer": 1, "norm": "final"}
+    row = match({**SPEC, "blend": source, "match_kl": like}, model, text)
+    expected = mean_kl(model, reading.read(model, text, [0]), LayerBlend(**like))
+    assert row["kl"] == pytest.approx(expected, rel=1e-3)
+    assert row["like"] == like
+    itself = match({**SPEC, "blend": source | like, "match_kl": like}, model, text)
+    assert itself["beta"] == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_kl_out_of_reach_is_refused(model: Model, text: Text) -> None:
+    read = reading.read(model, text, [0, tiny.LAYERS - 1])
+    with pytest.raises(ValueError, match=r"match_kl is 1e\+06, but the KL of .* even at beta 1"):
+        matched_beta(model, read, LayerBlend(layer=0, beta=0.0), 1e6)
+    with pytest.raises(ValueError, match=r"only 0 even|only 1e-|even at beta 1"):
+        matched_beta(model, read, LayerBlend(layer=2, beta=0.0, norm="final"), 0.01)
+
+
+class Echo:
+    """A draft that sees what it may: the block before, of which it repeats the last state."""
+
+    block_size, taps = 4, (1,)
+
+    def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
+        assert features.shape[:2] == (1, len(tokens))
+        blocks = torch.arange(len(tokens) - prompt) // self.block_size * self.block_size
+        return features[0, prompt - 1 + blocks]
+
+
+class Oracle(Echo):
+    """A draft that is right: its states are those of the target."""
+
+    taps = (0, 2)
+
+    def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
+        assert features.shape[:2] == (2, len(tokens))
+        return self.norm(features[1, prompt - 1 : -1])
+
+    def __init__(self, hf: PreTrainedModel) -> None:
+        self.norm = hf.model.norm
+
+
+def test_a_draft_is_measured_by_block_offset(model: Model, text: Text, direct: Direct) -> None:
+    row = probe(SPEC, model, text, Echo())["draft"]
+    assert row["block_size"] == 4
+    assert [entry["offset"] for entry in row["offsets"]] == [1, 2, 3]
+    places = np.concatenate([np.arange(len(p.tokens) - p.prompt) for p in text.passages])
+    offset = places % 4
+    # The state that predicts a block's first token is the last one that the draft may see.
+    z = direct.source(1, "none")[np.arange(len(offset)) - offset]
+    rank = 1 + (z > z[np.arange(len(z)), direct.gold][:, None]).sum(1)
+    same = z.argmax(1) == direct.final.argmax(1)
+    for entry in row["offsets"]:
+        chosen = direct.sampled & (offset == entry["offset"])
+        assert entry["tokens"] == chosen.sum()
+        assert entry["mean_rank"] == pytest.approx(rank[chosen].mean())
+        assert entry["agreement"] == pytest.approx(same[chosen].mean())
+    chosen = direct.sampled & (offset > 0)
+    assert row["mean_rank"] == pytest.approx(rank[chosen].mean())
+    assert row["median_rank"] == np.median(rank[chosen])
+
+
+def test_a_draft_like_the_target_agrees_and_is_the_targets_at_offset_0(
+    hf: PreTrainedModel, model: Model, text: Text
+) -> None:
+    right = probe(SPEC, model, text, Oracle(hf))
+    assert right["draft"]["agreement"] == 1
+    assert all(row["kl"] < 1e-12 for row in right["blends"] if row["source"] == "draft")
+    read = reading.read(model, text, [], Echo())
+    assert read.draft is not None
+    first = read.offset == 0
+    assert torch.equal(read.draft[first], read.final[first])
+    assert not torch.isclose(read.draft[~first], read.final[~first]).all(1).any()
+
+
+def test_a_draft_is_blended_over_beta(model: Model, text: Text) -> None:
+    rows = [r for r in probe(SPEC, model, text, Echo())["blends"] if r["source"] == "draft"]
+    assert [row["beta"] for row in rows] == BETAS
+    assert [row["kl"] > 0 for row in rows] == [True, False, True, True]
+
+
+# What is read
+
+
+def problems(count: int) -> list[Problem]:
+    return [
+        Problem(f"What is {n} + 1?", str(n + 1), f"sums/{n}", solution=f"{n} + 1 = {n + 1}.")
+        for n in range(count)
+    ]
+
+
+def reading_spec(text: str, count: int = 3, tokens: int = 20) -> dict[str, Any]:
+    prompt = {"system": None, "template": "{problem}", "shots": [], "chat_template": {}}
+    return {"over": {"text": text}, "problems": count, "tokens": tokens, "prompt": prompt}
+
+
+def test_solutions_follow_their_prompts() -> None:
+    words = tiny.tokenizer()
+    text = text_of(reading_spec("solutions"), words, problems(9), [])
+    texts = [
+        (words.decode(p.tokens[: p.prompt]), words.decode(p.tokens[p.prompt :]))
+        for p in text.passages
+    ]
+    assert [answer for _, answer in texts] == ["0 + 1 = 1.", "3 + 1 = 4.", "6 + 1 = 7."]
+    assert all(f"What is {n} + 1?<|end|>" in p for n, (p, _) in zip((0, 3, 6), texts, strict=True))
+    assert all(prompt.endswith("assistant\n") for prompt, _ in texts)
+    assert text.counts == {"problems": 3, "tokens": 20, "of_tokens": 30}
+    again = text_of(reading_spec("solutions"), words, problems(9), [])
+    assert all(np.array_equal(*masks) for masks in zip(text.sampled, again.sampled, strict=True))
+
+
+def test_greedy_answers_are_those_of_the_records() -> None:
+    records = [
+        {"problem_id": f"sums/{n}", "sample": sample, "tokens": [5, n, sample, 1]}
+        for n in range(4)
+        for sample in range(2)
+    ]
+    text = text_of(reading_spec("greedy", 2, 100), tiny.tokenizer(), problems(4), records)
+    assert [p.tokens[p.prompt :] for p in text.passages] == [[5, 0, 0, 1], [5, 2, 0, 1]]
+    assert text.counts["tokens"] == 8
+
+
+def test_nothing_to_read_is_said() -> None:
+    silent = [Problem("What?", "1", "a")]
+    with pytest.raises(ConfigError, match="there is no text to read"):
+        text_of(reading_spec("solutions"), tiny.tokenizer(), silent, [])
+
+
+# What follows from it
+
+
+def test_betas_of_equal_kl_are_interpolated() -> None:
+    curve = [{"beta": b, "kl": 3 * b**2} for b in (-0.2, 0.01, 0.1, 0.5)]
+    for beta in (0.001, 0.01, 0.03, 0.2, 0.5):
+        assert beta_at(3 * beta**2, curve) == pytest.approx(beta)
+    assert beta_at(1.0, curve) is None
+    assert beta_at(0.0, curve) is None
+
+
+def test_a_layer_is_suggested_by_its_ranks(found: dict[str, Any]) -> None:
+    best = suggested(found)
+    assert best is not None
+    assert best["layer"] < tiny.LAYERS - 1
+    others = [row for row in found["layers"] if row["layer"] < tiny.LAYERS - 1]
+    assert best["median_rank"] == min(row["median_rank"] for row in others)
+
+
+def test_conditions_have_the_numbers_of_their_blends(model: Model, text: Text) -> None:
+    layer = {"source": "layer", "layer": 1, "beta": 0.1, "norm": "none"}
+    control = layer | {"layer": 0, "beta": 0.2}
+    greedy = {"sampler": "greedy", "max_new_tokens": 8}
+    samplers = {
+        "plain": parse_sampler(greedy),
+        "fixed": parse_sampler(greedy | {"blend": layer}),
+        "control": parse_sampler(greedy | {"blend": control}),
+    }
+    measured = probe({**SPEC, "blends": [layer]}, model, text)
+    matched = {"control": control | {"kl": 0.5, "match_kl": 0.5}}
+    rows = probed(measured, samplers, matched)
+    assert [row["condition"] for row in rows["conditions"]] == ["fixed", "control"]
+    assert [row["beta"] for row in rows["conditions"]] == [0.1, 0.2]
+    assert rows["conditions"][0]["kl"] == measured["configured"][0]["kl"]
+    assert probed(None, samplers, {})["conditions"] == []
+    of_fixed = [row for row in rows["equal"] if row["condition"] == "fixed"]
+    assert len(of_fixed) == 2 * tiny.LAYERS - 1
+    assert all((row["layer"], row["norm"]) != (1, "none") for row in of_fixed)
+
+
+# The configuration
+
+
+def study(**changes: Any) -> Any:
+    return parse_study(merged(BASE, changes))
+
+
+def control(beta: Any, **blend: Any) -> dict[str, Any]:
+    return {
+        "blends": {"control": {"source": "layer", "layer": 17, "beta": beta} | blend},
+        "conditions": {"control_ps": {"sampler": "power", "blend": "control"}},
+        "use": ["greedy", "ps", "blend_ps", "control_ps"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (control({"match_kl": 0}), "conditions.control_ps: blend.beta.match_kl: give a KL above 0"),
+        (control({"kl": 1}), "conditions.control_ps: blend.beta: give a number, or {match_kl: KL}"),
+        (control({"match_kl": "dark"}), "blend.beta.match_kl: none is called 'dark'; use layer"),
+        (control({"match_kl": "control"}), "the beta of control must be a number itself"),
+        (control({"match_kl": 1}, layer=-1), "conditions.control_ps.blend.layer: Input should be"),
+        ({"probe": {"over": "greedy"}, "use": ["ps"]}, "probe.over: greedy reads the answers of"),
+        ({"probe": {"betas": ["much"]}}, "probe.betas.0: Input should be a valid number"),
+        ({"probe": {"layres": [1]}}, "probe.layres: unknown key"),
+    ],
+)
+def test_a_bad_probe_is_named_with_its_key(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        study(**changes)
+    assert sentence in str(error.value)
+
+
+def test_a_matched_beta_is_told_from_a_given_one() -> None:
+    of = {"": study(**control({"match_kl": 0.01})), "name": study(**control({"match_kl": "layer"}))}
+    names = {key: cells_of(made)["control_ps"].name for key, made in of.items()}
+    assert all(name.startswith("blend_ps-matched-l17-") for name in names.values())
+    assert names[""] != names["name"]
+    assert of[""].samplers({"control_ps": 0.03})["control_ps"].blend.beta == 0.03
+    (cell,) = betas_of(of["name"]).values()
+    assert json.loads(cell.spec)["match_kl"]["layer"] == 33
+    assert json.loads(cell.spec)["blend"] == {"source": "layer", "layer": 17, "norm": "none"}
+
+
+@pytest.mark.parametrize(
+    ("change", "cells", "others"),
+    [
+        ({"betas": [0.3]}, set(), {"probe"}),
+        ({"layers": [2]}, set(), {"probe"}),
+        ({"enabled": False}, set(), {"probe"}),
+        ({"tokens": 100}, {"control_ps"}, {"probe", "beta"}),
+        ({"over": "greedy"}, {"control_ps"}, {"probe", "beta"}),
+    ],
+)
+def test_only_what_a_matched_beta_depends_on_decides_its_cell(
+    change: dict[str, Any], cells: set[str], others: set[str]
+) -> None:
+    both = [
+        study(**control({"match_kl": 0.01})),
+        study(**control({"match_kl": 0.01}), probe=change),
+    ]
+    before, after = map(cells_of, both)
+    assert {name for name in before if before[name] != after[name]} == cells
+    jobs = [{"probe": probe_of(made), "beta": betas_of(made)["control_ps"]} for made in both]
+    assert {job for job in jobs[0] if jobs[0][job] != jobs[1][job]} == others
+
+
+# The workflow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study with a condition whose beta is matched to a KL, up to its tables."""
+    path = write_study(tmp_path_factory.mktemp("probe"), **matched_study())
+    snakemake(path, "--until", "tables")
+    return path
+
+
+def matched_study(**changes: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "blends": {"other": {"layer": 0, "norm": "final", "beta": {"match_kl": 0.01}}},
+        "conditions": {"other_greedy": {"sampler": "greedy", "blend": "other"}},
+        "use": ["greedy", "other_greedy"],
+        "probe": {"enabled": True, "layers": [0]},
+        "shards": {"of": 2, "use": [0]},
+    }
+    return merged(settings, changes)
+
+
+def test_a_matched_blend_goes_through_the_workflow(finished: Path) -> None:
+    results = finished.parent / "results" / "small"
+    (path,) = (results / "probe").glob("beta-*.json")
+    beta = json.loads(path.read_text())["beta"]
+    assert 0 < beta < 1
+    (cell,) = (results / "generate").glob("blend_greedy-matched-l0-*")
+    records = [json.loads(line) for file in cell.iterdir() for line in file.open()]
+    assert [record["beta"] for record in records] == [beta] * 3
+    summary = json.loads((results / "tables" / "summary.json").read_text())
+    assert summary["conditions"]["other_greedy"]["blend"]["beta"] == beta
+    (row,) = summary["probe"]["conditions"]
+    assert row["condition"] == "other_greedy"
+    assert row["kl"] == pytest.approx(0.01, rel=1e-3)
+    assert summary["probe"]["measured"]["over"] == "greedy"
+    assert len((results / "tables" / "probe_layers.csv").read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"layers": [1]}, {"probe"}),
+        ({"tokens": 9}, {"probe", "match", "generate", "grade"}),
+    ],
+)
+def test_a_changed_probe_generates_matched_blends_only(
+    finished: Path, change: dict[str, Any], again: set[str]
+) -> None:
+    write_study(finished.parent, **matched_study(probe=change))
+    jobs = planned(finished)
+    write_study(finished.parent, **matched_study())
+    assert jobs.keys() - {"config", "check", "tables", "figure", "report", "all"} == again
+    assert all("-matched-" in job for job in jobs.get("generate", []))
+
+
+def test_a_matched_record_is_that_of_its_beta(finished: Path, tmp_path: Path) -> None:
+    folder = finished.parent / "results" / "small" / "chains"
+    (store,) = folder.glob("blend_greedy-matched-*/*.jsonl")
+    kept = [json.loads(line) for line in store.open()]
+    blend = {"other": {"layer": 0, "norm": "final", "beta": kept[0]["beta"]}}
+    keys = _keys(finished, blends=blend)
+    assert {record["key"] for record in kept} == keys
+    assert keys != _keys(finished, blends={"other": blend["other"] | {"beta": 0.5}})
+
+
+def _keys(path: Path, **changes: Any) -> set[str]:
+    """The keys that the records of the matched condition would have under a given beta."""
+    from powerblend.study.generate import tasks_of
+    from powerblend.study.problems import load_problems
+
+    config = merged(BASE, yaml.safe_load(path.read_text()))
+    made = parse_study(merged(config, changes))
+    spec = json.loads(cells_of(made)["other_greedy"].spec)
+    model = load_model(path.parent / "model", dtype="float64")
+    return {task.key for task in tasks_of(spec, model, load_problems(made.dataset)[::2], 1)}

@@ -1,0 +1,133 @@
+"""A draft learns to say what its target says; a training that was interrupted goes on."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+import enumeration
+import tiny
+from powerblend import Model, load_model, sample
+from powerblend.draft import training
+from powerblend.draft.dflash import Draft
+from powerblend.draft.training import Corpus, Text
+from reference_draft import reference_draft
+
+BLOCK, WORDS = 4, 12
+PROMPT = [3, 5, 2]
+
+
+@pytest.fixture(scope="module")
+def hf() -> PreTrainedModel:
+    return tiny.transformer(vocabulary=WORDS)
+
+
+@pytest.fixture(scope="module")
+def model(hf: PreTrainedModel) -> Model:
+    return load_model(hf)
+
+
+@pytest.fixture(scope="module")
+def texts(model: Model) -> list[Text]:
+    prompts = [[*PROMPT, last] for last in range(WORDS)]
+    decoding = {"sampler": "temperature", "temperature": 0.5, "max_new_tokens": 14}
+    answers = sample(model, prompts, decoding, samples=3)
+    return [Text(p, a.tokens) for p, own in zip(prompts, answers, strict=True) for a in own]
+
+
+@pytest.fixture
+def draft(hf: PreTrainedModel) -> Draft:
+    return tiny.draft(hf, block=BLOCK)
+
+
+@pytest.fixture(scope="module")
+def corpus(model: Model, hf: PreTrainedModel, texts: list[Text]) -> Corpus:
+    return training.featurise(model, tiny.draft(hf).architecture.taps, texts)
+
+
+def run(model: Model, draft: Draft, corpus: Corpus, path: Path, **changes: Any) -> Any:
+    how: dict[str, Any] = {"steps": 40, "batch": 12, "learning_rate": 5e-3, "seed": 1}
+    return training.train(model, draft, corpus, **how | changes, checkpoint=path / "draft.pt")
+
+
+def test_features_are_those_of_a_full_forward_pass(
+    hf: PreTrainedModel, corpus: Corpus, texts: list[Text]
+) -> None:
+    assert len(corpus.shared) == len(PROMPT)
+    for text, tokens, features in zip(texts, corpus.tokens, corpus.features, strict=True):
+        whole = torch.tensor([text.prompt + text.answer])
+        states = hf(whole, output_hidden_states=True, use_cache=False).hidden_states
+        expected = torch.cat([states[1], states[2]], -1)[0]
+        assert torch.equal(tokens, whole[0, len(PROMPT) :])
+        torch.testing.assert_close(torch.cat([corpus.shared, features]), expected)
+
+
+def test_training_denoises_what_decoding_will_ask(
+    hf: PreTrainedModel, model: Model, draft: Draft, corpus: Corpus, texts: list[Text]
+) -> None:
+    """On the answer's own grid, the logits of a training block are the published network's."""
+    text = max(texts, key=lambda t: len(t.answer))
+    which = torch.tensor(texts.index(text))
+    anchors = torch.arange(corpus.starts[which], len(corpus.tokens[which]), BLOCK)
+    blocks = training._blocks(corpus, draft, which.expand(len(anchors)), anchors)
+    ours = training.denoise(model, draft, corpus, blocks).detach().numpy()
+    logits = enumeration.draft_logits(hf, text.prompt, reference_draft(draft), beta=1.0)
+    _, said = logits([tuple(text.answer)])
+    asked = np.arange(len(text.answer)) % BLOCK > 0
+    np.testing.assert_allclose(ours, said[0][asked], atol=1e-5)
+
+
+def test_a_draft_learns_what_its_target_says(
+    model: Model, draft: Draft, corpus: Corpus, tmp_path: Path
+) -> None:
+    before = training.quality(model, draft, corpus)
+    losses = list(run(model, draft, corpus, tmp_path))
+    after = training.quality(model, draft, corpus)
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:3])
+    assert after.accuracy > before.accuracy + 0.1
+    assert after.accepted > before.accepted + 0.1
+
+
+def test_quality_counts_what_the_draft_has_right(
+    model: Model, draft: Draft, corpus: Corpus, hf: PreTrainedModel, texts: list[Text]
+) -> None:
+    found = training.quality(model, draft, corpus)
+    right, asked, accepted, blocks = np.zeros(BLOCK), np.zeros(BLOCK), 0, 0
+    for text in texts:
+        logits = enumeration.draft_logits(hf, text.prompt, reference_draft(draft), beta=1.0)
+        _, said = logits([tuple(text.answer)])
+        hits = said[0].argmax(-1) == np.array(text.answer)
+        for first in range(0, len(text.answer) - 1, BLOCK):
+            own = hits[first + 1 : first + BLOCK]
+            right[1 : 1 + len(own)] += own
+            asked[1 : 1 + len(own)] += 1
+            accepted += int(own.cumprod().sum())
+            blocks += 1
+    assert found.accuracy == pytest.approx(right.sum() / asked.sum())
+    np.testing.assert_allclose(found.by_offset, (right / asked)[1:], atol=1e-6)
+    assert found.accepted == pytest.approx(accepted / blocks)
+    assert found.offered == pytest.approx(asked.sum() / blocks)
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+    model: Model, hf: PreTrainedModel, corpus: Corpus, tmp_path: Path
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole, parted = (tiny.draft(hf, block=BLOCK) for _ in range(2))
+    losses = list(run(model, whole, corpus, tmp_path / "whole", steps=20))
+    assert list(islice(run(model, parted, corpus, tmp_path, steps=20), 13)) == losses[:13]
+    resumed = tiny.draft(hf, block=BLOCK, seed=77)
+    assert list(run(model, resumed, corpus, tmp_path, steps=20)) == losses
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], weight)
+
+
+@pytest.mark.parametrize(
+    ("layers", "taps"), [(36, [1, 9, 17, 25, 33]), (30, [1, 8, 14, 20, 27]), (3, [1])]
+)
+def test_taps_are_those_of_published_drafts(layers: int, taps: list[int]) -> None:
+    assert training.default_taps(layers) == taps

@@ -1,0 +1,137 @@
+"""A target and its draft as one language model for the loop.
+
+    answer   | x0  x1 .......... x15 | x16 x17 .......... x31 | x32 ...
+    draft    |  -  says 1 .. says 15 |  -  says 1 ... says 15 |
+
+The grid of blocks begins at the first answer token and every block is whole, masks to its end, so
+that what the draft says about a token is a function of the tokens before its block and of the
+block's first: the same whether the chain reached it by extending or from any cut. A block is opened
+when its first token is fed: all rows that open one in a step do so in one batch, and what the draft
+says of the block's other positions is kept beside their keys, to be rewound and copied with them.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from powerblend.blends import Blend
+from powerblend.draft.dflash import Context, Draft
+from powerblend.engine.cache import RaggedCache
+from powerblend.engine.laws import Logits
+from powerblend.engine.model import Model
+from powerblend.engine.rows import Feed
+
+
+class Saved(NamedTuple):
+    """A slot's part of a `GuidedCache`."""
+
+    target: Tensor
+    context: Tensor
+    says: Tensor
+
+
+class GuidedCache:
+    """The target's keys and values, the draft's of its context, and what the draft says.
+
+    ``says`` [slots, capacity + block, hidden] is at a token's own position.
+    """
+
+    def __init__(self, target: RaggedCache, context: RaggedCache, says: Tensor, block: int) -> None:
+        self.target, self.context, self.says = target, context, says
+        self._block = block
+
+    def save(self, slot: int, start: int, stop: int) -> Saved:
+        """A copy of positions ``start`` to ``stop`` - 1 and of the blocks that they open."""
+        said = self.says[slot, start : stop + self._block].clone()
+        return Saved(
+            self.target.save(slot, start, stop), self.context.save(slot, start, stop), said
+        )
+
+    def restore(self, slot: int, start: int, saved: Saved) -> None:
+        """Put back what `save` returned, here or in another slot."""
+        self.target.restore(slot, start, saved.target)
+        self.context.restore(slot, start, saved.context)
+        self.says[slot, start : start + len(saved.says)] = saved.says
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy one slot's positions up to ``length`` - 1, and the blocks they open."""
+        self.target.copy(source, target, length)
+        self.context.copy(source, target, length)
+        said = slice(0, length + self._block)
+        self.says[target, said] = self.says[source, said]
+
+
+class Guided:
+    """A target whose blend comes from a draft; an `engine.scheduler.LanguageModel`."""
+
+    def __init__(self, model: Model, draft: Draft) -> None:
+        self.eos_token_ids, self.device = model.eos_token_ids, model.device
+        self.tokenizer = model.tokenizer
+        self._model, self._draft = model, draft
+        self._block = draft.architecture.block
+        self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
+
+    def cache(self, slots: int, capacity: int, prefix: Saved | None = None) -> GuidedCache:
+        """Empty caches for ``slots`` rows of up to ``capacity`` tokens."""
+        target = self._model.cache(slots, capacity, prefix.target if prefix else None)
+        config, like = self._draft.architecture.qwen3, self._mask
+        heads = config.num_key_value_heads or config.num_attention_heads
+        shape = (config.num_hidden_layers, slots, heads, capacity, config.head_dim)
+        before = prefix.context if prefix else None
+        context = RaggedCache(*shape, like.dtype, like.device, before, target.by_position)
+        says = like.new_zeros(slots, capacity + self._block, config.hidden_size)
+        return GuidedCache(target, context, says, self._block)
+
+    def row_bytes(self, capacity: int) -> int:
+        """Memory that a row of ``capacity`` tokens takes."""
+        context, says = self.cache(1, 1).save(0, 0, 1)[1:]
+        own = (context.numel() + says[:1].numel()) * says.itemsize
+        return self._model.row_bytes(capacity) + own * (capacity + self._block)
+
+    @torch.inference_mode()
+    def prefill(self, cache: GuidedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:
+        """Put tokens [rows, new] into the caches at positions ``start`` [rows] and on."""
+        positions = start[:, None] + torch.arange(tokens.shape[1])
+        length = int(positions.max()) + 1
+        self._forward(cache, slots, tokens, positions.to(self.device), length)
+
+    @torch.inference_mode()
+    def step(self, cache: GuidedCache, feed: Feed, blend: Blend | None) -> Logits:
+        """Feed one token to each of the first rows, return the logits of the next."""
+        rows = slice(0, len(feed.tokens))
+        tokens, positions = feed.tokens[:, None], feed.positions[:, None]
+        final = self._forward(cache, rows, tokens, positions, feed.length)[:, 0]
+        if blend is None:
+            return self._model.guided(final, None, None)
+        self._open_blocks(cache, feed)
+        says = cache.says[torch.arange(len(final), device=self.device), feed.positions + 1]
+        # The draft is given a block's first token and says nothing of it.
+        first = (feed.answered % self._block == 0)[:, None]
+        return self._model.guided(final, torch.where(first, final, says), blend)
+
+    def _forward(
+        self, cache: GuidedCache, slots: slice, tokens: Tensor, positions: Tensor, length: int
+    ) -> Tensor:
+        """The target's pass, whose features give the draft its keys at the same positions."""
+        taps = self._draft.architecture.taps
+        final, features = self._model.forward(cache.target, slots, tokens, positions, length, taps)
+        known = self._draft.context(torch.cat(features, -1), positions)
+        for layer, kv in enumerate(known):
+            cache.context.write(layer, slots, positions, (kv[0], kv[1]))
+        return final
+
+    def _open_blocks(self, cache: GuidedCache, feed: Feed) -> None:
+        """Let the draft say the blocks whose first token has just been fed."""
+        rows = (feed.answered % self._block == 1).nonzero().flatten()
+        if not len(rows):
+            return
+        first = feed.positions[rows]
+        tokens = self._model.embed(feed.tokens[rows])
+        contexts = [
+            Context(*cache.context.read(layer, rows, feed.length), cache.context.prefix(layer))
+            for layer in range(len(self._draft.layers))
+        ]
+        says = self._draft.say(tokens, self._mask, first, contexts, cache.context.start)
+        positions = first[:, None] + torch.arange(self._block, device=self.device)
+        cache.says[rows[:, None], positions] = says

@@ -1,0 +1,258 @@
+"""Training a draft: blocks of masks at random places of answers that the target itself wrote.
+
+The recipe is that of the public ones: an anchor anywhere in an answer, its token and masks after
+it, attention to the target's features of everything before and to the whole block, cross-entropy on
+the masked tokens with weights that fall with the offset (DFlash, arXiv 2602.06036, section 4). The
+target's embedding and ``lm_head`` serve both and stay as they are.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
+from torch.nn.utils.rnn import pad_sequence
+
+from powerblend.draft.dflash import Context, Draft
+from powerblend.engine.model import Model
+
+FALL = 7.0
+"""Offsets after which a masked token's weight has fallen to 1/e."""
+
+CLIP = 1.0
+"""Largest norm of a gradient."""
+
+WARM_UP = 0.1
+"""Share of the steps in which the learning rate rises."""
+
+ROWS = 26
+"""Sequences whose features are computed at once."""
+
+
+class Text(NamedTuple):
+    """A prompt and its answer, as the target wrote it: token ids."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+class Corpus(NamedTuple):
+    """Texts with the target's features of every token but those that all prompts begin with.
+
+    ``shared`` [prefix, taps x hidden] are the features of these; sequence i has ``tokens[i]``
+    [length], ``features[i]`` [length, taps x hidden] and an answer that begins at ``starts[i]``.
+    """
+
+    shared: Tensor
+    tokens: list[Tensor]
+    features: list[Tensor]
+    starts: list[int]
+
+
+class Blocks(NamedTuple):
+    """Blocks to denoise: sequence, place of the first token in it, and tokens [rows, block].
+
+    ``known`` [rows, block] bool are the offsets whose token is the answer's.
+    """
+
+    sequences: Tensor
+    anchors: Tensor
+    tokens: Tensor
+    known: Tensor
+
+
+class Quality(NamedTuple):
+    """How well a draft says what it should, over the blocks of the answers' own grid.
+
+    ``accuracy`` of its most likely tokens, ``by_offset`` 1, 2, ..., and ``accepted``, the mean
+    number of leading tokens of a block that are all right, of ``offered`` that the answers have.
+    """
+
+    accuracy: float
+    by_offset: list[float]
+    accepted: float
+    offered: float
+
+
+@torch.no_grad()
+def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpus:
+    """Run the texts through the target; what all prompts begin with, once."""
+    prefix = _common(texts)
+    head = torch.tensor([texts[0].prompt[:prefix]], device=model.device)
+    one = model.cache(1, prefix)
+    at = torch.arange(prefix, device=model.device)[None]
+    _, states = model.forward(one, slice(0, 1), head, at, prefix, taps)
+    saved = one.save(0, 0, prefix)
+    tokens = [torch.tensor((t.prompt + t.answer)[prefix:]) for t in texts]
+    features: list[Tensor] = []
+    for first in range(0, len(tokens), ROWS):
+        batch = tokens[first : first + ROWS]
+        padded = pad_sequence(batch, batch_first=True).to(model.device)
+        length = prefix + padded.shape[1]
+        cache = model.cache(len(batch), length, saved)
+        positions = torch.arange(prefix, length, device=model.device).expand(len(batch), -1)
+        _, tapped = model.forward(cache, slice(0, len(batch)), padded, positions, length, taps)
+        joined = torch.cat(tapped, -1)
+        features += [f[: len(t)].clone() for f, t in zip(joined, batch, strict=True)]
+    starts = [len(t.prompt) - prefix for t in texts]
+    return Corpus(torch.cat(states, -1)[0], tokens, features, starts)
+
+
+def train(
+    model: Model,
+    draft: Draft,
+    corpus: Corpus,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    checkpoint: Path,
+) -> Iterator[float]:
+    """Train the draft, yielding the loss of every step, those before an interruption included.
+
+    ``batch`` blocks a step; AdamW, a linear rise and a cosine fall of the learning rate. Every
+    step's blocks depend on the seed and the step alone, so that a run continues from its
+    ``checkpoint``, which is written now and then, as if it had not been interrupted.
+    """
+    optimiser = torch.optim.AdamW(draft.parameters(), lr=learning_rate, weight_decay=0.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps))
+    losses = _resume(checkpoint, draft, optimiser, scheduler)
+    yield from losses
+    draft.train()
+    for step in range(len(losses), steps):
+        blocks = _random_blocks(corpus, draft, batch, seed + step)
+        logits = denoise(model, draft, corpus, blocks)
+        wanted = _masked(blocks)
+        weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / FALL).expand_as(wanted)[wanted]
+        by_token = cross_entropy(logits, blocks.tokens[wanted], reduction="none")
+        loss = (by_token * weights.to(by_token)).sum() / weights.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(draft.parameters(), CLIP)
+        optimiser.step()
+        scheduler.step()
+        losses.append(loss.item())
+        if (step + 1) % max(1, steps // 10) == 0:
+            _save(checkpoint, losses, draft, optimiser, scheduler)
+        yield losses[-1]
+    draft.eval()
+
+
+def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tensor:
+    """Logits [masked tokens that are known, vocabulary], block by block."""
+    prefix, device = len(corpus.shared), model.device
+    chosen, row = blocks.sequences.unique(return_inverse=True)
+    own = pad_sequence([corpus.features[i] for i in chosen.tolist()], batch_first=True)
+    at = torch.arange(prefix + own.shape[1], device=device)
+    shared = draft.context(corpus.shared[None], at[None, :prefix])
+    known = draft.context(own, at[prefix:].expand(len(own), -1))
+    contexts = [
+        Context(keys[row], values[row], (first[0, 0], first[1, 0]))
+        for (keys, values), first in zip(known, shared, strict=True)
+    ]
+    mask = model.embed(torch.tensor(draft.architecture.mask_token, device=device))
+    firsts = model.embed(blocks.tokens[:, 0])
+    says = draft.say(firsts, mask, prefix + blocks.anchors, contexts, prefix)
+    return model.logits(says[_masked(blocks)])
+
+
+@torch.no_grad()
+def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
+    """Measure a draft on texts that it was not trained on."""
+    width = draft.architecture.block
+    right, asked = torch.zeros(width), torch.zeros(width)
+    accepted, count = 0.0, 0
+    for sequence, start in enumerate(corpus.starts):
+        anchors = torch.arange(start, len(corpus.tokens[sequence]) - 1, width)
+        blocks = _blocks(corpus, draft, torch.full_like(anchors, sequence), anchors)
+        masked = _masked(blocks)
+        hits = torch.zeros(masked.shape)
+        said = denoise(model, draft, corpus, blocks).argmax(-1)
+        hits[masked] = (said == blocks.tokens[masked]).float()
+        right, asked = right + hits.sum(0), asked + masked.sum(0)
+        accepted, count = accepted + hits[:, 1:].cumprod(-1).sum().item(), count + len(anchors)
+    by_offset = (right / asked.clamp(min=1))[1:].tolist()
+    return Quality(
+        accuracy=(right.sum() / asked.sum().clamp(min=1)).item(),
+        by_offset=by_offset,
+        accepted=accepted / max(count, 1),
+        offered=asked.sum().item() / max(count, 1),
+    )
+
+
+def default_taps(layers: int, count: int = 5) -> list[int]:
+    """Decoder blocks spread evenly from the second to the third from last, as published drafts'."""
+    last = max(1, layers - 3)
+    return sorted({round(1 + i * (last - 1) / (count - 1)) for i in range(count)})
+
+
+def _random_blocks(corpus: Corpus, draft: Draft, count: int, seed: int) -> Blocks:
+    """Anchors anywhere in the answers, but for their last tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([len(t) for t in corpus.tokens])
+    starts = torch.tensor(corpus.starts)
+    places = (lengths - 1 - starts).clamp(min=0)
+    sequences = torch.multinomial(places.float(), count, replacement=True, generator=generator)
+    uniforms = torch.rand(count, generator=generator)
+    anchors = starts[sequences] + (uniforms * places[sequences]).long()
+    return _blocks(corpus, draft, sequences, anchors)
+
+
+def _blocks(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) -> Blocks:
+    width = draft.architecture.block
+    rows = [
+        corpus.tokens[i][a : a + width]
+        for i, a in zip(sequences.tolist(), anchors.tolist(), strict=True)
+    ]
+    tokens = torch.stack([pad(r, (0, width - len(r))) for r in rows])
+    known = torch.arange(width) < torch.tensor([len(r) for r in rows])[:, None]
+    device = corpus.shared.device
+    return Blocks(*(part.to(device) for part in (sequences, anchors, tokens, known)))
+
+
+def _masked(blocks: Blocks) -> Tensor:
+    """The offsets that a draft is to say, and whose token is known; the first is given to it."""
+    masked = blocks.known.clone()
+    masked[:, 0] = False
+    return masked
+
+
+def _rate(steps: int) -> Callable[[int], float]:
+    warm = max(1, int(WARM_UP * steps))
+
+    def rate(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+    return rate
+
+
+def _save(path: Path, losses: list[float], draft: Draft, *rest: Any) -> None:
+    part = path.with_suffix(".part")
+    state = {"losses": losses, "draft": draft.state_dict(), "rest": [r.state_dict() for r in rest]}
+    torch.save(state, part)
+    part.replace(path)
+
+
+def _resume(path: Path, draft: Draft, *rest: Any) -> list[float]:
+    """Load a checkpoint, if there is one; the losses of the steps that it has behind it."""
+    if not path.exists():
+        return []
+    state = torch.load(path, weights_only=True)
+    draft.load_state_dict(state["draft"])
+    for part, saved in zip(rest, state["rest"], strict=True):
+        part.load_state_dict(saved)
+    losses: list[float] = state["losses"]
+    return losses
+
+
+def _common(texts: Sequence[Text]) -> int:
+    """Length of what all prompts begin with; each keeps a token of its own."""
+    shortest = min(len(t.prompt) for t in texts) - 1
+    columns = zip(*(t.prompt[:shortest] for t in texts), strict=True)
+    return next((i for i, column in enumerate(columns) if len(set(column)) > 1), shortest)

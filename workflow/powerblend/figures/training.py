@@ -1,0 +1,43 @@
+"""The training of a draft: its loss, and what it says right by place in the block."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from powerblend.figures.style import BLUE, GREY, ORANGE, PALE, note, percent_axis, plain
+
+SMOOTH = 10
+"""Steps whose losses are averaged for the line."""
+
+
+def draw(summary: dict[str, Any]) -> Figure:
+    """Two panels: loss by step, and accuracy by offset on answers not trained on."""
+    training = summary.get("training")
+    if not training:
+        return plain("This study trains no draft model.")
+    losses = np.array(training["losses"])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4))
+    left.plot(losses, color=PALE, lw=1)
+    width = min(SMOOTH, len(losses))
+    mean = np.convolve(losses, np.ones(width) / width, "valid")
+    left.plot(np.arange(width - 1, len(losses)), mean, color=BLUE)
+    left.set_ylim(bottom=0)
+    left.set_xlabel("step", color=GREY)
+    left.set_title("Training loss, nats per token", size=10)
+    left.grid(True, axis="y")
+    for quality, label, colour in (
+        ("held_out_quality", "drawn at T = 1", BLUE),
+        ("greedy_quality", "greedy", ORANGE),
+    ):
+        right_by_offset = training[quality]["by_offset"]
+        offsets = range(1, len(right_by_offset) + 1)
+        right.plot(offsets, right_by_offset, "o-", ms=4, color=colour, label=label)
+    right.set_ylim(0, 1)
+    right.set_xlabel("offset in the block", color=GREY)
+    right.set_title("The target's token is the draft's first, held out", size=10)
+    percent_axis(right, "y")
+    right.legend(title="the target's answers", fontsize=8, title_fontsize=8)
+    note(figure, f"A line through means of {width} steps; {training['held_out']} held-out answers.")
+    return figure

@@ -1,0 +1,36 @@
+"""What a DFlash draft says of a whole answer, for the probe to measure."""
+
+import torch
+from torch import Tensor
+
+from powerblend.draft.dflash import Context, Draft
+from powerblend.engine.model import Model
+
+
+def drafted(model: Model) -> "Drafted | None":
+    """The model's draft, if it has one."""
+    return Drafted(model, model.draft) if model.draft else None
+
+
+class Drafted:
+    """A model's draft, as `reading.Draft` asks for it."""
+
+    def __init__(self, model: Model, draft: Draft) -> None:
+        self.block_size, self.taps = draft.architecture.block, draft.architecture.taps
+        self._model, self._draft = model, draft
+        self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
+
+    @torch.inference_mode()
+    def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
+        """The states [answer, hidden] of the answer's tokens, all blocks in one batch.
+
+        ``features`` are [taps, prompt + answer, hidden].
+        """
+        at = torch.arange(len(tokens), device=features.device)
+        known = self._draft.context(torch.cat(list(features), -1)[None], at[None])
+        firsts = at[prompt :: self.block_size]
+        rows = (len(firsts), -1, -1, -1)
+        contexts = [Context(keys.expand(rows), values.expand(rows)) for keys, values in known]
+        embedded = self._model.embed(tokens.to(features.device)[firsts])
+        says = self._draft.say(embedded, self._mask, firsts, contexts)
+        return says.flatten(0, 1)[: len(tokens) - prompt]

@@ -1,0 +1,134 @@
+"""The probe's jobs: everything that a probe measures, and the beta of a matched blend."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from powerblend.blends import AnyBlend, Blend, DraftBlend, HiddenBlend, LayerBlend
+from powerblend.engine.model import Model
+from powerblend.probe.drafted import drafted
+from powerblend.probe.match import matched_beta, mean_kl
+from powerblend.probe.measures import Scores, is_hard, measure, summary
+from powerblend.probe.passages import Text
+from powerblend.probe.reading import HARD, Draft, Reading, read
+
+log = logging.getLogger(__name__)
+
+BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
+NORMS = ("none", "final")
+
+
+def blends_of(spec: Mapping[str, Any]) -> list[Blend]:
+    """The blends that a spec of `probe` or of `match` has the model mix in."""
+    named = spec["blends"] if "blends" in spec else [{**spec["blend"], "beta": 0.0}]
+    like = spec.get("match_kl")
+    return [BLEND.validate_python(b) for b in (*named, *([like] if isinstance(like, dict) else []))]
+
+
+def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
+    """Measure every layer alone, blends of chosen sources over beta, and the study's own blends.
+
+    Returns what `measures.summary` says of each, as plain values: ``final`` is the model itself;
+    ``layers`` has a row per decoder block and norm, ``blends`` one per source and beta,
+    ``configured`` one per blend of the study; ``draft`` is the draft by block offset, or None.
+    """
+    draft = drafted(model)
+    configured = [BLEND.validate_python(blend) for blend in spec["blends"]]
+    sources = _sources(spec["layers"], configured, draft)
+    for blend in (*sources, *configured):
+        blend.check(model.layers)
+    layers = [LayerBlend(layer=k, norm=n, beta=1.0) for k in range(model.layers) for n in NORMS]
+    plan: dict[str, Sequence[Blend]] = {
+        "layers": layers,
+        "blends": [s.model_copy(update={"beta": b}) for s in sources for b in spec["betas"]],
+        "configured": configured,
+        "draft": [DraftBlend(beta=1.0)] if draft else [],
+    }
+    reading = read(model, text, range(model.layers), draft)
+    laws = [blend for part in plan.values() for blend in part]
+    log.info("%d laws on %d tokens", len(laws), len(reading.gold))
+    own, *rest = measure(model, reading, laws, bar=True)
+    found = iter(rest)
+    scores = {name: [next(found) for _ in part] for name, part in plan.items()}
+    rows = {
+        name: [
+            {**blend.model_dump(exclude_none=True), **summary(own, scored, reading.sampled)}
+            for blend, scored in zip(part, scores[name], strict=True)
+        ]
+        for name, part in plan.items()
+    }
+    offsets = [
+        by_offset(own, alone, reading, draft.block_size) for alone in scores["draft"] if draft
+    ]
+    return {
+        "over": spec["over"]["text"],
+        **text.counts,
+        "hard": HARD,
+        "hard_tokens": int(is_hard(own).sum()),
+        "decoder_blocks": model.layers,
+        "final": summary(own, own, reading.sampled),
+        **rows,
+        "draft": offsets[0] if offsets else None,
+    }
+
+
+def match(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
+    """Find the beta that a spec's blend takes, and measure the blend there.
+
+    Returns the blend with its ``beta``, what it was to match, and `measures.summary`.
+
+    Raises
+    ------
+    ValueError
+        If no beta matches.
+    """
+    draft = drafted(model)
+    source = BLEND.validate_python({**spec["blend"], "beta": 0.0})
+    wanted = spec["match_kl"]
+    like = None if isinstance(wanted, float) else BLEND.validate_python(wanted)
+    hidden = [blend for blend in (source, like) if isinstance(blend, HiddenBlend)]
+    taps = {tap for blend in hidden for tap in blend.taps}
+    for blend in filter(None, (source, like)):
+        blend.check(model.layers)
+    reading = read(model, text, sorted(taps), draft)
+    kl = wanted if like is None else mean_kl(model, reading, like)
+    beta = matched_beta(model, reading, source, kl)
+    blend = source.model_copy(update={"beta": beta})
+    own, scores = measure(model, reading, [blend])
+    found = summary(own, scores, reading.sampled)
+    log.info("beta %g has KL %.5g; asked for was %.5g", beta, found["kl"], kl)
+    return {
+        **blend.model_dump(exclude_none=True),
+        "match_kl": kl,
+        "like": None if like is None else like.model_dump(exclude_none=True),
+        "over": spec["over"]["text"],
+        **text.counts,
+        **found,
+    }
+
+
+def by_offset(own: Scores, alone: Scores, reading: Reading, block_size: int) -> dict[str, Any]:
+    """The draft's predictions, together and by place in the block; ``agreement`` is of argmax."""
+
+    def row(place: Tensor) -> dict[str, Any]:
+        chosen = place & reading.sampled
+        part = summary(own, alone, chosen)
+        ranks = {key: part[key] for key in ("mean_rank", "median_rank", "log_loss")}
+        tokens = int(chosen.sum())
+        return {"tokens": tokens, **ranks, "agreement": 1 - part["flips"] if tokens else None}
+
+    rows = [{"offset": k, **row(reading.offset == k)} for k in range(1, block_size)]
+    return {"block_size": block_size, **row(reading.offset > 0), "offsets": rows}
+
+
+def _sources(
+    layers: Sequence[int], configured: Sequence[Blend], draft: Draft | None
+) -> list[Blend]:
+    """What is blended at each beta: the given layers, the study's own sources, and the draft."""
+    asked: list[Blend] = [LayerBlend(layer=k, norm=n, beta=0.0) for k in layers for n in NORMS]
+    of_study = [b.model_copy(update={"beta": 0.0}) for b in configured if isinstance(b, LayerBlend)]
+    drafts: list[Blend] = [DraftBlend(beta=0.0)] if draft else []
+    return list(dict.fromkeys([*asked, *of_study, *drafts]))

@@ -1,0 +1,57 @@
+"""Loading what a job's spec names: its model, and the draft that a blend of it mixes in."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from powerblend.blends import Blend, DraftBlend
+from powerblend.draft.dflash import Draft, load_draft
+from powerblend.engine.model import Model, load_model
+
+
+def load(
+    wanted: Mapping[str, Any],
+    blends: Sequence[Blend],
+    *,
+    path: str | None,
+    draft: Path | None,
+    device: str,
+) -> Model:
+    """A model with all that some blends ask of it.
+
+    Parameters
+    ----------
+    wanted
+        A spec's model: name, revision and dtype.
+    blends
+        Those that the job mixes in.
+    path, draft
+        Directories of the model and of the draft, where the workflow has made them.
+
+    Raises
+    ------
+    ValueError
+        If a blend's layer is not one of the model's, its draft was made for another model, or
+        there are several drafts.
+    """
+    model = load_model(
+        path or wanted["name"],
+        dtype=wanted["dtype"],
+        device=device,
+        revision=wanted["revision"],
+        draft=_draft(blends, draft),
+    )
+    for blend in blends:
+        blend.check(model.layers)
+    return model
+
+
+def _draft(blends: Sequence[Blend], path: Path | None) -> Draft | None:
+    named = {(b.draft, b.revision) for b in blends if isinstance(b, DraftBlend)}
+    if not named:
+        return None
+    if len(named) > 1:
+        names = ", ".join(sorted(str(name) for name, _ in named))
+        raise ValueError(f"a job can have one draft, but its blends name several: {names}")
+    ((name, revision),) = named
+    return load_draft(str(path or name), None if path else revision)

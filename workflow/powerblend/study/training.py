@@ -1,0 +1,114 @@
+"""The draft job: a small draft for a model that has none, trained on what the model writes."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from powerblend.draft import training
+from powerblend.draft.dflash import Architecture, Draft
+from powerblend.draft.training import Text
+from powerblend.engine.model import Model
+from powerblend.study.files import write_text
+from powerblend.study.generate import answer, tasks_of
+from powerblend.study.problems import Problem
+from powerblend.study.store import ChainStore
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = 10
+"""One problem in so many is kept to measure the draft on."""
+
+
+def train_draft(
+    spec: Mapping[str, Any],
+    model: Model,
+    problems: Sequence[Problem],
+    *,
+    rows: int | None,
+    store: Path,
+    output: Path,
+) -> None:
+    """Write a draft, and ``training.json`` beside it, to the directory ``output``.
+
+    ``store`` is a directory for what an interrupted run continues from: the answers that the model
+    has written, and the draft half trained.
+    """
+    wanted = spec["training"]
+    held, kept = problems[::HELD_OUT], [p for i, p in enumerate(problems) if i % HELD_OUT]
+    if not kept:
+        raise ValueError(f"training.problems: {wanted['problems']} holds too few problems")
+    warm = {"sampler": "temperature", "temperature": 1.0}
+    texts = _answers(spec, model, kept, warm, rows, store / "answers")
+    others = _answers(spec, model, held, warm, rows, store / "answers")
+    surest = _answers(spec, model, held, {"sampler": "greedy"}, rows, store / "greedy")
+    draft = _untrained(spec, model)
+    log.info("the target reads %d answers", len(texts) + len(others) + len(surest))
+    taps = draft.architecture.taps
+    corpus, unseen, greedy = (training.featurise(model, taps, t) for t in (texts, others, surest))
+    steps = training.train(
+        model,
+        draft,
+        corpus,
+        steps=wanted["steps"],
+        batch=wanted["batch"],
+        learning_rate=wanted["learning_rate"],
+        seed=spec["seed"],
+        checkpoint=store / "checkpoint.pt",
+    )
+    losses = list(tqdm(steps, total=wanted["steps"], unit="step", mininterval=2.0))
+    found = training.quality(model, draft, unseen)
+    against = training.quality(model, draft, greedy)
+    log.info("held out: %.0f%% right, %.2f accepted", 100 * found.accuracy, against.accepted)
+    draft.save(output)
+    report = {
+        "answers": len(texts),
+        "held_out": len(others),
+        "parameters": sum(p.numel() for p in draft.parameters()),
+        "steps": wanted["steps"],
+        "losses": losses,
+        "held_out_quality": found._asdict(),
+        "greedy_quality": against._asdict(),
+    }
+    write_text(output / "training.json", json.dumps(report, indent=2) + "\n")
+
+
+def _answers(
+    spec: Mapping[str, Any],
+    model: Model,
+    problems: Sequence[Problem],
+    decoding: Mapping[str, Any],
+    rows: int | None,
+    store: Path,
+) -> list[Text]:
+    """The model's answers to problems, in their order; those in the store are not made again."""
+    decoding = {**decoding, "max_new_tokens": spec["training"]["max_new_tokens"]}
+    writing = {k: v for k, v in spec.items() if k != "training"} | {"decoding": decoding}
+    chains = ChainStore(store / "answers.jsonl")
+    try:
+        records = answer(writing, model, problems, labels={}, samples=1, rows=rows, store=chains)
+    finally:
+        chains.close()
+    prompts = {t.problem.unique_id: t.prompt for t in tasks_of(writing, model, problems, 1)}
+    return [Text(prompts[r["problem_id"]], r["tokens"]) for r in records]
+
+
+def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
+    """A draft of the target's width with random weights that the seed decides."""
+    wanted = spec["training"]
+    mask = model.tokenizer.convert_tokens_to_ids(wanted["mask_token"])
+    shape = {
+        **model.sizes,
+        "num_hidden_layers": wanted["layers"],
+        "block_size": wanted["block"],
+        "dflash_config": {
+            "target_layer_ids": training.default_taps(model.layers),
+            "mask_token_id": mask,
+        },
+    }
+    torch.manual_seed(spec["seed"])
+    return Draft(Architecture.parse(shape, "training")).to(model.device, model.dtype)
