@@ -2,8 +2,8 @@
 
 An adapter is a function from a row, as its publisher has it, to the fields of a problem:
 ``problem`` (what is asked), ``answer`` (the reference, as the study's grader wants it) and perhaps
-``unique_id``, ``subject``, ``level`` and ``solution``. To add one, write its file and its line in `ADAPTERS`.
-Knows no files, no hub and no graders.
+``unique_id``, ``subject``, ``level`` and ``solution``. To add one, write its file and its line in
+`ADAPTERS`. Knows no files, no hub and no graders.
 """
 
 from collections.abc import Callable, Mapping
