@@ -37,6 +37,20 @@ def test_humaneval_answers_are_the_tests() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "adapter", "solution"),
+    [
+        ("gsm8k", "gsm8k", "She makes 12 * 4 = 48 rolls."),
+        ("aime_2024", "aime", r"$2^{10} = 1024$, so the answer is $\boxed{024}$."),
+        ("aime_2025", "aime", ""),
+        ("humaneval", "humaneval", "    return sum(numbers)\n"),
+    ],
+)
+def test_solutions_are_read_where_there_are_any(name: str, adapter: str, solution: str) -> None:
+    dataset = DatasetSpec(name=str(DATA / f"{name}.jsonl"), adapter=adapter)
+    assert load_problems(dataset)[0].solution == solution
+
+
+@pytest.mark.parametrize(
     ("adapter", "row", "sentence"),
     [
         ("gsm8k", {"question": "?", "answer": "5"}, "problem 1: its answer has no ####"),

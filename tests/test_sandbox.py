@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -117,6 +118,26 @@ def test_what_does_not_end_is_ended_with_all_that_it_started(name: str, sandboxe
     while _jailed() - before and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _jailed() - before
+
+
+def test_a_flood_of_replies_is_no_flood_of_files(
+    sandboxed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replies go to files of the machine's own, which the program could fill its disk with."""
+    make, kept = tempfile.TemporaryFile, []
+
+    def keep() -> IO[bytes]:
+        file = make()
+        kept.append(os.dup(file.fileno()))
+        return file
+
+    monkeypatch.setattr(sandbox.tempfile, "TemporaryFile", keep)
+    flood = "for fd in range(3, 64):\n  try:\n    for _ in range(9): os.write(fd, bytes(2**22))\n"
+    assert run_program(f"import os\n{flood}  except OSError: pass", LIMITS) == (False, None)
+    sizes = [os.fstat(descriptor).st_size for descriptor in kept]
+    for descriptor in kept:
+        os.close(descriptor)
+    assert 2**22 < max(sizes) <= 2**24
 
 
 def _jailed() -> set[str]:

@@ -24,12 +24,12 @@ NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem != "dem
 
 # Shards of a study, conditions, and the figures that it is run for.
 PROMISES = {
-    "aime_2024": (8, 5, {"accuracy", "compute"}),
-    "aime_2025": (8, 5, {"accuracy", "compute"}),
-    "gsm8k": (8, 5, {"accuracy", "difficulty", "interaction", "overlap"}),
-    "humaneval": (8, 5, {"accuracy", "difficulty", "interaction", "overlap"}),
-    "math500_full": (40, 5, {"accuracy", "difficulty", "interaction", "overlap", "compute"}),
-    "norms": (8, 6, {"accuracy", "difficulty", "diagnostics"}),
+    "aime_2024": (8, 6, {"accuracy", "compute"}),
+    "aime_2025": (8, 6, {"accuracy", "compute"}),
+    "gsm8k": (8, 6, {"accuracy", "difficulty", "interaction", "overlap"}),
+    "humaneval": (8, 6, {"accuracy", "difficulty", "interaction", "overlap"}),
+    "math500_full": (40, 6, {"accuracy", "difficulty", "interaction", "overlap", "compute"}),
+    "norms": (8, 8, {"accuracy", "difficulty", "diagnostics"}),
     "samples": (8, 5, {"accuracy", "compute"}),
     "sweep": (8, 28, {"accuracy", "sweep"}),
 }
@@ -47,14 +47,23 @@ def study(name: str) -> Study:
 
 
 def toy(name: str, model: Path, data: Path) -> dict[str, Any]:
-    """What is merged over a study to make it small: all but its conditions and its grading."""
+    """What is merged over a study to make it small: all but its conditions and its grading.
+
+    Conditions with a draft are left out: a tiny model has none.
+    """
     settings = configuration(name)
     changes: dict[str, Any] = {
         "model": {"name": str(model), "revision": None, "dtype": "float64"},
         "dataset": {"name": str(data), "revision": None},
         "shards": {"of": 1, "use": [0]},
         "decoding": {"max_new_tokens": 8, "blocks": 2, "steps": 1},
-        "blends": {blend: {"layer": 1} for blend in settings["blends"]},
+        "blends": {
+            name: {"layer": 1}
+            for name, blend in settings["blends"].items()
+            if blend["source"] == "layer"
+        },
+        "use": [name for name in settings["use"] if "draft" not in name],
+        "probe": {"problems": 2, "tokens": 50, "layers": [0], "betas": [0.1]},
         "samples": min(settings["samples"], 3),
         "resources": {"rows": 16, "gpu": 0, "threads": 1, "mem_mb": 500},
     }
@@ -69,7 +78,8 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, P
     shared = tmp_path_factory.mktemp("shared")
     model = tiny.save(shared / "model", max_position_embeddings=512)
     maths = shared / "problems.jsonl"
-    maths.write_text("".join(json.dumps(problem) + "\n" for problem in problems(3)))
+    solved = [problem | {"solution": "It is " + problem["answer"]} for problem in problems(3)]
+    maths.write_text("".join(json.dumps(problem) + "\n" for problem in solved))
     folders, asked = {}, {}
     for name in NAMES:
         folder = folders[name] = tmp_path_factory.mktemp(name)
@@ -151,9 +161,17 @@ def _has_both_decoders(report: str, summary: dict[str, Any]) -> None:
 
 
 def _has_both_norms(report: str, summary: dict[str, Any]) -> None:
-    norms = [how["blend"]["norm"] for how in summary["conditions"].values() if "blend" in how]
-    assert sorted(norms) == ["final", "final", "none", "none"]
-    assert "`lens_ps`" in report
+    blends = {
+        name: (how["blend"]["norm"], how["blend"]["beta"])
+        for name, how in summary["conditions"].items()
+        if "blend" in how
+    }
+    assert blends["blend_ps"] == blends["blend_greedy"] == ("none", 0.05)
+    assert blends["lens_ps"] == blends["lens_greedy"] == ("final", 0.05)
+    norm, matched = blends["lens_matched_ps"]
+    assert blends["lens_matched_greedy"] == (norm, matched)
+    assert norm == "final"
+    assert matched not in (0, 0.05)
 
 
 def _has_integers(report: str, summary: dict[str, Any]) -> None:

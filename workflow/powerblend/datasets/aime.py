@@ -10,4 +10,9 @@ def fields(row: Mapping[str, Any]) -> dict[str, Any]:
     number = re.match(r"\s*(\d{1,3})(?!\d)", str(row["answer"]))
     if not number:
         raise ValueError(f"its answer is {row['answer']!r}, not an integer from 0 to 999")
-    return {"problem": row["problem"], "answer": str(int(number[1])), "unique_id": row["id"]}
+    return {
+        "problem": row["problem"],
+        "answer": str(int(number[1])),
+        "unique_id": row["id"],
+        "solution": row.get("solution", ""),
+    }

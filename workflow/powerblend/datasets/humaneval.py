@@ -10,4 +10,5 @@ def fields(row: Mapping[str, Any]) -> dict[str, Any]:
         "problem": row["prompt"],
         "answer": f"{row['test']}\n\ncheck({row['entry_point']})\n",
         "unique_id": row["task_id"],
+        "solution": row["canonical_solution"],
     }
