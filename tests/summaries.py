@@ -15,6 +15,17 @@ PROBED = (17, 33)
 GREEDY = {"sampler": "greedy", "max_new_tokens": 1024}
 TEMPERATURE = {"sampler": "temperature", "temperature": 0.25, "max_new_tokens": 1024}
 
+QUALITY = {"accuracy": 0.31, "by_offset": [0.6, 0.3, 0.03], "accepted": 0.84, "offered": 2.7}
+TRAINING = {
+    "answers": 360,
+    "held_out": 40,
+    "parameters": 8_700_000,
+    "steps": 25,
+    "losses": [9 / (1 + 0.2 * step) for step in range(25)],
+    "held_out_quality": QUALITY,
+    "greedy_quality": QUALITY | {"accuracy": 0.42, "accepted": 1.18},
+}
+
 EARLIER = {
     "greedy": (GREEDY, 74, 0, 626.0),
     "temp": (TEMPERATURE, 72, 1, 626.0),
@@ -103,6 +114,7 @@ def large_study() -> dict[str, Any]:
     conditions["blend_ps_layer17"] = (POWER | {"blend": LAYER | {"layer": 17}}, 340, 22, 611.0)
     summary = study(conditions, easy=370, hard=130)
     summary["probe"] = probe(summary["conditions"], hard=3)
+    summary["training"] = TRAINING
     return summary | {"samples": 4, "sampling": _sampling(summary), "sweep": _sweep(summary)}
 
 

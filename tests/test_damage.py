@@ -38,6 +38,7 @@ CONFIG = merged(
         "shards": {"of": 1, "use": [0]},
         "decoding": {"max_new_tokens": 8, "blocks": 2},
         "use": ["greedy", "temp"],
+        "probe": {"enabled": False, "layers": [], "over": "greedy"},
     },
 )
 STUDY = parse_study(CONFIG)
@@ -56,7 +57,8 @@ STEPS = {
               "--output", LAYOUT.checked],
     "generate": ["--spec", GREEDY.spec, "--problems", SHARD, "--store", STORE, "--rows", "3",
                  "--study", "small", "--condition", "greedy", "--output", RECORDS],
-    "grade": ["--records", RECORDS, "--problems", SHARD, "--output", GRADES],
+    "grade": ["--records", RECORDS, "--problems", SHARD, "--output", GRADES,
+              "--grading", canonical(STUDY.grading.model_dump())],
     "tables": ["--config", LAYOUT.config, "--output", LAYOUT.tables / "overall.csv",
                "--summary", SUMMARY],
     "figure": ["accuracy", "--config", LAYOUT.config, "--summary", SUMMARY,
@@ -164,8 +166,8 @@ DATA = [
     (replaced(b""), "dataset.name: data.jsonl holds no problems"),
     (field(2, answer=" "), "data.jsonl, line 2: has no answer"),
     (field(2, answer=None), "data.jsonl, line 2: has no answer"),
-    (field(5, problem=...), "data.jsonl, line 5: has no problem"),
-    (field(1, answer=...), "dataset.columns.answer: data.jsonl has no column 'answer'; it has"),
+    (field(5, problem=...), "math reads the column 'problem', but data.jsonl, line 5, has"),
+    (field(1, answer=...), "dataset.adapter: math reads the column 'answer', but data.jsonl, line 1, has"),
     (TWICE, "data.jsonl, line 4: has the unique_id 'sums/2' of line 3; every problem needs"),
     (field(4, problem="\ud800"), "data.jsonl, line 4: problem is no text"),
 ]

@@ -178,6 +178,14 @@ def test_chains_that_are_not_exact_are_pointed_out() -> None:
     assert "does not converge" in section(text, "## 7. Limitations")
 
 
+def test_a_trained_draft_is_described() -> None:
+    text = report(large_study())
+    assert "trained one, of 8.7 million parameters: 25 steps on 360 answers" in text
+    assert "first choice is the target's token in 31.0% of places" in text
+    assert "1.18 tokens of a block right before its first error, of 2.70" in text
+    assert "trained one" not in report(earlier_study())
+
+
 def test_a_study_without_a_draft_says_so_in_one_sentence() -> None:
     draft = section(report(earlier_study(("greedy", "ps"))), "## 6. A draft model")
     sentence = draft.split("\n", 1)[1].strip()

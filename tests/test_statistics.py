@@ -464,7 +464,7 @@ def test_a_sweep_is_three_settings_of_the_blend() -> None:
 def test_any_study_has_a_summary(samples: int, problems: int, right: int) -> None:
     verdicts = np.full((problems, samples), right)
     summary = summary_of(grades_of({name: verdicts for name in BASE["use"]}))
-    assert len(summary["contrasts"]) == 5
+    assert len(summary["contrasts"]) == len(BASE["contrasts"]) == 6
     assert {row["p_holm"] for row in summary["contrasts"]} == {1.0}
     assert all(row["accuracy"] == right for row in summary["overall"])
     assert summary["difficulty"]["rows"][0]["hard_accuracy"] == (None if right else 0.0)
