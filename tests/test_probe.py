@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import tiny
-from powerblend import Model, load_model
+from powerblend import Model, load_model, sample
 from powerblend.analysis.probe import beta_at, probed, suggested
 from powerblend.blends import LayerBlend
-from powerblend.probe import measures, reading
+from powerblend.probe import measures, reading, run
 from powerblend.probe.match import matched_beta, mean_kl
 from powerblend.probe.passages import Passage, Text, sample_tokens, text_of
 from powerblend.probe.run import match, probe
@@ -229,8 +229,19 @@ class Oracle(Echo):
         self.norm = hf.model.norm
 
 
-def test_a_draft_is_measured_by_block_offset(model: Model, text: Text, direct: Direct) -> None:
-    row = probe(SPEC, model, text, Echo())["draft"]
+@pytest.fixture
+def with_draft(monkeypatch: pytest.MonkeyPatch, model: Model, text: Text) -> Any:
+    """Probes the model as if a stand-in were its draft."""
+
+    def found(draft: reading.Draft) -> dict[str, Any]:
+        monkeypatch.setattr(run, "drafted", lambda _model: draft)
+        return probe(SPEC, model, text)
+
+    return found
+
+
+def test_a_draft_is_measured_by_block_offset(with_draft: Any, text: Text, direct: Direct) -> None:
+    row = with_draft(Echo())["draft"]
     assert row["block_size"] == 4
     assert [entry["offset"] for entry in row["offsets"]] == [1, 2, 3]
     places = np.concatenate([np.arange(len(p.tokens) - p.prompt) for p in text.passages])
@@ -250,9 +261,9 @@ def test_a_draft_is_measured_by_block_offset(model: Model, text: Text, direct: D
 
 
 def test_a_draft_like_the_target_agrees_and_is_the_targets_at_offset_0(
-    hf: PreTrainedModel, model: Model, text: Text
+    hf: PreTrainedModel, model: Model, text: Text, with_draft: Any
 ) -> None:
-    right = probe(SPEC, model, text, Oracle(hf))
+    right = with_draft(Oracle(hf))
     assert right["draft"]["agreement"] == 1
     assert all(row["kl"] < 1e-12 for row in right["blends"] if row["source"] == "draft")
     read = reading.read(model, text, [], Echo())
@@ -262,10 +273,32 @@ def test_a_draft_like_the_target_agrees_and_is_the_targets_at_offset_0(
     assert not torch.isclose(read.draft[~first], read.final[~first]).all(1).any()
 
 
-def test_a_draft_is_blended_over_beta(model: Model, text: Text) -> None:
-    rows = [r for r in probe(SPEC, model, text, Echo())["blends"] if r["source"] == "draft"]
+def test_a_draft_is_blended_over_beta(with_draft: Any) -> None:
+    rows = [r for r in with_draft(Echo())["blends"] if r["source"] == "draft"]
     assert [row["beta"] for row in rows] == BETAS
     assert [row["kl"] > 0 for row in rows] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "blend",
+    [
+        {"source": "draft", "beta": 0.4},
+        {"source": "layer", "layer": 1, "norm": "final", "beta": 0.4},
+        {"source": "layer", "layer": 0, "norm": "none", "beta": -0.1},
+    ],
+)
+def test_an_answer_is_as_likely_to_the_probe_as_to_the_engine_that_drew_it(
+    hf: PreTrainedModel, blend: dict[str, Any]
+) -> None:
+    made = load_model(hf, draft=tiny.draft(hf, block=4), eos_token_ids=[VOCABULARY - 1])
+    prompt = [7, 8, 9, 30]
+    decoding = {"sampler": "greedy", "max_new_tokens": 14, "blend": blend}
+    ((drawn,),) = sample(made, [prompt], decoding)
+    assert drawn.n_tokens > 8  # so that a draft has more than two blocks
+    text = Text([Passage(prompt + drawn.tokens, len(prompt))], [np.ones(drawn.n_tokens, bool)])
+    (row,) = probe({**SPEC, "layers": [], "betas": [], "blends": [blend]}, made, text)["configured"]
+    assert -row["log_loss"] * drawn.n_tokens == pytest.approx(drawn.log_t, abs=1e-9)
+    assert row["kl"] > 1e-3
 
 
 # What is read

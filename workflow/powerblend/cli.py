@@ -355,7 +355,7 @@ def _parser() -> argparse.ArgumentParser:
         "  kl, flips    KL(p || law) per token in nats; how often the most likely token changes\n"
         "  scale        standard deviation of the logits, relative to the model's\n\n"
         "A layer that is worse than the last one everywhere has nothing to add; one that is better "
-        "on\nhard tokens may. The spec is in the rule's params: see it with snakemake -n -p probe.",
+        "on\nhard tokens may. To see the spec of a study's probe: snakemake -n -p --until probe.",
     )
     reading(sub, "what to read and to measure, as canonical JSON")
 
