@@ -167,7 +167,10 @@ DATA = [
     (field(2, answer=" "), "data.jsonl, line 2: has no answer"),
     (field(2, answer=None), "data.jsonl, line 2: has no answer"),
     (field(5, problem=...), "math reads the column 'problem', but data.jsonl, line 5, has"),
-    (field(1, answer=...), "dataset.adapter: math reads the column 'answer', but data.jsonl, line 1, has"),
+    (
+        field(1, answer=...),
+        "dataset.adapter: math reads the column 'answer', but data.jsonl, line 1, has",
+    ),
     (TWICE, "data.jsonl, line 4: has the unique_id 'sums/2' of line 3; every problem needs"),
     (field(4, problem="\ud800"), "data.jsonl, line 4: problem is no text"),
 ]

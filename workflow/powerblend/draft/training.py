@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
+from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import pad_sequence
 
 from powerblend.draft.dflash import Context, Draft
@@ -24,6 +25,9 @@ FALL = 7.0
 
 CLIP = 1.0
 """Largest norm of a gradient."""
+
+LEAST = 1e-6
+"""Root mean square below which an input counts as this."""
 
 WARM_UP = 0.1
 """Share of the steps in which the learning rate rises."""
@@ -77,6 +81,18 @@ class Quality(NamedTuple):
     offered: float
 
 
+class Level(nn.Module):
+    """Weights [out, in] divided by the root mean square of their inputs [tokens, in]."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("size", inputs.square().mean(0).sqrt().clamp(min=LEAST))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weights for inputs as they are."""
+        return weight / self.get_buffer("size")
+
+
 @torch.no_grad()
 def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpus:
     """Run the texts through the target; what all prompts begin with, once."""
@@ -118,6 +134,10 @@ def train(
     step's blocks depend on the seed and the step alone, so that a run continues from its
     ``checkpoint``, which is written now and then, as if it had not been interrupted.
     """
+    # Some of the target's hidden dimensions are a hundred times as large as others, and would drown
+    # them: all are learned at one scale, which is folded into the weights at the end.
+    level = Level(torch.cat([corpus.shared, *corpus.features]))
+    parametrize.register_parametrization(draft.fc, "weight", level)
     optimiser = torch.optim.AdamW(draft.parameters(), lr=learning_rate, weight_decay=0.0)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps))
     losses = _resume(checkpoint, draft, optimiser, scheduler)
@@ -139,6 +159,7 @@ def train(
         if (step + 1) % max(1, steps // 10) == 0:
             _save(checkpoint, losses, draft, optimiser, scheduler)
         yield losses[-1]
+    parametrize.remove_parametrizations(draft.fc, "weight")
     draft.eval()
 
 
