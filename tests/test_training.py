@@ -92,6 +92,18 @@ def test_a_draft_learns_what_its_target_says(
     assert after.accepted > before.accepted + 0.1
 
 
+def test_a_draft_begins_as_the_end_of_its_target(hf: PreTrainedModel, model: Model) -> None:
+    draft = tiny.draft(hf, block=BLOCK)
+    own = draft.hidden_norm.weight.clone()
+    training.begin_as(draft, model)
+    ends = hf.model.layers[-2:]
+    for layer, target in zip(draft.layers, ends, strict=True):
+        assert torch.equal(layer.mlp.down_proj.weight, target.mlp.down_proj.weight)
+        assert torch.equal(layer.self_attn.k_proj.weight, target.self_attn.k_proj.weight)
+    assert torch.equal(draft.norm.weight, hf.model.norm.weight)
+    assert torch.equal(draft.hidden_norm.weight, own)
+
+
 def test_quality_counts_what_the_draft_has_right(
     model: Model, draft: Draft, corpus: Corpus, hf: PreTrainedModel, texts: list[Text]
 ) -> None:
@@ -108,7 +120,7 @@ def test_quality_counts_what_the_draft_has_right(
             accepted += int(own.cumprod().sum())
             blocks += 1
     assert found.accuracy == pytest.approx(right.sum() / asked.sum())
-    np.testing.assert_allclose(found.by_offset, (right / asked)[1:], atol=1e-6)
+    np.testing.assert_allclose(found.by_offset, (right / np.maximum(asked, 1))[1:], atol=1e-6)
     assert found.accepted == pytest.approx(accepted / blocks)
     assert found.offered == pytest.approx(asked.sum() / blocks)
 

@@ -94,6 +94,20 @@ class Level(nn.Module):
 
 
 @torch.no_grad()
+def begin_as(draft: Draft, model: Model) -> None:
+    """Give a draft the target's last layers and final norm, as far as it has the same weights.
+
+    What they make of a hidden state is what ``lm_head`` reads, so little is left to be learned.
+    """
+    theirs = [*model.blocks[-len(draft.layers) :], model.norm]
+    for own, other in zip([*draft.layers, draft.norm], theirs, strict=True):
+        known = other.state_dict()
+        for name, weight in own.state_dict().items():
+            if name in known and known[name].shape == weight.shape:
+                weight.copy_(known[name])
+
+
+@torch.no_grad()
 def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpus:
     """Run the texts through the target; what all prompts begin with, once."""
     prefix = _common(texts)

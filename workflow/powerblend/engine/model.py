@@ -51,6 +51,8 @@ class Model:
         The model's tokenizer, or None for a model of bare token ids.
     device, dtype
         Where the weights are, and in which precision.
+    blocks, norm
+        The decoder blocks, and the norm before ``lm_head``.
     layers, vocabulary
         Number of decoder blocks, and width of the logits.
     draft
@@ -73,9 +75,9 @@ class Model:
         self._base = self._hf.base_model
         self._head = self._hf.get_output_embeddings()
         _lay_out(self._hf)
-        self._blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
-        self._norm: nn.Module = _one_of(self._base, FINAL_NORMS)
-        self.layers = len(self._blocks)
+        self.blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
+        self.norm: nn.Module = _one_of(self._base, FINAL_NORMS)
+        self.layers = len(self.blocks)
         self.vocabulary = int(self._head.weight.shape[0])
         self.device: torch.device = self._head.weight.device
         self.dtype: torch.dtype = self._head.weight.dtype
@@ -179,7 +181,7 @@ class Model:
 
     def normalise(self, hidden: Tensor) -> Tensor:
         """The model's final norm."""
-        return self._norm(hidden)
+        return self.norm(hidden)
 
     @torch.inference_mode()
     def states(
@@ -212,7 +214,7 @@ class Model:
             return hook
 
         hooks = [
-            self._blocks[layer].register_forward_hook(keep(index))
+            self.blocks[layer].register_forward_hook(keep(index))
             for index, layer in enumerate(layers)
         ]
         try:

@@ -99,7 +99,7 @@ def _answers(
 
 
 def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
-    """A draft of the target's width with random weights that the seed decides."""
+    """A draft of the target's width: the target's last layers, and random weights of the seed."""
     wanted = spec["training"]
     mask = model.tokenizer.convert_tokens_to_ids(wanted["mask_token"])
     shape = {
@@ -112,4 +112,6 @@ def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
         },
     }
     torch.manual_seed(spec["seed"])
-    return Draft(Architecture.parse(shape, "training")).to(model.device, model.dtype)
+    draft = Draft(Architecture.parse(shape, "training")).to(model.device, model.dtype)
+    training.begin_as(draft, model)
+    return draft
