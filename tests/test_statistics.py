@@ -453,6 +453,8 @@ def test_a_sweep_is_three_settings_of_the_blend() -> None:
     ]
     assert all(row["low"] < row["accuracy"] == 0.5 < row["high"] for row in rows)
     assert summary_of(grades_of({"ps": [1], "blend_ps": [0]}))["sweep"] == []
+    # Three settings, but of three samplers and sources: nothing is swept.
+    assert summary_of(grades_of({name: [1] for name in BASE["use"]}))["sweep"] == []
 
 
 # Edges of a whole study

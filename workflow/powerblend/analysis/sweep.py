@@ -1,5 +1,6 @@
 """Blended conditions over alpha and beta."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,9 @@ import pandas as pd
 from powerblend.samplers import Sampler
 
 FEWEST = 3
-"""Different (alpha, beta) below which there is no sweep to speak of."""
+"""Different (alpha, beta) of a sampler and source below which there is no sweep to speak of."""
+
+SOURCE = ("sampler", "layer", "norm")
 
 
 def sweep(overall: pd.DataFrame, samplers: Mapping[str, Sampler]) -> list[dict[str, Any]]:
@@ -21,8 +24,9 @@ def sweep(overall: pd.DataFrame, samplers: Mapping[str, Sampler]) -> list[dict[s
         )
         if condition in blended
     ]
-    points = {(row["alpha"], row["beta"]) for row in rows}
-    return rows if len(points) >= FEWEST else []
+    points = {tuple(row[key] for key in (*SOURCE, "alpha", "beta")) for row in rows}
+    by_source = Counter(point[: len(SOURCE)] for point in points)
+    return rows if max(by_source.values(), default=0) >= FEWEST else []
 
 
 def _settings(name: str, sampler: Sampler) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from powerblend.figures.style import BLUE, GREY, ORANGE, PALE, note, percent_axis, plain
 
@@ -23,7 +24,9 @@ def draw(summary: dict[str, Any]) -> Figure:
     width = min(SMOOTH, len(losses))
     mean = np.convolve(losses, np.ones(width) / width, "valid")
     left.plot(np.arange(width - 1, len(losses)), mean, color=BLUE)
-    left.set_ylim(bottom=0)
+    left.set_yscale("log")
+    left.yaxis.set_major_formatter(ScalarFormatter())
+    left.yaxis.set_minor_formatter(ScalarFormatter())
     left.set_xlabel("step", color=GREY)
     left.set_title("Training loss, nats per token", size=10)
     left.grid(True, axis="y")
@@ -36,8 +39,12 @@ def draw(summary: dict[str, Any]) -> Figure:
         right.plot(offsets, right_by_offset, "o-", ms=4, color=colour, label=label)
     right.set_ylim(0, 1)
     right.set_xlabel("offset in the block", color=GREY)
-    right.set_title("The target's token is the draft's first, held out", size=10)
+    right.set_title("The draft's first choice is right", size=10)
     percent_axis(right, "y")
     right.legend(title="the target's answers", fontsize=8, title_fontsize=8)
-    note(figure, f"A line through means of {width} steps; {training['held_out']} held-out answers.")
+    note(
+        figure,
+        f"Left: the line is the mean of {width} steps. Right: {training['held_out']} answers of "
+        "each kind to problems that the draft was not trained on.",
+    )
     return figure
