@@ -1,0 +1,150 @@
+"""Decoded tokens per second on a GPU by rows, against Hugging Face ``generate`` and the hardware.
+
+Qwen3-4B's architecture at random weights, in bfloat16, without EOS: speed does not depend on what
+the weights are. The floor of a step is the longer of two times: reading every weight and every
+row's keys and values once at the speed of a large copy, and the multiplications at the speed of a
+large product, both measured in the same run. ``--device cpu --layers 2`` tries it out anywhere.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from bench import median, parser, write_table
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from powerblend import load_model, sample
+from powerblend.engine import graphs
+
+ALPHA = 4.0
+QWEN3_4B = {
+    "vocab_size": 151_936,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 40_960,
+}
+
+
+def main() -> None:
+    """Measure and write the table."""
+    options = parser(__doc__)
+    options.add_argument("--rows", type=int, nargs="+", default=[16, 64, 256])
+    options.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    options.add_argument("--layers", type=int, default=36, help="(default 36)")
+    options.add_argument("--prompt", type=int, default=256, help="prompt tokens (default 256)")
+    options.add_argument("--new", type=int, default=256, help="decoded tokens (default 256)")
+    chosen = options.parse_args()
+    hf = random_model(chosen.layers, chosen.device)
+    copied, multiplied = bandwidth(chosen.device), products(chosen.device)
+    table = []
+    for rows in chosen.rows:
+        prompts = torch.randint(100, 150_000, (rows, chosen.prompt), device=chosen.device)
+        ours = rows * chosen.new / seconds(lambda n, p=prompts: powerblend(hf, p, n), chosen)
+        theirs = rows * chosen.new / seconds(lambda n, p=prompts: hugging_face(hf, p, n), chosen)
+        floor = rows / step_floor(hf, rows, chosen, copied, multiplied)
+        table.append(
+            {
+                "rows": rows,
+                "powerblend, tokens/s": ours,
+                "HF generate, tokens/s": theirs,
+                "ratio": ours / theirs,
+                "floor": floor,
+                "of the floor": ours / floor,
+            }
+        )
+    write_table(
+        "gpu",
+        "Decoded tokens per second on a GPU",
+        table,
+        f"Qwen3-4B's architecture with {chosen.layers} layers at random weights, {chosen.new} "
+        f"tokens after {chosen.prompt}; a large copy ran at {copied / 1e9:.0f} GB/s, a large "
+        f"product at {multiplied / 1e12:.1f} TFLOP/s. Medians of {chosen.repeats}. "
+        f"Recorded steps: {'yes' if graphs.wanted(load_model(hf, eos_token_ids=[0])) else 'no'}.",
+    )
+
+
+def random_model(layers: int, device: str) -> Any:
+    """The architecture, with weights that nobody trained."""
+    config = AutoConfig.for_model("qwen3", **QWEN3_4B, num_hidden_layers=layers)
+    torch.manual_seed(0)
+    with torch.device(device):
+        return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+
+
+def powerblend(hf: Any, prompts: torch.Tensor, new: int) -> None:
+    """The engine, which no token ends: id 0 is all but impossible to draw from random weights."""
+    model = load_model(hf, eos_token_ids=[0])
+    decoding = {"sampler": "temperature", "alpha": ALPHA, "max_new_tokens": new}
+    sample(model, prompts.tolist(), decoding, rows=len(prompts))
+
+
+def hugging_face(hf: Any, prompts: torch.Tensor, new: int) -> None:
+    """``generate`` with full support."""
+    settings: dict[str, Any] = {"temperature": 1 / ALPHA, "top_k": 0, "top_p": 1.0}
+    hf.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        do_sample=True,
+        min_new_tokens=new,
+        max_new_tokens=new,
+        pad_token_id=0,
+        **settings,
+    )
+
+
+def step_floor(
+    hf: Any, rows: int, chosen: argparse.Namespace, copied: float, multiplied: float
+) -> float:
+    """Seconds that a step takes at least, half of the new tokens being there."""
+    weights = sum(p.numel() for p in hf.parameters())
+    length = chosen.prompt + chosen.new / 2
+    heads = QWEN3_4B["num_key_value_heads"] * QWEN3_4B["head_dim"]
+    read = 2 * (weights + rows * length * 2 * heads * chosen.layers)
+    return max(read / copied, 2 * weights * rows / multiplied)
+
+
+def bandwidth(device: str) -> float:
+    """Bytes per second that a large copy reads."""
+    source = torch.zeros(2**28, dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / _median(lambda: target.copy_(source))
+
+
+def products(device: str) -> float:
+    """FLOP/s of a large bfloat16 product."""
+    size = 8192 if device == "cuda" else 1024
+    a, b = torch.randn(2, size, size, dtype=torch.bfloat16, device=device)
+    return 2 * size**3 / _median(lambda: a @ b)
+
+
+def seconds(run: Callable[[int], None], chosen: argparse.Namespace) -> float:
+    """Median seconds of decoding after the first token; the prefill is taken off."""
+    run(chosen.new)  # to warm up
+    times = [
+        _time(lambda: run(chosen.new + 1)) - _time(lambda: run(1)) for _ in range(chosen.repeats)
+    ]
+    return median(times)
+
+
+def _median(run: Callable[[], Any]) -> float:
+    run()
+    return median([_time(run) for _ in range(20)])
+
+
+def _time(run: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
