@@ -15,7 +15,7 @@ demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --configfile $(STUDY)
 
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 test-slurm: .venv/ready
 	@if [ "$$(id -u)" = 0 ] && ! dpkg --status slurm-wlm munge > /dev/null 2>&1; then \

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from powerblend import Model
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest: of files side by side, none is then left for last."""
+    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+
+
 @pytest.fixture(scope="session")
 def hf() -> "PreTrainedModel":
     """The tiny transformer that most tests enumerate."""

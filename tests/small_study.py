@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 import tiny
+from powerblend.study.config import Study, parse_study
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,6 +62,12 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(base.get(key), dict)
     }
     return base | changes | both
+
+
+def parsed(path: Path) -> Study:
+    """The study that runs under a configuration file."""
+    base, changes = (yaml.safe_load(file.read_text()) for file in (ROOT / "config.yaml", path))
+    return parse_study(merged(base, changes))
 
 
 def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:

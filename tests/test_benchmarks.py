@@ -14,6 +14,12 @@ from powerblend.study.problems import load_problems, write_problems
 
 DATA = Path(__file__).parent / "data"
 CODE = {"grader": "code", "run_code": True, "seconds": 10}
+NONE = dict.fromkeys(["decoded_tokens", "moves", "accepted", "unchanged", "early_rejected"], 0)
+COUNTS: dict[str, Any] = NONE | {
+    **{"n_tokens": 1, "tokens": [1], "finish": "eos", "log_p": 0.0, "seconds": 0.0, "key": ""},
+    **{"accepted_by_block": [], "log_t_by_block": []},
+}
+"""What a record holds besides its answer."""
 
 
 def problems(name: str, adapter: str, **settings: Any) -> list[tuple[str, str]]:
@@ -53,13 +59,13 @@ def test_solutions_are_read_where_there_are_any(name: str, adapter: str, solutio
 @pytest.mark.parametrize(
     ("adapter", "row", "sentence"),
     [
-        ("gsm8k", {"question": "?", "answer": "5"}, "problem 1: its answer has no ####"),
+        ("gsm8k", {"question": "?", "answer": "5"}, "rows.jsonl, line 1: its answer has no ####"),
         ("gsm8k", {"problem": "?", "answer": "#### 5"}, "reads the column 'question', but"),
         ("aime", {"problem": "?", "answer": "1000", "id": 1}, "its answer is '1000', not an"),
         ("aime", {"problem": "?", "answer": "x", "id": 1}, "its answer is 'x', not an integer"),
         ("humaneval", {"prompt": "def f(): ..."}, "reads the column 'test', but"),
-        ("gsm8k", {"question": " ", "answer": "#### 5"}, "problem 1 has no problem"),
-        ("gsm8k", {"question": "?", "answer": None}, "problem 1: 'NoneType'"),
+        ("gsm8k", {"question": " ", "answer": "#### 5"}, "rows.jsonl, line 1: has no problem"),
+        ("gsm8k", {"question": "?", "answer": None}, "rows.jsonl, line 1: 'NoneType'"),
     ],
 )
 def test_a_row_of_another_shape_is_named(
@@ -151,19 +157,20 @@ def test_programs_are_graded_by_their_tests(tmp_path: Path, sandboxed: None) -> 
         ("HumanEval/0", "def total(numbers):\n    return max(numbers)\n", False),
         ("HumanEval/0", "import sys\nsys.exit(0)\n", False),
         ("HumanEval/0", "print('passed')\n", False),
-        ("HumanEval/0", "def total(numbers:\n", False),
-        ("HumanEval/0", "check = lambda candidate: None\n", False),
         ("HumanEval/1", bodies[1], True),
         ("HumanEval/1", whole, True),
+        ("HumanEval/1", "def unshift(text:\n", False),
+        ("HumanEval/1", "check = lambda candidate: None\n", False),
         ("HumanEval/1", None, False),
     ]
     rows = [
-        {
+        COUNTS
+        | {
             "problem_id": problem,
-            "sample": sample,
+            "sample": number % 5,
             "completion": "I do not know." if code is None else f"Here:\n```python\n{code}```\n",
         }
-        for sample, (problem, code, _) in enumerate(answers)
+        for number, (problem, code, _) in enumerate(answers)
     ]
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     paths = (tmp_path / name for name in ("records.jsonl", "problems.jsonl", "grades.jsonl"))

@@ -9,6 +9,7 @@ import torch
 import tiny
 from powerblend import Model, load_model, sample
 from powerblend.engine import capacity
+from powerblend.engine.rows import Feed
 
 DECODING = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": 2}
 PROMPTS = [[5, 6, n] for n in range(7, 17)]
@@ -38,10 +39,10 @@ def test_out_of_memory_halves_the_rows_and_changes_no_answer(
     expected = sample(model, PROMPTS, DECODING, rows=3)
     step = Model.step
 
-    def limited(self: Model, cache: Any, tokens: torch.Tensor, *rest: Any) -> Any:
-        if len(tokens) > 3:
+    def limited(self: Model, cache: Any, feed: Feed, *rest: Any) -> Any:
+        if len(feed.tokens) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return step(self, cache, tokens, *rest)
+        return step(self, cache, feed, *rest)
 
     monkeypatch.setattr(Model, "step", limited)
     with caplog.at_level(logging.WARNING):

@@ -13,7 +13,7 @@ from powerblend.study.config import ConfigError, parse_study, study_schema
 from powerblend.study.layout import Layout
 from powerblend.study.problems import load_problems
 from powerblend.study.sweep import Sweep
-from small_study import ROOT, merged, snakemake, write_study
+from small_study import ROOT, merged, parsed, snakemake, write_study
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -182,7 +182,6 @@ def test_the_schema_has_not_drifted() -> None:
             {"blends": {"layer": {"layer": 3}}},
             "conditions.blend_greedy: blend layer is 3, but the model has 3 decoder blocks",
         ),
-        ({"model": {"name": "./absent"}}, "model.name: cannot load ./absent"),
     ],
 )
 def test_nothing_is_generated_under_a_bad_configuration(
@@ -201,13 +200,14 @@ def test_missing_shots_are_named(tmp_path: Path) -> None:
 
 def test_an_answer_that_the_model_has_no_positions_for_is_refused(tmp_path: Path) -> None:
     path = write_study(tmp_path, decoding={"max_new_tokens": 600})
-    small = parse_study(merged(BASE, yaml.safe_load(path.read_text())))
+    small = parsed(path)
     with pytest.raises(ConfigError, match=r"decoding\.max_new_tokens: .* has positions for 256"):
         check_study(small, None, load_problems(small.dataset))
 
 
-def test_a_model_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["nobody/nothing", "./absent"])
+def test_a_model_that_cannot_be_had_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    missing = study(model={"name": "nobody/nothing"})
-    with pytest.raises(ConfigError, match=r"model\.name: cannot load nobody/nothing"):
+    missing = study(model={"name": name})
+    with pytest.raises(ConfigError, match=rf"model\.name: cannot load {name}"):
         check_study(missing, None, [])

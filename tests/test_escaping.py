@@ -17,11 +17,11 @@ from powerblend import load_model
 from powerblend.cli import main
 from powerblend.figures import FIGURES
 from powerblend.study.cells import Cell, cells_of
-from powerblend.study.config import ConfigError, Study, parse_study
+from powerblend.study.config import ConfigError, parse_study
 from powerblend.study.files import read_jsonl, write_jsonl
 from powerblend.study.layout import Layout
 from powerblend.study.prompts import chat, tokenise
-from small_study import ROOT, merged, snakemake, write_study
+from small_study import ROOT, merged, parsed, snakemake, write_study
 from test_report import HOSTILE, Page
 
 COMMANDS = "$(touch pwned) `touch pwned`; touch pwned & 'touch pwned' \"$(touch pwned)\" {x} \\"
@@ -59,10 +59,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study
 
 
-def parsed(study: Path) -> Study:
-    return parse_study(merged(BASE, yaml.safe_load(study.read_text())))
-
-
 def cell(study: Path, condition: str) -> Cell:
     return cells_of(parsed(study))[condition]
 
@@ -96,7 +92,8 @@ def written(ran: Path) -> tuple[str, str]:
             (grades,) = layout.graded(cell(ran, name))
             answer(records, name)
             shard = layout.problems_dir / "shard-0-of-1.jsonl"
-            assert main(["grade", *pairs(records=records, problems=shard, output=grades)]) == 0
+            options = {"records": records, "problems": shard, "output": grades}
+            assert main(["grade", *pairs(**options, grading='{"grader": "math"}')]) == 0
             disagree(grades)
         write_report(layout)
     report = ran.parent / layout.report

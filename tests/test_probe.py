@@ -23,7 +23,8 @@ from powerblend.samplers import parse_sampler
 from powerblend.study.cells import betas_of, cells_of, probe_of
 from powerblend.study.config import ConfigError, parse_study
 from powerblend.study.problems import Problem
-from small_study import ROOT, merged, planned, snakemake, write_study
+from small_study import ROOT, merged, planned, write_study
+from toy import follow, plans
 
 VOCABULARY = 60
 BETAS = [-0.2, 0.0, 0.05, 0.5]
@@ -464,9 +465,12 @@ def test_only_what_a_matched_beta_depends_on_decides_its_cell(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study with a condition whose beta is matched to a KL, up to its tables."""
+    """A small study with a condition whose beta is matched to a KL, without its figures."""
     path = write_study(tmp_path_factory.mktemp("probe"), **matched_study())
-    snakemake(path, "--until", "tables")
+    plan = plans({"small": (path.parent, [path])})["small"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path.parent)
+        follow(plan, figures=())
     return path
 
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from powerblend.study.cells import cells_of
-from powerblend.study.config import parse_study
+from powerblend.study.layout import Layout
 from powerblend.study.problems import load_problems, write_problems
 from powerblend.study.store import ChainStore
-from small_study import ROOT, environment, merged, snakemake, write_study
+from small_study import ROOT, environment, parsed, snakemake, write_study
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -39,16 +38,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path, start: Start) -> None:
     study = write_study(tmp_path)
-    target = ["--configfile", str(study), "--", "results/small/config.json"]
+    config = Layout(parsed(study)).config
+    target = ["--configfile", str(study), "--", str(config)]
     first = start("-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores=1", *target)
     until(lambda: any(tmp_path.glob(".snakemake/locks/*")), first)
     first.send_signal(signal.SIGSTOP)
-    refused = snakemake(study, "--", "results/small/config.json", check=False)
+    refused = snakemake(study, "--", str(config), check=False)
     assert "LockException" in refused
     assert "Directory cannot be locked" in refused
     first.send_signal(signal.SIGCONT)
     assert first.wait() == 0
-    assert json.loads((tmp_path / "results/small/config.json").read_text())["study"] == "small"
+    assert json.loads((tmp_path / config).read_text())["study"] == "small"
 
 
 def test_two_jobs_with_one_store_run_no_chain_twice(tmp_path: Path, start: Start) -> None:
@@ -92,8 +92,7 @@ time.sleep(600)
 def generate_command(folder: Path, name: str) -> list[str]:
     """A generate job of six chains, slow enough to be met at work."""
     slow = {"max_new_tokens": 64, "blocks": 8, "steps": 4}
-    changes = yaml.safe_load(write_study(folder, use=["ps"], decoding=slow).read_text())
-    study = parse_study(merged(yaml.safe_load((ROOT / "config.yaml").read_text()), changes))
+    study = parsed(write_study(folder, use=["ps"], decoding=slow))
     write_problems(folder / "shard.jsonl", load_problems(study.dataset))
     return [
         *("-m", "powerblend", "--log", f"{name}.log", "generate"),

@@ -1,13 +1,16 @@
 """The DAG on a small study: what comes out, and what a change makes it do again."""
 
+import csv
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from small_study import ROOT, planned, problems, snakemake, write_study
+from small_study import ROOT, merged, planned, problems, snakemake, write_study
 
 CONDITIONS = ["greedy", "temp", "ps", "blend_greedy", "blend_ps", "draft_blend_ps"]
 
@@ -17,16 +20,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of a small study that has run."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "train.jsonl").write_text("".join(json.dumps(p) + "\n" for p in problems(15)[6:]))
-    training = {"problems": str(folder / "train.jsonl"), "mask_token": "~", "max_new_tokens": 8}
-    training |= {"steps": 3, "batch": 4, "block": 4, "layers": 1}
-    study = write_study(
-        folder,
-        use=CONDITIONS,
-        training=training,
-        blends={"draft": {"draft": "trained", "revision": None}},
-    )
+    study = write_whole(folder)
     snakemake(study)
     return study
+
+
+def write_whole(folder: Path, **changes: Any) -> Path:
+    """Write the study that has run, or one that differs from it: every condition, one shard."""
+    training = {"problems": str(folder / "train.jsonl"), "mask_token": "~", "max_new_tokens": 8}
+    training |= {"steps": 3, "batch": 4, "block": 4, "layers": 1}
+    settings: dict[str, Any] = {
+        "use": CONDITIONS,
+        "shards": {"of": 2, "use": [1]},
+        "training": training,
+        "blends": {"draft": {"draft": "trained", "revision": None}},
+    }
+    return write_study(folder, **merged(settings, changes))
 
 
 def test_a_study_ends_in_a_report_with_every_condition(finished: Path) -> None:
@@ -41,7 +50,7 @@ def test_records_hold_what_they_should(finished: Path) -> None:
     results = finished.parent / "results" / "small"
     for cell in (results / "generate").iterdir():
         records = [json.loads(line) for f in sorted(cell.iterdir()) for line in f.open()]
-        assert len(records) == 6
+        assert len(records) == 3
         for record in records:
             assert record["study"] == "small"
             assert record["condition"] == cell.name.split("-")[0]
@@ -59,8 +68,8 @@ def test_every_sampler_did_what_its_condition_says(finished: Path) -> None:
         ]
         for cell in results.iterdir()
     }
-    assert moves["greedy"] == moves["temp"] == moves["blend_greedy"] == [0] * 6
-    assert moves["ps"] == moves["blend_ps"] == moves["draft_blend_ps"] == [4] * 6
+    assert moves["greedy"] == moves["temp"] == moves["blend_greedy"] == [0] * 3
+    assert moves["ps"] == moves["blend_ps"] == moves["draft_blend_ps"] == [4] * 3
 
 
 def test_the_draft_is_trained_once_and_named_in_the_report(finished: Path) -> None:
@@ -79,25 +88,32 @@ def test_a_finished_study_plans_nothing(finished: Path) -> None:
 def test_a_changed_blend_plans_the_blended_conditions_only(
     finished: Path, change: dict[str, float]
 ) -> None:
-    write_study(finished.parent, blends={"layer": change})
+    write_whole(finished.parent, blends={"layer": change})
     try:
-        jobs = planned(finished)["generate"]
-        assert len(jobs) == 4
-        assert all("blend_" in job for job in jobs)
+        jobs = planned(finished)
     finally:
-        write_study(finished.parent)
+        write_whole(finished.parent)
+    cells = [Path(job).parent.name for job in jobs["generate"]]
+    assert sorted(cell.split("-")[0] for cell in cells) == ["blend_greedy", "blend_ps"]
+    assert len(jobs["grade"]) == 2
+    assert not {"problems", "shard", "draft"} & set(jobs)
     assert planned(finished) == {}
 
 
-def test_more_samples_continue_the_same_cells(finished: Path, tmp_path: Path) -> None:
-    study = write_study(tmp_path, use=["ps"])
-    snakemake(study)
-    before = {p: p.read_text() for p in tmp_path.glob("results/small/chains/*/*.jsonl")}
-    write_study(tmp_path, use=["ps"], samples=2)
-    snakemake(study)
-    for path, text in before.items():
-        assert path.read_text().startswith(text)
-        assert len(path.read_text().splitlines()) == 2 * len(text.splitlines())
+def test_more_samples_and_shards_continue_the_same_cells(finished: Path, tmp_path: Path) -> None:
+    """Elsewhere, with the results of the study that has run."""
+    shutil.copytree(finished.parent / "results", tmp_path / "results")
+    (store,) = tmp_path.glob("results/small/chains/ps-*")
+    (name,) = [path.name for path in store.iterdir()]
+    before = (store / name).read_text()
+    more = {"use": ["ps"], "samples": 2, "shards": {"use": [0, 1]}}
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(merged(yaml.safe_load(finished.read_text()), more)))
+    snakemake(study, "--until", "tables")
+    assert (store / name).read_text().startswith(before)
+    assert [len(path.read_text().splitlines()) for path in store.iterdir()] == [6, 6]
+    (overall,) = csv.DictReader((tmp_path / "results/small/tables/overall.csv").open())
+    assert (overall["condition"], overall["total"]) == ("ps", "12")
 
 
 def test_a_changed_figure_redraws_without_generating(finished: Path) -> None:
@@ -116,11 +132,11 @@ def test_the_real_study_shows_its_whole_dag(tmp_path: Path) -> None:
 def test_a_change_is_seen_without_snakemakes_own_records(finished: Path, tmp_path: Path) -> None:
     """As in a fresh clone with the results: a stale configuration would give a stale report."""
     own = (finished.parent / ".snakemake").rename(tmp_path / "own")
-    write_study(finished.parent, contrasts=["ps - temp"])
+    write_whole(finished.parent, contrasts=["ps - temp"])
     try:
         assert {"config", "tables", "report"} <= set(planned(finished))
     finally:
-        write_study(finished.parent)
+        write_whole(finished.parent)
         shutil.rmtree(finished.parent / ".snakemake", ignore_errors=True)
         own.rename(finished.parent / ".snakemake")
 
