@@ -100,7 +100,9 @@ def test_a_changed_blend_plans_the_blended_conditions_only(
     assert planned(finished) == {}
 
 
-def test_more_samples_and_shards_continue_the_same_cells(finished: Path, tmp_path: Path) -> None:
+def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
+    finished: Path, tmp_path: Path
+) -> None:
     """Elsewhere, with the results of the study that has run."""
     shutil.copytree(finished.parent / "results", tmp_path / "results")
     (store,) = tmp_path.glob("results/small/chains/ps-*")
@@ -114,6 +116,9 @@ def test_more_samples_and_shards_continue_the_same_cells(finished: Path, tmp_pat
     assert [len(path.read_text().splitlines()) for path in store.iterdir()] == [6, 6]
     (overall,) = csv.DictReader((tmp_path / "results/small/tables/overall.csv").open())
     assert (overall["condition"], overall["total"]) == ("ps", "12")
+
+    study.write_text(finished.read_text())
+    assert planned(study).keys() == {"check", "tables", "figure", "report", "all"}
 
 
 def test_a_changed_figure_redraws_without_generating(finished: Path) -> None:
