@@ -12,6 +12,9 @@ rule tables:
     """Every number of the report."""
     input:
         config=LAYOUT.config,
+        # On the way back to an earlier configuration only the check runs again, and as it is ancient
+        # to what generates, Snakemake would look no further down and keep the later one's tables.
+        checked=LAYOUT.checked,
         grades=[path for paths in LAYOUT.grades().values() for path in paths],
         probes=PROBE_FILES,
         drafts=DRAFTS,

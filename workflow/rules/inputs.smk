@@ -1,6 +1,6 @@
 """Everything before the first token: configuration, model, problems, and the check of all three.
 
-out: results/STUDY/config-DIGEST.json, checked-DIGEST.json, problems/DATASET/*.jsonl; results/models/NAME/
+out: results/STUDY/config-DIGEST.json, checked.json, problems/DATASET/*.jsonl; results/models/NAME/
 """
 
 

@@ -2,7 +2,7 @@
 
 results/models/NAME/                            a model that the workflow fetched
 results/STUDY/config-DIGEST.json                a merged configuration that ran
-results/STUDY/checked-DIGEST.json               what was checked of it before anything was generated
+results/STUDY/checked.json                      what was checked before anything was generated
 results/STUDY/problems/DATASET/                 problems.jsonl and its shards
 results/STUDY/draft/DIGEST/                     a trained draft, and training.json
 results/STUDY/probe/                            probe-DIGEST.json; beta-DIGEST.json, a matched beta
@@ -47,13 +47,10 @@ class Layout:
         self._study, self._root = study, root
         self.results = root / "results" / study.study
         # By its content: a changed parameter goes unseen in a fresh clone, a missing file never.
-        version = digest(canonical(study.model_dump()))
-        self.config = self.results / f"config-{version}.json"
+        self.config = self.results / f"config-{digest(canonical(study.model_dump()))}.json"
         fetched = _fetched(study.model.name)
         self.model = fetched and root / fetched
-        # By the same: were it checked again on the way back to an earlier configuration, Snakemake
-        # would look no further down, and leave the tables of the later one as they are (#4166).
-        self.checked = self.results / f"checked-{version}.json"
+        self.checked = self.results / "checked.json"
         dataset = digest(canonical(study.dataset.model_dump()))
         self.problems_dir = self.results / "problems" / dataset
         self.problems = self.problems_dir / "problems.jsonl"
