@@ -1,6 +1,6 @@
 """From grades to the report.
 
-in:  results/STUDY/grade/GRADER/CELL/SHARDxSAMPLES.jsonl
+in:  results/STUDY/grade/GRADER-DIGEST/CELL/SHARDxSAMPLES.jsonl
 out: results/STUDY/tables/overall.csv, summary.json, probe_layers.csv, probe_blends.csv;
      report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html
 """

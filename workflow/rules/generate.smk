@@ -1,7 +1,7 @@
 """Generation and grading: a job per cell and shard.
 
 in:  results/STUDY/problems/DATASET/SHARD.jsonl
-out: results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl, results/STUDY/grade/GRADER/CELL/SHARDxSAMPLES.jsonl
+out: results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl, results/STUDY/grade/GRADER-DIGEST/CELL/SHARDxSAMPLES.jsonl
 """
 
 

@@ -8,7 +8,7 @@ results/STUDY/draft/DIGEST/                     a trained draft, and training.js
 results/STUDY/probe/                            probe-DIGEST.json; beta-DIGEST.json, a matched beta
 results/STUDY/chains/CELL/SHARD.jsonl           chain store: finished chains, as they finish
 results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl generation records, complete and sorted
-results/STUDY/grade/GRADER/CELL/                their grades, in files of the same names
+results/STUDY/grade/GRADER-DIGEST/CELL/         their grades, in files of the same names
 results/STUDY/tables/                           overall.csv and summary.json
 report/STUDY.md, report/STUDY/                  the report and its figures
 """
