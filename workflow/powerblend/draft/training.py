@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
@@ -19,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from powerblend.draft.dflash import Context, Draft
 from powerblend.engine.model import Model
+from powerblend.engine.scheduler import common_prefix
 
 FALL = 7.0
 """Offsets after which a masked token's weight has fallen to 1/e."""
@@ -110,7 +112,7 @@ def begin_as(draft: Draft, model: Model) -> None:
 @torch.no_grad()
 def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpus:
     """Run the texts through the target; what all prompts begin with, once."""
-    prefix = _common(texts)
+    prefix = common_prefix([np.array(t.prompt) for t in texts])
     head = torch.tensor([texts[0].prompt[:prefix]], device=model.device)
     one = model.cache(1, prefix)
     at = torch.arange(prefix, device=model.device)[None]
@@ -284,10 +286,3 @@ def _resume(path: Path, draft: Draft, *rest: Any) -> list[float]:
         part.load_state_dict(saved)
     losses: list[float] = state["losses"]
     return losses
-
-
-def _common(texts: Sequence[Text]) -> int:
-    """Length of what all prompts begin with; each keeps a token of its own."""
-    shortest = min(len(t.prompt) for t in texts) - 1
-    columns = zip(*(t.prompt[:shortest] for t in texts), strict=True)
-    return next((i for i, column in enumerate(columns) if len(set(column)) > 1), shortest)

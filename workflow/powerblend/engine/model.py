@@ -174,6 +174,7 @@ class Model:
         head = {"head_dim": own["head_dim"] or config.hidden_size // config.num_attention_heads}
         return {k: v for k, v in own.items() if v is not None} | head
 
+    @torch.no_grad()
     def embed(self, tokens: Tensor) -> Tensor:
         """The input embeddings of tokens."""
         embedded: Tensor = self._hf.get_input_embeddings()(tokens)
@@ -320,7 +321,12 @@ def load_model(
             f"cannot load the model {where}: {reason} "
             "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
         ) from error
-    return Model(hf.to(device), tokenizer, eos_token_ids or _eos_token_ids(hf, tokenizer), draft)
+    return Model(
+        hf.requires_grad_(False).to(device),
+        tokenizer,
+        eos_token_ids or _eos_token_ids(hf, tokenizer),
+        draft,
+    )
 
 
 def _from_files(source: str | Path, dtype: str, revision: str | None) -> tuple[Any, Any]:

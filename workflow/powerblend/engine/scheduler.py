@@ -103,7 +103,7 @@ class Scheduler:
         self._slots: list[Slot] = []
         longest = max((len(job.prompt) for job in jobs), default=0)
         limit = sampler.max_new_tokens
-        self._shared = _common_prefix([job.prompt for job in jobs])
+        self._shared = common_prefix([job.prompt for job in jobs])
         self._cache = model.cache(self.rows, longest + limit, self._prefix(jobs))
         self._batch = Rows(self.rows, limit, model.eos_token_ids, model.device)
         # The device's positions again, on the host: the longest is needed at every step.
@@ -239,7 +239,7 @@ def _length(job: Job) -> int:
     return len(job.prompt)
 
 
-def _common_prefix(prompts: Sequence[NDArray[np.int64]]) -> int:
+def common_prefix(prompts: Sequence[NDArray[np.int64]]) -> int:
     """Length of what all prompts begin with.
 
     A prompt's last token is not counted: it is fed by the first step, not by the prefill.

@@ -19,12 +19,6 @@ class IntegerGrader(Grader):
         "There is no second opinion"
     )
 
-    def answer(self, completion: str) -> str | None:
-        """What is in the last box."""
-        from powerblend.grading import extract_boxed
-
-        return extract_boxed(completion)
-
     def verdicts(self, cases: Sequence[Case], workers: int) -> Iterator[Verdict]:
         """Verdicts without a second opinion.
 

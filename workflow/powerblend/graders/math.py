@@ -20,12 +20,6 @@ class MathGrader(Grader):
         "without one is wrong. Math-Verify is the second opinion"
     )
 
-    def answer(self, completion: str) -> str | None:
-        """What is in the last box."""
-        from powerblend.grading import extract_boxed
-
-        return extract_boxed(completion)
-
     def verdicts(self, cases: Sequence[Case], workers: int) -> Iterator[Verdict]:
         """Both graders' verdicts; equal cases are graded once."""
         from powerblend.grading import GraderPool

@@ -8,7 +8,6 @@ blocks and 2,560 numbers a state are 0.8 GB in bfloat16.
 
 import math
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from powerblend.blends import Blend, LayerBlend
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.model import Model
+from powerblend.engine.scheduler import common_prefix
 from powerblend.probe.passages import Passage, Text
 
 HARD = 0.01
@@ -100,7 +100,7 @@ def read(
     nothing is padded.
     """
     wanted = sorted({*layers, *(draft.taps if draft else ())})
-    shared = _shared(text.passages)
+    shared = common_prefix([np.array(p.tokens[: p.prompt]) for p in text.passages])
     capacity = max(len(passage.tokens) for passage in text.passages)
     first = model.cache(1, capacity)
     before = _states(model, first, 0, text.passages[0].tokens[:shared], wanted)
@@ -129,12 +129,6 @@ def read(
         blocks=dict(zip(wanted, kept[1:], strict=False)),
         draft=kept[-1] if draft else None,
     )
-
-
-def _shared(passages: Sequence[Passage]) -> int:
-    """Length of what all passages begin with, short of any prompt's last token."""
-    columns = zip(*(passage.tokens[: passage.prompt - 1] for passage in passages), strict=False)
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _states(
