@@ -9,11 +9,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
     from transformers import PreTrainedModel
 
     from powerblend import Model
@@ -48,6 +51,30 @@ def embedded() -> Path:
     if not (path / "config.json").exists():
         pytest.skip(f"no embedded model in {path}")
     return path
+
+
+@pytest.fixture
+def recordings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Recorded steps with a stand-in for the GPU's recorder; how many rows each was made for.
+
+    As on a GPU: steps are run before they are recorded, rows fill up to powers of two, lengths are
+    rounded, an outcome is overwritten by the next, and steps are launched ahead of decisions.
+    """
+    from powerblend.engine import graphs, scheduler
+
+    recorded = []
+
+    def record(run: "Callable[[], Tensor]", memory: Any) -> graphs.Recording:
+        for _ in range(graphs.WARM_UP):
+            outcome = run()
+        recorded.append(len(outcome))
+        return graphs.Recording(lambda: outcome.copy_(run()), outcome)
+
+    monkeypatch.setattr(graphs, "wanted", lambda device: True)
+    monkeypatch.setattr(graphs, "record", record)
+    monkeypatch.setattr(graphs, "LENGTHS", 8)
+    monkeypatch.setitem(scheduler.AHEAD, "cpu", 1)
+    return recorded
 
 
 @pytest.fixture(scope="session")

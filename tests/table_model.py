@@ -63,6 +63,9 @@ class TableModel:
         rows = torch.arange(slots.start, slots.stop)[:, None]
         cache.tokens[rows, start[:, None] + torch.arange(tokens.shape[1])] = tokens
 
+    def prepare(self, cache: TokenCache, feed: Feed, answered: Any) -> None:
+        pass
+
     def step(self, cache: TokenCache, feed: Feed, blend: HiddenBlend | None = None) -> Logits:
         tokens, positions, _, length = feed
         rows = torch.arange(len(tokens))

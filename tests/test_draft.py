@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,24 @@ def test_answers_do_not_depend_on_the_batch(
     ]
     tokens = [[[a.tokens for a in chains] for chains in run] for run in runs]
     assert tokens[0] == tokens[1] == tokens[2]
+
+
+@pytest.mark.parametrize("proposal", ["base", "target"])
+def test_recorded_steps_change_nothing(
+    proposal: str, hf: PreTrainedModel, draft: Draft, request: pytest.FixtureRequest
+) -> None:
+    """Blocks are opened between recorded steps, for rows that may turn out to rest."""
+    model = load_model(hf, draft=draft)
+    decoding = POWER | {"proposal": proposal, "blend": BLEND}
+
+    def run() -> list[Any]:
+        answers = sample(model, [tiny.PROMPT, [3, 3, 2]], decoding, samples=9, rows=7)
+        return [replace(a, seconds=0.0) for chains in answers for a in chains]
+
+    plain = run()
+    recordings = request.getfixturevalue("recordings")
+    assert run() == plain
+    assert {4, 7} <= set(recordings)
 
 
 def test_a_draft_is_read_as_it_was_saved(hf: PreTrainedModel, draft: Draft, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 import enumeration
 import tiny
 from powerblend import Model, load_model, sample
-from powerblend.engine.scheduler import Scheduler
+from powerblend.engine.scheduler import Step
 from powerblend.samplers import Power
 
 POWER = {
@@ -185,14 +185,14 @@ def test_the_caller_s_model_is_left_as_it_was() -> None:
 def test_the_work_is_counted_and_the_clock_shared_out(model: Model) -> None:
     """decoded_tokens sums to the rows that were stepped; seconds to the time that it took."""
     steps: list[int] = []
-    step = Scheduler._step
+    step = Step.__call__
 
-    def counting(self: Scheduler, live: int) -> list[int]:
+    def counting(self: Step, live: int, length: int) -> torch.Tensor:
         steps.append(live)
-        return step(self, live)
+        return step(self, live, length)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scheduler, "_step", counting)
+        patch.setattr(Step, "__call__", counting)
         answers = [a for row in sample(model, PROMPTS, POWER, samples=2, rows=5) for a in row]
     assert sum(a.decoded_tokens for a in answers) == sum(steps)
     assert all(a.seconds > 0 for a in answers)

@@ -1,6 +1,6 @@
 """Each speed-up saves work and changes no decision: same random numbers, with it and without."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +8,8 @@ import torch
 
 import tiny
 from powerblend import Generation, Model, load_model, sample
-from powerblend.engine import graphs
+from powerblend.engine import scheduler
 from powerblend.engine.chain import Schedule
-from powerblend.engine.laws import Logits
 from powerblend.samplers import Power
 
 PROMPTS = [[5, 6, n] for n in range(7, 13)]
@@ -52,6 +51,10 @@ def decisions(generations: list[Generation]) -> list[tuple[Any, ...]]:
         (g.tokens, g.moves, g.accepted, g.unchanged, g.accepted_by_block, g.finish)
         for g in generations
     ]
+
+
+def timeless(generations: list[Generation]) -> list[Generation]:
+    return [replace(g, seconds=0.0) for g in generations]
 
 
 def decoded(generations: list[Generation]) -> int:
@@ -100,30 +103,22 @@ def test_a_shared_prefix_is_run_once(model: Model, monkeypatch: pytest.MonkeyPat
     assert run == [(1, 20), (4, 1)]
 
 
-@pytest.mark.parametrize("condition", ["ps", "blend_ps"])
-def test_recorded_steps_change_nothing(
-    model: Model, condition: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a stand-in for the GPU's recorder: static inputs, rows that fill up, rounded lengths."""
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_recorded_steps_change_nothing(model: Model, condition: str, request: Any) -> None:
     plain = answers(model, condition, skip=True, early=True)
-    recordings = []
-
-    def record(run: Callable[[], Logits]) -> tuple[Callable[[], None], Logits]:
-        logits = Logits(*(z.clone() for z in run()))
-        recordings.append(logits)
-
-        def replay() -> None:
-            for static, new in zip(logits, run(), strict=True):
-                static.copy_(new)
-
-        return replay, logits
-
-    monkeypatch.setattr(graphs, "wanted", lambda model: True)
-    monkeypatch.setattr(graphs, "record", record)
-    monkeypatch.setattr(graphs, "LENGTHS", 8)
-    graphed = answers(model, condition, skip=True, early=True)
-    assert decisions(graphed) == decisions(plain)
-    assert decoded(graphed) == decoded(plain)
-    rows = {len(logits.base) for logits in recordings}
-    assert rows == {1, 2, 4, 8, 16, 24}
+    recordings = request.getfixturevalue("recordings")
+    recorded = answers(model, condition, skip=True, early=True)
+    assert timeless(recorded) == timeless(plain)
+    assert {2, 4, 8, 16, 24} <= set(recordings) <= {1, 2, 4, 8, 16, 24}
     assert len(recordings) < decoded(plain) / 10
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_deciding_later_changes_nothing(
+    model: Model, condition: str, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = answers(model, condition, skip=True, early=True)
+    monkeypatch.setitem(scheduler.AHEAD, "cpu", ahead)
+    later = answers(model, condition, skip=True, early=True)
+    assert timeless(later) == timeless(plain)

@@ -6,13 +6,16 @@
 The grid of blocks begins at the first answer token and every block is whole, masks to its end, so
 that what the draft says about a token is a function of the tokens before its block and of the
 block's first: the same whether the chain reached it by extending or from any cut. A block is opened
-when its first token is fed: all rows that open one in a step do so in one batch, and what the draft
-says of the block's other positions is kept beside their keys, to be rewound and copied with them.
+before its first token is fed: all rows that open one in a step do so in one batch, and what the
+draft says of the block's other positions is kept beside their keys, to be rewound and copied with
+them.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from powerblend.blends import Blend
@@ -21,6 +24,7 @@ from powerblend.engine.cache import RaggedCache
 from powerblend.engine.laws import Logits
 from powerblend.engine.model import Model
 from powerblend.engine.rows import Feed
+from powerblend.engine.transfers import upload
 
 
 class Saved(NamedTuple):
@@ -97,14 +101,21 @@ class Guided:
         self._forward(cache, slots, tokens, positions.to(self.device), length)
 
     @torch.inference_mode()
+    def prepare(self, cache: GuidedCache, feed: Feed, answered: NDArray[np.int64]) -> None:
+        """Let the draft say the blocks whose first token is about to be fed.
+
+        It is given what was fed before the block and the block's first token.
+        """
+        opening = np.flatnonzero(answered % self._block == 1)
+        if len(opening):
+            self._open_blocks(cache, feed, upload(opening, self.device))
+
+    @torch.inference_mode()
     def step(self, cache: GuidedCache, feed: Feed, blend: Blend | None) -> Logits:
         """Feed one token to each of the first rows, return the logits of the next."""
         rows = slice(0, len(feed.tokens))
         tokens, positions = feed.tokens[:, None], feed.positions[:, None]
         final = self._forward(cache, rows, tokens, positions, feed.length)[:, 0]
-        if blend is None:
-            return self._model.guided(final, None, None)
-        self._open_blocks(cache, feed)
         says = cache.says[torch.arange(len(final), device=self.device), feed.positions + 1]
         # The draft is given a block's first token and says nothing of it.
         first = (feed.answered % self._block == 0)[:, None]
@@ -121,11 +132,8 @@ class Guided:
             cache.context.write(layer, slots, positions, (kv[0], kv[1]))
         return final
 
-    def _open_blocks(self, cache: GuidedCache, feed: Feed) -> None:
-        """Let the draft say the blocks whose first token has just been fed."""
-        rows = (feed.answered % self._block == 1).nonzero().flatten()
-        if not len(rows):
-            return
+    def _open_blocks(self, cache: GuidedCache, feed: Feed, rows: Tensor) -> None:
+        """Let the draft say the blocks that begin with what is fed to ``rows``."""
         first = feed.positions[rows]
         tokens = self._model.embed(feed.tokens[rows])
         contexts = [

@@ -111,6 +111,9 @@ class Model:
         length = int(positions.max()) + 1
         self.forward(cache, slots, tokens, positions.to(self.device), length)
 
+    def prepare(self, cache: RaggedCache, feed: Feed, answered: Any) -> None:
+        """Nothing: every step is the same work."""
+
     @torch.inference_mode()
     def step(self, cache: RaggedCache, feed: Feed, blend: Blend | None = None) -> Logits:
         """Feed one token to each of the first rows and return the logits of the next.

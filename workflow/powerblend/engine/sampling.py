@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.guided import Guided
-from powerblend.engine import graphs
 from powerblend.engine.capacity import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.chain import Chain
-from powerblend.engine.graphs import Graphed
 from powerblend.engine.model import Model
 from powerblend.engine.randomness import Stream
 from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
@@ -209,9 +207,9 @@ def sample(
 
 
 def _prepared(model: LanguageModel, blend: Blend | None) -> LanguageModel:
-    """The model with its draft, where the blend mixes that in, or with recorded steps on a GPU."""
+    """The model, with its draft where the blend mixes that in."""
     if not isinstance(blend, DraftBlend):
-        return Graphed(model) if isinstance(model, Model) and graphs.wanted(model) else model
+        return model
     draft = getattr(model, "draft", None)
     if draft is None:
         raise ValueError(

@@ -4,11 +4,15 @@ A row that finishes a proposal decides at once and starts its chain's next one i
 chain that is done leaves, the last row moves into its slot, and a waiting job takes the free one.
 No row waits for another, nothing is padded, and no prefix is computed twice.
 
+On a GPU the next step is launched before the last one's outcome is looked at, so that the host
+decides while the device computes; a row whose proposal was finished rests for that one step.
+
 The scheduler asks of a model what `LanguageModel` says and nothing else, so a table of
 probabilities runs through the very same loop.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -20,11 +24,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from powerblend.blends import Blend
-from powerblend.engine.chain import Chain, Moves, Proposal
+from powerblend.engine import graphs
+from powerblend.engine.chain import Chain, Moves, Proposal, Trace
 from powerblend.engine.laws import Logits
 from powerblend.engine.randomness import Stream
-from powerblend.engine.rows import Feed, Rows
+from powerblend.engine.rows import FINISHED, RESTED, Feed, Rows
+from powerblend.engine.transfers import Download
 from powerblend.samplers import Sampler
+
+AHEAD = {"cpu": 0, "cuda": 1}
+"""Steps launched before the outcome of the last one is looked at."""
 
 
 class LanguageModel(Protocol):
@@ -42,8 +51,17 @@ class LanguageModel(Protocol):
     def prefill(self, cache: Any, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Put tokens [rows, new] into the cache at positions start [rows] and on."""
 
+    def prepare(self, cache: Any, feed: Feed, answered: NDArray[np.int64]) -> None:
+        """What a step needs that is not the same work at every step.
+
+        ``answered`` is that of the feed, known without asking the device.
+        """
+
     def step(self, cache: Any, feed: Feed, blend: Blend | None) -> Logits:
-        """Feed one token to each of the first rows, return the logits of the next."""
+        """Feed one token to each of the first rows, return the logits of the next.
+
+        On a GPU it is recorded, and so must not ask the device for anything.
+        """
 
 
 class Job(NamedTuple):
@@ -84,10 +102,32 @@ class Slot:
 
     job: Job
     chain: Chain
+    row: int
     admitted: float  # clock time at which its share of the wall time began
     counted: Moves = field(default_factory=Moves)  # those of its moves that the tally has
     proposal: Proposal = field(init=False)
     saved: Any = field(init=False)  # the current suffix's part of the cache
+
+
+class Launched(NamedTuple):
+    """A step under way: whose rows it advances, and what it will have done for each."""
+
+    slots: list[Slot]
+    outcome: Download
+
+
+class Step:
+    """A step of the first rows, from the tokens fed to the tokens drawn, all on the device."""
+
+    def __init__(self, model: LanguageModel, cache: Any, batch: Rows, sampler: Sampler) -> None:
+        self._model, self._cache, self._batch, self._sampler = model, cache, batch, sampler
+
+    def __call__(self, live: int, length: int) -> Tensor:
+        """Draw the next token of every row that is at work; what was done for each, [live]."""
+        feed = self._batch.feed(live, length)
+        logits = self._model.step(self._cache, feed, self._sampler.blend)
+        uniforms, current = self._batch.pending(live)
+        return self._batch.advance(self._sampler.draw(logits, uniforms, current), current)
 
 
 class Scheduler:
@@ -103,63 +143,83 @@ class Scheduler:
         self._slots: list[Slot] = []
         longest = max((len(job.prompt) for job in jobs), default=0)
         limit = sampler.max_new_tokens
+        self._capacity = longest + limit
         self._shared = common_prefix([job.prompt for job in jobs])
-        self._cache = model.cache(self.rows, longest + limit, self._prefix(jobs))
-        self._batch = Rows(self.rows, limit, model.eos_token_ids, model.device)
-        # The device's positions again, on the host: the longest is needed at every step.
-        self._positions = np.zeros(self.rows, np.int64)
+        self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
+        eos, device = model.eos_token_ids, model.device
+        self._batch = Rows(self.rows, limit, eos, device, resting=self._capacity - 1)
+        self._step: graphs.Step = Step(model, self._cache, self._batch, sampler)
+        if graphs.wanted(device):
+            most = (self.rows, self._capacity)
+            self._step = graphs.Recorded(self._step, self._batch.at_rest, most)
+        self._launched: deque[Launched] = deque()
+        # The device's positions and counts again, on the host, which asks for them at every step.
+        self._positions, self._answered = np.zeros((2, self.rows), np.int64)
         self._clock = 0.0  # seconds of wall time per row, since the start
 
     def run(self) -> Iterator[list[Finished]]:
-        """Yield, after every step, the chains that it finished."""
+        """Yield, after every step, the chains that are done."""
         while self._admit():
             yield self._advance()
 
     @torch.inference_mode()
     def _advance(self) -> list[Finished]:
-        """One step of every row, and the turns of those that finished a proposal."""
+        """One step of every row, and the turns of those that have finished a proposal."""
         started, live = time.perf_counter(), len(self._slots)
-        done = [self._remove(row) for row in reversed(self._step(live)) if not self._turn(row)]
+        self._launched.append(self._launch(live))
+        ahead = len(self._launched) > AHEAD[self._model.device.type]
+        done = self._settle(self._launched.popleft()) if ahead else []
         self._clock += (time.perf_counter() - started) / live
         self.tally.chains += len(done)
         return [Finished(s.job, s.chain, self._clock - s.admitted) for s in done]
 
-    def _step(self, live: int) -> list[int]:
-        """Draw the next token of every row; the rows whose proposal is finished, in order."""
-        batch = self._batch
-        length = int(self._positions[:live].max()) + 1
-        logits = self._model.step(self._cache, batch.feed(live, length), self._sampler.blend)
-        uniforms, current = batch.pending(live)
-        finished = batch.advance(self._sampler.draw(logits, uniforms, current), current)
-        self._positions[:live] += 1
+    def _launch(self, live: int) -> Launched:
+        """Start a step of the first rows."""
+        positions, answered = self._positions[:live], self._answered[:live]
+        length = min(int(positions.max()) + 1, self._capacity)
+        self._model.prepare(self._cache, self._batch.feed(live, length), answered)
+        outcome = Download(self._step(live, length))
+        positions += 1
+        answered += 1
         self.tally.capacity += self.rows
-        self.tally.decoded_tokens += live
-        return finished
+        return Launched(list(self._slots), outcome)
 
-    def _turn(self, row: int) -> bool:
+    def _settle(self, launched: Launched) -> list[Slot]:
+        """Take a step's outcome: the turns of the finished rows; the slots that are done."""
+        outcome = launched.outcome.wait()
+        self.tally.decoded_tokens += int((outcome != RESTED).sum())
+        finished = [launched.slots[row] for row in (outcome == FINISHED).nonzero()[0]]
+        # All are read before any is moved.
+        suffixes = [self._batch.finished(slot.row, slot.proposal.cut) for slot in finished]
+        turns = zip(finished, suffixes, strict=True)
+        done = [slot for slot, suffix in turns if not self._turn(slot, suffix)]
+        for slot in reversed(done):
+            self._remove(slot)
+        return done
+
+    def _turn(self, slot: Slot, suffix: Trace) -> bool:
         """Decide a finished proposal and start the next; False if the chain is done."""
-        slot = self._slots[row]
-        cut = slot.proposal.cut
-        accepted = slot.chain.decide(self._batch.finished(row, cut))
+        accepted = slot.chain.decide(suffix)
         if not accepted:
-            self._cache.restore(row, len(slot.job.prompt) + cut, slot.saved)
-        return self._start(row)
+            start = len(slot.job.prompt) + slot.proposal.cut
+            self._cache.restore(slot.row, start, slot.saved)
+        return self._start(slot)
 
-    def _start(self, row: int) -> bool:
+    def _start(self, slot: Slot) -> bool:
         """Load the chain's next proposal into its row; False if there is none."""
-        slot = self._slots[row]
         proposal = slot.chain.propose()
         self._count(slot)
         if proposal is None:
             return False
         slot.proposal = proposal
-        prompt, state, cut = slot.job.prompt, slot.chain.state.tokens, proposal.cut
+        prompt, row = slot.job.prompt, slot.row
+        state, cut = slot.chain.state.tokens, proposal.cut
         start = len(prompt) + cut
         # The state's last token was drawn but never fed: it has no keys yet.
         slot.saved = self._cache.save(row, start, max(start, len(prompt) + len(state) - 1))
         feed = int(state[cut - 1]) if cut else int(prompt[-1])
         self._batch.load(row, proposal, len(prompt), feed)
-        self._positions[row] = start - 1
+        self._positions[row], self._answered[row] = start - 1, cut
         return True
 
     def _count(self, slot: Slot) -> None:
@@ -169,16 +229,16 @@ class Scheduler:
         self.tally.accepted += moves.accepted - slot.counted.accepted
         slot.counted = moves
 
-    def _remove(self, row: int) -> Slot:
+    def _remove(self, slot: Slot) -> None:
         """Take a chain out and move the last row into its place."""
-        removed, last = self._slots[row], len(self._slots) - 1
-        if row != last:
-            self._cache.copy(last, row, int(self._positions[last]))
-            self._batch.copy(last, row)
-            self._positions[row] = self._positions[last]
-            self._slots[row] = self._slots[last]
-        self._slots.pop()
-        return removed
+        last, row = self._slots.pop(), slot.row
+        if last is not slot:
+            self._cache.copy(last.row, row, int(self._positions[last.row]))
+            self._batch.move(last.row, row)
+            self._positions[row] = self._positions[last.row]
+            self._answered[row] = self._answered[last.row]
+            self._slots[row] = last
+            last.row = row
 
     @torch.inference_mode()
     def _admit(self) -> bool:
@@ -186,8 +246,8 @@ class Scheduler:
         started, first = time.perf_counter(), len(self._slots)
         jobs = list(islice(self._waiting, self.rows - first))
         self._place(jobs)
-        for row in range(first, len(self._slots)):
-            self._start(row)
+        for slot in self._slots[first:]:
+            self._start(slot)
         for slot in self._slots[first:]:
             slot.admitted -= (time.perf_counter() - started) / len(jobs)
         return bool(self._slots)
@@ -223,8 +283,9 @@ class Scheduler:
     def _seat(self, job: Job) -> int:
         """Start a job's chain in the next free row."""
         chain = Chain(self._sampler.schedule(), job.stream, self._model.eos_token_ids)
-        self._slots.append(Slot(job, chain, self._clock))
-        return len(self._slots) - 1
+        row = len(self._slots)
+        self._slots.append(Slot(job, chain, row, self._clock))
+        return row
 
     def _prefill(
         self, cache: Any, slots: slice, prompts: list[NDArray[np.int64]], start: int

@@ -1,0 +1,95 @@
+"""The same engine on a GPU: recorded steps, decisions that overlap them, kernels in bfloat16."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+import tiny
+from powerblend import Generation, load_model, sample
+from powerblend.draft.dflash import Draft
+from powerblend.draft.guided import Guided
+from powerblend.engine.rows import Feed, Rows
+from powerblend.engine.scheduler import Step
+from powerblend.samplers import parse_sampler
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+WORDS = 12
+POWER = {"sampler": "power", "alpha": 1.5, "max_new_tokens": 24, "blocks": 3, "steps": 4}
+LAYER = {"source": "layer", "layer": 1, "beta": 0.2}
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "ps": {},
+    "blend_ps": {"blend": LAYER},
+    "blend_ps-target": {"blend": LAYER, "proposal": "target"},
+    "draft_blend_ps": {"blend": {"source": "draft", "beta": 0.4}},
+}
+
+
+@pytest.fixture(scope="module")
+def hf() -> PreTrainedModel:
+    return tiny.transformer(vocabulary=WORDS)
+
+
+@pytest.fixture(scope="module")
+def draft(hf: PreTrainedModel) -> Draft:
+    return tiny.draft(hf, block=4)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 32])
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_gpu_draws_what_the_cpu_draws(
+    condition: str, rows: int, hf: PreTrainedModel, draft: Draft
+) -> None:
+    """In float64 both see the same random numbers and all but the same laws."""
+
+    def run(device: str) -> list[Generation]:
+        model = load_model(tiny.transformer(vocabulary=WORDS).to(device), draft=draft)
+        prompts = [tiny.PROMPT, [3, 3, 2], [2, 0, 3, 3, 5]]
+        out = sample(model, prompts, POWER | CONDITIONS[condition], samples=8, rows=rows)
+        return [answer for answers in out for answer in answers]
+
+    for ours, theirs in zip(run("cuda"), run("cpu"), strict=True):
+        assert ours.tokens == theirs.tokens
+        assert ours.decoded_tokens == theirs.decoded_tokens
+        assert ours.accepted_by_block == theirs.accepted_by_block
+        assert ours.log_t == pytest.approx(theirs.log_t, abs=1e-9)
+
+
+def test_bfloat16_gives_the_cpu_s_logits() -> None:
+    """Every position of rows of unequal length, by the GPU's own attention."""
+    twin = tiny.transformer(vocabulary=WORDS, dtype=torch.bfloat16)
+    cpu = load_model(tiny.transformer(vocabulary=WORDS, dtype=torch.bfloat16).float())
+    gpu = load_model(twin.to("cuda"))
+    ours, theirs = gpu.cache(3, 8), cpu.cache(3, 8)
+    start = torch.tensor([0, 2, 1])
+    for offset in range(5):
+        tokens, positions = torch.tensor([7, 9, 11]) - offset, start + offset
+        feed = Feed(tokens, positions, positions, int(positions.max()) + 1)
+        on_gpu = Feed(*(column.cuda() for column in feed[:3]), feed.length)
+        difference = gpu.step(ours, on_gpu).base.cpu() - (z := cpu.step(theirs, feed).base)
+        assert difference.abs().max() < 0.1 * math.sqrt(z.square().mean())
+
+
+@pytest.mark.parametrize("condition", ["ps", "blend_ps", "draft_blend_ps"])
+def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None:
+    """What may be recorded, and is launched ahead, asks the device for nothing."""
+    model: Any = load_model(tiny.transformer(vocabulary=WORDS).to("cuda"), draft=draft)
+    sampler = parse_sampler(POWER | CONDITIONS[condition])
+    if condition == "draft_blend_ps":
+        model = Guided(model, draft)
+    with torch.inference_mode():
+        cache = model.cache(4, 32)
+        rows = Rows(4, 24, model.eos_token_ids, model.device, resting=31)
+        step = Step(model, cache, rows, sampler)
+        step(4, 32)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            step(4, 32)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
