@@ -12,13 +12,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import torch
 from bench import MODEL, parser, prompts, side_by_side, write_table
 from step import flops_per_token, matrix_product
 from transformers import AttentionInterface
 
 from powerblend import load_model, sample
 from powerblend.engine import attention
+from powerblend.engine.products import Tiled
 from powerblend.engine.scheduler import Finished, Scheduler
 from powerblend.samplers import Power
 
@@ -98,7 +98,7 @@ def breakdown(rows: int, steps: int) -> dict[str, float]:
     model, watch = load_model(MODEL), Stopwatch()
     AttentionInterface.register(attention.NAME, watch.around(ATTENTION, attention.attend))
     for module in model.blocks.modules():
-        if isinstance(module, torch.nn.Linear):
+        if isinstance(module, Tiled):
             module.forward = watch.around(PRODUCTS, module.forward)
     model._head.forward = watch.around(HEAD, model._head.forward)
     model.step = watch.around(REST, model.step)  # type: ignore[method-assign]
@@ -118,7 +118,7 @@ def breakdown(rows: int, steps: int) -> dict[str, float]:
 
     Scheduler._advance = counted  # type: ignore[method-assign]
     try:
-        sample(model, prompts(104), DECODING, samples=2, rows=rows)
+        sample(model, prompts(104), DECODING, samples=2 + rows // 16, rows=rows)
     except Enough:
         return {part: 1e3 * seconds[part] / steps for part in PARTS}
     raise RuntimeError(f"there were fewer than {steps} steps with all of {rows} rows at work")

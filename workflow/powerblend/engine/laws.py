@@ -14,6 +14,9 @@ from torch import Tensor
 BLOCK = 256
 """Tokens per block of the two-level inverse CDF."""
 
+CACHED = 2**18
+"""Numbers to work on at once on the CPU: passes over more go through memory, and allocate it."""
+
 NEGLIGIBLE = -87.0
 """Log of a weight, relative to the largest, that counts as nothing."""
 
@@ -50,7 +53,7 @@ def greedy(logits: Logits) -> Draw:
 def temperature(logits: Logits, uniforms: Tensor, current: Tensor, temperature: float) -> Draw:
     """A token from softmax(z / T) of the target, which is proposal and target at once: w = 0."""
     token, log_q = inverse_cdf(logits.target, 1.0 / temperature, uniforms, current)
-    log_p = _at(logits.base, token) - logits.base.logsumexp(-1)
+    log_p = _at(logits.base, token) - _log_normaliser(logits.base)
     return Draw(token, log_p, log_q, torch.zeros_like(log_q))
 
 
@@ -98,27 +101,61 @@ def inverse_cdf(
     -------
     The tokens [rows] and their log-probabilities [rows] under softmax(alpha z).
     """
-    peak = logits.amax(-1, keepdim=True)
-    # exp of less is denormal: slow to compute, and less than any uniform can tell from nothing.
-    scores = (logits - peak).mul_(alpha).clamp_(min=NEGLIGIBLE)
-    weights = torch.threshold_(scores.exp(), 1.1 * math.exp(NEGLIGIBLE), 0.0)
-    if scores.shape[-1] % BLOCK:
-        weights = torch.nn.functional.pad(weights, (0, -scores.shape[-1] % BLOCK))
-    anchor = current.clamp(min=0)[:, None]
-    anchored = (current >= 0)[:, None]
-    held = (weights.gather(1, anchor) * anchored).double()
-    weights.scatter_(1, anchor, weights.gather(1, anchor) * ~anchored)
+    peak = torch.cat([part.amax(-1, keepdim=True) for part in _parts(logits)])
+    anchor, anchored = current.clamp(min=0)[:, None], (current >= 0)[:, None]
 
-    blocks = weights.view(len(weights), -1, BLOCK)
-    by_block = blocks.sum(-1).double().cumsum(-1)
+    def without_anchor(block: Tensor) -> Tensor:
+        """Weights [rows, BLOCK] of the tokens in a block each, the anchor's set to nothing."""
+        tokens = block * BLOCK + torch.arange(BLOCK, device=block.device)
+        there = (tokens < logits.shape[-1]) & ~(anchored & (tokens == anchor))
+        weights = _weights(logits.gather(1, tokens.clamp(max=logits.shape[-1] - 1)), peak, alpha)
+        return (weights * there).double()
+
+    held = _weights(logits.gather(1, anchor), peak, alpha).double() * anchored
+    by_block = _block_sums(logits, peak, alpha).double()
+    own = anchor // BLOCK
+    by_block = by_block.scatter(1, own, without_anchor(own).sum(-1, keepdim=True)).cumsum(-1)
     total = held + by_block[:, -1:]
     mass = uniforms[:, None] * total - held
     stays = mass < 0
     block, mass = _first_above(by_block, mass)
-    inside = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK)).squeeze(1).double()
-    offset, _ = _first_above(inside.cumsum(-1), mass)
+    offset, _ = _first_above(without_anchor(block).cumsum(-1), mass)
     token = torch.where(stays, anchor, block * BLOCK + offset)
-    return token.squeeze(1), (scores.gather(1, token) - total.log().to(scores.dtype)).squeeze(1)
+    score = _scores(logits.gather(1, token), peak, alpha)
+    return token.squeeze(1), (score - total.log().to(score.dtype)).squeeze(1)
+
+
+def _scores(logits: Tensor, peak: Tensor, alpha: float) -> Tensor:
+    """Of alpha z relative to its largest; exp of less than that is slow to compute, and nothing."""
+    return (logits - peak).mul_(alpha).clamp_(min=NEGLIGIBLE)
+
+
+def _weights(logits: Tensor, peak: Tensor, alpha: float) -> Tensor:
+    """exp(alpha z) relative to the largest, 0 where that is less than any uniform can tell."""
+    return torch.threshold_(_scores(logits, peak, alpha).exp_(), 1.1 * math.exp(NEGLIGIBLE), 0.0)
+
+
+def _block_sums(logits: Tensor, peak: Tensor, alpha: float) -> Tensor:
+    """Sums [rows, blocks] of the weights of `BLOCK` tokens each."""
+    sums = []
+    parts = _parts(logits)
+    for part, its_peak in zip(parts, peak.split([len(p) for p in parts]), strict=True):
+        weights = _weights(part, its_peak, alpha)
+        if weights.shape[-1] % BLOCK:
+            weights = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % BLOCK))
+        sums.append(weights.view(len(weights), -1, BLOCK).sum(-1))
+    return torch.cat(sums)
+
+
+def _log_normaliser(logits: Tensor) -> Tensor:
+    """Log of the sum [rows] of exp(z)."""
+    return torch.cat([part.logsumexp(-1) for part in _parts(logits)])
+
+
+def _parts(logits: Tensor) -> tuple[Tensor, ...]:
+    """Rows that fit a processor's own cache together; on a GPU, all of them."""
+    rows = len(logits) if logits.is_cuda else max(1, CACHED // logits.shape[-1])
+    return logits.split(rows)
 
 
 def _first_above(cumulative: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,10 +173,10 @@ def _first_above(cumulative: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
 
 def _log_probs(logits: Logits, token: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probability of the tokens under the base model and under the target."""
-    log_p = _at(logits.base, token) - logits.base.logsumexp(-1)
+    log_p = _at(logits.base, token) - _log_normaliser(logits.base)
     if logits.target is logits.base:
         return log_p, log_p
-    return log_p, _at(logits.target, token) - logits.target.logsumexp(-1)
+    return log_p, _at(logits.target, token) - _log_normaliser(logits.target)
 
 
 def _at(logits: Tensor, token: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,9 +21,8 @@ from powerblend.draft.dflash import Draft, Target
 from powerblend.engine import attention
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.laws import Logits
+from powerblend.engine.products import tiled
 from powerblend.engine.rows import Feed
-
-Network = TypeVar("Network", bound=nn.Module)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -72,15 +71,15 @@ class Model:
         shared = {id(t): t for t in itertools.chain(hf.parameters(), hf.buffers())}
         self._hf = copy.deepcopy(hf, shared).eval()
         self._hf.set_attn_implementation(attention.NAME)
+        self.device: torch.device = self._hf.device
+        self.dtype: torch.dtype = self._hf.dtype
+        tiled(self._hf)
         self._base = self._hf.base_model
         self._head = self._hf.get_output_embeddings()
-        _lay_out(self._hf)
         self.blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
         self.norm: nn.Module = _one_of(self._base, FINAL_NORMS)
         self.layers = len(self.blocks)
-        self.vocabulary = int(self._head.weight.shape[0])
-        self.device: torch.device = self._head.weight.device
-        self.dtype: torch.dtype = self._head.weight.dtype
+        self.vocabulary = int(self._head.out_features)
         self._check_eos()
         self._check_parity()
         self.draft = draft and self._fitted(draft)
@@ -230,11 +229,12 @@ class Model:
     def _fitted(self, draft: Draft) -> Draft:
         """A draft, in the model's precision and place, if it was made for such a model."""
         name = str(getattr(self._hf.config, "_name_or_path", "")) or type(self._hf).__name__
-        width = int(self._head.weight.shape[1])
+        width = int(self._head.in_features)
         draft.architecture.check_fit(
             draft.source, Target(name, self.layers, width, self.vocabulary)
         )
-        return _lay_out(draft.to(self.device, self.dtype)).requires_grad_(False).eval()
+        own = copy.deepcopy(draft).to(self.device, self.dtype)
+        return tiled(own.requires_grad_(False).eval())
 
     def _check_eos(self) -> None:
         if not self.eos_token_ids:
@@ -363,20 +363,6 @@ def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:
     ]
     ids = itertools.chain.from_iterable(n if isinstance(n, list) else [n] for n in named)
     return sorted({i for i in ids if i is not None})
-
-
-def _lay_out(network: Network) -> Network:
-    """Store the weights of linear maps input by input, where they are on the CPU.
-
-    A product of few rows then reads them in the order in which it needs them: 15 to 40% faster on
-    some CPUs, no slower on others (benchmarks/step.py). An ``lm_head`` that was tied to the
-    embedding, which is read token by token, becomes a copy.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Linear) and module.weight.device.type == "cpu":
-            by_input = module.weight.detach().t().contiguous().t()
-            module.weight = nn.Parameter(by_input, requires_grad=False)
-    return network
 
 
 def _one_of(module: nn.Module, names: Sequence[str]) -> Any:

@@ -1,0 +1,72 @@
+"""Linear maps of few rows at a time on the CPU, their weights stored as they are read.
+
+    weight [outputs, inputs]   ->   tiles, each [inputs, up to `WIDTH` outputs]
+
+A product of 8 to 128 rows reads a tile from its first byte to its last; in the usual layout, and in
+its transpose, every step along the inputs or the outputs lands on another page of memory. Measured
+with benchmarks/products.py.
+"""
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+WIDTH = 768
+"""Outputs of a tile, about."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Tiled(nn.Module):
+    """A linear map that computes what an ``nn.Linear`` computes; its weights are frozen."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        by_input = linear.weight.detach().t()
+        self._widths = [len(part) for part in by_input.t().split(_width(self.out_features))]
+        # A clone is contiguous: a tile's outputs lie side by side, input after input.
+        tiles = by_input.split(self._widths, dim=1)
+        self._tiles = [t.clone(memory_format=torch.contiguous_format) for t in tiles]
+        self.bias = linear.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """[out_features, in_features], put together again."""
+        return torch.cat(self._tiles, 1).t()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., in_features] to [..., out_features]."""
+        rows = inputs.reshape(-1, self.in_features)
+        if torch.is_grad_enabled() and inputs.requires_grad:
+            outputs = torch.cat([rows @ tile for tile in self._tiles], 1)
+        else:
+            outputs = rows.new_empty(len(rows), self.out_features)
+            for tile, part in zip(self._tiles, outputs.split(self._widths, 1), strict=True):
+                torch.mm(rows, tile, out=part)
+        if self.bias is not None:
+            outputs = outputs + self.bias
+        return outputs.view(*inputs.shape[:-1], self.out_features)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self.weight
+
+
+def tiled(network: Network) -> Network:
+    """Replace a network's linear maps, where their weights are on the CPU.
+
+    An ``lm_head`` that was tied to the embedding, which is read token by token, becomes a copy.
+    """
+    for module in network.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear) and child.weight.device.type == "cpu":
+                setattr(module, name, Tiled(child))
+    return network
+
+
+def _width(outputs: int) -> int:
+    """Of tiles of nearly the same size: a multiple of 16 numbers, a cache line or two."""
+    tiles = max(1, round(outputs / WIDTH))
+    return -(-outputs // (16 * tiles)) * 16
