@@ -3,7 +3,9 @@
 Qwen3-4B's architecture at random weights, in bfloat16, without EOS: speed does not depend on what
 the weights are. The floor of a step is the longer of two times: reading every weight and every
 row's keys and values once at the speed of a large copy, and the multiplications at the speed of a
-large product, both measured in the same run. ``--device cpu --layers 2`` tries it out anywhere.
+large product, both measured in the same run. What the host costs shows in a power sampling run:
+its steps, with their decisions, against as many steps on which nothing is decided.
+``--device cpu --layers 2`` tries it out anywhere.
 """
 
 import argparse
@@ -15,8 +17,12 @@ import torch
 from bench import median, parser, write_table
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from powerblend import load_model, sample
+from powerblend import Model, load_model, sample
 from powerblend.engine import graphs
+from powerblend.engine.rows import Rows
+from powerblend.engine.sampling import Request, Run
+from powerblend.engine.scheduler import Step
+from powerblend.samplers import parse_sampler
 
 ALPHA = 4.0
 QWEN3_4B = {
@@ -49,6 +55,9 @@ def main() -> None:
         ours = rows * chosen.new / seconds(lambda n, p=prompts: powerblend(hf, p, n), chosen)
         theirs = rows * chosen.new / seconds(lambda n, p=prompts: hugging_face(hf, p, n), chosen)
         floor = rows / step_floor(hf, rows, chosen, copied, multiplied)
+        model = load_model(hf, eos_token_ids=[0])
+        moving, length = power_step(model, prompts, chosen)
+        bare = bare_step(model, rows, length)
         table.append(
             {
                 "rows": rows,
@@ -57,6 +66,8 @@ def main() -> None:
                 "ratio": ours / theirs,
                 "floor": floor,
                 "of the floor": ours / floor,
+                "power sampling, ms a step": 1e3 * moving,
+                "host": 1 - bare / moving,
             }
         )
     write_table(
@@ -66,7 +77,7 @@ def main() -> None:
         f"Qwen3-4B's architecture with {chosen.layers} layers at random weights, {chosen.new} "
         f"tokens after {chosen.prompt}; a large copy ran at {copied / 1e9:.0f} GB/s, a large "
         f"product at {multiplied / 1e12:.1f} TFLOP/s. Medians of {chosen.repeats}. "
-        f"Recorded steps: {'yes' if graphs.wanted(load_model(hf, eos_token_ids=[0])) else 'no'}.",
+        f"Recorded steps: {'yes' if graphs.wanted(torch.device(chosen.device)) else 'no'}.",
     )
 
 
@@ -83,6 +94,34 @@ def powerblend(hf: Any, prompts: torch.Tensor, new: int) -> None:
     model = load_model(hf, eos_token_ids=[0])
     decoding = {"sampler": "temperature", "alpha": ALPHA, "max_new_tokens": new}
     sample(model, prompts.tolist(), decoding, rows=len(prompts))
+
+
+def power_step(
+    model: Model, prompts: torch.Tensor, chosen: argparse.Namespace
+) -> tuple[float, int]:
+    """Seconds of a mean step of power sampling after the first answers' prefill, and its length."""
+    settings = {"sampler": "power", "alpha": ALPHA, "blocks": 8, "steps": 2}
+    sampler = parse_sampler({**settings, "max_new_tokens": chosen.new})
+    requests = [Request(prompt, str(i), i) for i, prompt in enumerate(prompts.tolist())]
+    for _ in range(2):  # the first one warms up
+        run = Run(model, requests, sampler, 0, len(prompts))
+        steps = run.steps()
+        next(steps)
+        before = run.tally.capacity
+        seconds = _time(lambda steps=steps: list(steps))
+    return len(prompts) * seconds / (run.tally.capacity - before), chosen.prompt + chosen.new // 2
+
+
+def bare_step(model: Model, rows: int, length: int) -> float:
+    """Seconds of a step of the same work on which the host decides nothing."""
+    sampler = parse_sampler({"sampler": "power", "alpha": ALPHA, "max_new_tokens": 64, "blocks": 8})
+    cache = model.cache(rows, length)
+    batch = Rows(rows, 64, model.eos_token_ids, model.device, resting=length - 1)
+    step: graphs.Step = Step(model, cache, batch, sampler)
+    if graphs.wanted(model.device):
+        step = graphs.Recorded(step, batch.at_rest, (rows, length))
+    with torch.inference_mode():
+        return _median(lambda: step(rows, length))
 
 
 def hugging_face(hf: Any, prompts: torch.Tensor, new: int) -> None:

@@ -39,11 +39,13 @@ class Tiled(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         rows = inputs.reshape(-1, self.in_features)
-        if torch.is_grad_enabled() and inputs.requires_grad:
-            outputs = torch.cat([rows @ tile for tile in self._tiles], 1)
+        if len(self._tiles) == 1 or (torch.is_grad_enabled() and inputs.requires_grad):
+            products = [rows @ tile for tile in self._tiles]
+            outputs = products[0] if len(products) == 1 else torch.cat(products, 1)
         else:
             outputs = rows.new_empty(len(rows), self.out_features)
-            for tile, part in zip(self._tiles, outputs.split(self._widths, 1), strict=True):
+            parts = outputs.split_with_sizes(self._widths, 1)
+            for tile, part in zip(self._tiles, parts, strict=True):
                 torch.mm(rows, tile, out=part)
         if self.bias is not None:
             outputs = outputs + self.bias
