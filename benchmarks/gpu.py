@@ -117,7 +117,7 @@ def bare_step(model: Model, rows: int, length: int) -> float:
     sampler = parse_sampler({"sampler": "power", "alpha": ALPHA, "max_new_tokens": 64, "blocks": 8})
     cache = model.cache(rows, length)
     batch = Rows(rows, 64, model.eos_token_ids, model.device, resting=length - 1)
-    step: graphs.Step = Step(model, cache, batch, sampler)
+    step: graphs.Advance = Step(model, cache, batch, sampler)
     if graphs.wanted(model.device):
         step = graphs.Recorded(step, batch.at_rest, (rows, length))
     with torch.inference_mode():

@@ -49,6 +49,16 @@ def test_the_examples_work(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "condition, sweep, sampler, blend, dataset, grader"
 
 
+def test_every_benchmark_is_listed_and_starts() -> None:
+    """Each is imported, which finds what a change of the engine has broken; none is run."""
+    folder = ROOT / "benchmarks"
+    listed = re.findall(r"benchmarks/(\w+)\.py", (folder / "README.md").read_text())
+    shared = {"bench", "reference"}
+    assert set(listed) == {path.stem for path in folder.glob("*.py")} - shared
+    program = "import " + ", ".join(listed)
+    subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment(), check=True)
+
+
 def patched(text: str, diff: str) -> str:
     """Apply a diff whose lines of context, in order, say where its changes belong."""
     lines, at = text.splitlines(), 0

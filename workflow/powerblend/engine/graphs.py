@@ -19,7 +19,7 @@ LENGTHS = 512
 WARM_UP = 2
 """Runs before a recording, in which libraries choose their kernels."""
 
-Step = Callable[[int, int], Tensor]
+Advance = Callable[[int, int], Tensor]
 """Advances the first rows, none longer than so much; what it did for each, [rows]."""
 
 
@@ -34,7 +34,7 @@ class Recorded:
     """A step that is recorded and replayed; called as the step itself."""
 
     def __init__(
-        self, step: Step, at_rest: Callable[[], AbstractContextManager[None]], most: Any
+        self, step: Advance, at_rest: Callable[[], AbstractContextManager[None]], most: Any
     ) -> None:
         """``at_rest`` makes runs of the step harmless; ``most`` are its largest arguments."""
         self._step, self._at_rest, self._most = step, at_rest, most

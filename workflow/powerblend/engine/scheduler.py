@@ -148,7 +148,7 @@ class Scheduler:
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         eos, device = model.eos_token_ids, model.device
         self._batch = Rows(self.rows, limit, eos, device, resting=self._capacity - 1)
-        self._step: graphs.Step = Step(model, self._cache, self._batch, sampler)
+        self._step: graphs.Advance = Step(model, self._cache, self._batch, sampler)
         if graphs.wanted(device):
             most = (self.rows, self._capacity)
             self._step = graphs.Recorded(self._step, self._batch.at_rest, most)
