@@ -126,7 +126,7 @@ def inverse_cdf(
 
 
 def _scores(logits: Tensor, peak: Tensor, alpha: float) -> Tensor:
-    """Of alpha z relative to its largest; exp of less than that is slow to compute, and nothing."""
+    """Alpha z relative to its largest; exp of less than `NEGLIGIBLE` is slow, and nothing."""
     return (logits - peak).mul_(alpha).clamp_(min=NEGLIGIBLE)
 
 

@@ -24,11 +24,10 @@ class Tiled(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        by_input = linear.weight.detach().t()
-        self._widths = [len(part) for part in by_input.t().split(_width(self.out_features))]
-        # A clone is contiguous: a tile's outputs lie side by side, input after input.
-        tiles = by_input.split(self._widths, dim=1)
+        tiles = linear.weight.detach().t().split(_width(self.out_features), dim=1)
+        # A tile's outputs lie side by side, input after input.
         self._tiles = [t.clone(memory_format=torch.contiguous_format) for t in tiles]
+        self._widths = [tile.shape[1] for tile in self._tiles]
         self.bias = linear.bias
 
     @property
