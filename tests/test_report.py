@@ -1,5 +1,6 @@
 """The report: every number computed, every claim as strong as its numbers, foreign text inert."""
 
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from powerblend.report.probe import (
     text_sentence,
 )
 from powerblend.report.published import comparable, gains, role_of, settings
+from powerblend.report.run import git_revision
 from powerblend.report.samples import accuracies
 from powerblend.report.text import cell, code_block, p_value, percent, points, series, table
 from summaries import EARLIER, contrast, earlier_study, large_study, small_study, study
@@ -475,3 +477,26 @@ def test_values_as_text() -> None:
     assert [p_value(p) for p in (0.0703, 0.00001, None)] == ["0.0703", "< 0.0001", "—"]
     assert series(["a", "b", "c"]) == "a, b and c"
     assert code_block("a\n```\nb", "yaml") == "````yaml\na\n```\nb\n````"
+
+
+def test_a_report_written_anew_is_of_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", *who, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report").mkdir()
+    report, code = tmp_path / "report" / "demo.md", tmp_path / "code.py"
+    report.write_text("1")
+    code.write_text("1")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "1")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    report.write_text("2")
+    assert git_revision() == commit
+    code.write_text("2")
+    assert git_revision() == f"{commit}-dirty"

@@ -39,8 +39,14 @@ def hardware() -> str:
 
 
 def git_revision() -> str:
-    """The commit of the code, marked where the working tree differs from it."""
-    return _output(["git", "describe", "--always", "--dirty", "--abbrev=12"]) or "unknown"
+    """The commit of the code, marked where the code in the working tree differs from it.
+
+    Reports and tables are not code: a run that writes them anew is still a run of its commit.
+    """
+    commit = _output(["git", "describe", "--always", "--abbrev=12"])
+    code = [":(top)", ":(top,exclude)report", ":(top,exclude)benchmarks/results"]
+    changed = _output(["git", "diff", "HEAD", "--name-only", "--", *code])
+    return f"{commit}-dirty" if commit and changed else commit or "unknown"
 
 
 def _cpu() -> str:
