@@ -44,7 +44,7 @@ class Rows:
         max_new_tokens: int,
         eos: frozenset[int],
         device: torch.device,
-        resting: int = 0,
+        resting: int,
     ) -> None:
         # One token more than there are: a row at rest writes behind its last one.
         tokens = max_new_tokens + 1
