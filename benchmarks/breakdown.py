@@ -14,7 +14,6 @@ from typing import Any
 
 from bench import MODEL, parser, prompts, side_by_side, write_table
 from step import flops_per_token, matrix_product
-from transformers import AttentionInterface
 
 from powerblend import load_model, sample
 from powerblend.engine import attention
@@ -96,7 +95,7 @@ def main() -> None:
 def breakdown(rows: int, steps: int) -> dict[str, float]:
     """Milliseconds of a step by part, as means."""
     model, watch = load_model(MODEL), Stopwatch()
-    AttentionInterface.register(attention.NAME, watch.around(ATTENTION, attention.attend))
+    attention.attend = watch.around(ATTENTION, attention.attend)
     for module in model.blocks.modules():
         if isinstance(module, Tiled):
             module.forward = watch.around(PRODUCTS, module.forward)

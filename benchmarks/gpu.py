@@ -99,17 +99,27 @@ def powerblend(hf: Any, prompts: torch.Tensor, new: int) -> None:
 def power_step(
     model: Model, prompts: torch.Tensor, chosen: argparse.Namespace
 ) -> tuple[float, int]:
-    """Seconds of a mean step of power sampling after the first answers' prefill, and its length."""
+    """Median seconds of a step of power sampling while all rows are at work, and its length."""
     settings = {"sampler": "power", "alpha": ALPHA, "blocks": 8, "steps": 2}
     sampler = parse_sampler({**settings, "max_new_tokens": chosen.new})
     requests = [Request(prompt, str(i), i) for i, prompt in enumerate(prompts.tolist())]
-    for _ in range(2):  # the first one warms up
+    times = []
+    for _ in range(chosen.repeats):
         run = Run(model, requests, sampler, 0, len(prompts))
         steps = run.steps()
-        next(steps)
-        before = run.tally.capacity
-        seconds = _time(lambda steps=steps: list(steps))
-    return len(prompts) * seconds / (run.tally.capacity - before), chosen.prompt + chosen.new // 2
+        next(steps), next(steps)  # the first is recorded, the second's outcome is the first's
+        count = 0
+
+        def until_one_is_done(steps: Any = steps) -> None:
+            nonlocal count
+            for finished in steps:
+                count += 1
+                if finished:
+                    return
+
+        times.append(_time(until_one_is_done) / count)
+        assert run.rows == len(prompts), "memory ended"
+    return median(times), chosen.prompt + chosen.new // 2
 
 
 def bare_step(model: Model, rows: int, length: int) -> float:
@@ -151,7 +161,7 @@ def step_floor(
 
 def bandwidth(device: str) -> float:
     """Bytes per second that a large copy reads."""
-    source = torch.zeros(2**28, dtype=torch.int8, device=device)
+    source = torch.zeros(2**30 if device == "cuda" else 2**28, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
     return 2 * source.numel() / _median(lambda: target.copy_(source))
 

@@ -46,7 +46,10 @@ def draft(hf: PreTrainedModel) -> Draft:
 def test_the_gpu_draws_what_the_cpu_draws(
     condition: str, rows: int, hf: PreTrainedModel, draft: Draft
 ) -> None:
-    """In float64 both see the same random numbers and all but the same laws."""
+    """In float64 both see the same random numbers and all but the same laws.
+
+    They differ by the rounding of the rotation's angles, which are float32 in any model.
+    """
 
     def run(device: str) -> list[Generation]:
         model = load_model(tiny.transformer(vocabulary=WORDS).to(device), draft=draft)
@@ -58,7 +61,7 @@ def test_the_gpu_draws_what_the_cpu_draws(
         assert ours.tokens == theirs.tokens
         assert ours.decoded_tokens == theirs.decoded_tokens
         assert ours.accepted_by_block == theirs.accepted_by_block
-        assert ours.log_t == pytest.approx(theirs.log_t, abs=1e-9)
+        assert ours.log_t == pytest.approx(theirs.log_t, abs=1e-5)
 
 
 def test_bfloat16_gives_the_cpu_s_logits() -> None:
@@ -82,7 +85,7 @@ def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None
     model: Any = load_model(tiny.transformer(vocabulary=WORDS).to("cuda"), draft=draft)
     sampler = parse_sampler(POWER | CONDITIONS[condition])
     if condition == "draft_blend_ps":
-        model = Guided(model, draft)
+        model = Guided(model, model.draft)
     with torch.inference_mode():
         cache = model.cache(4, 32)
         rows = Rows(4, 24, model.eos_token_ids, model.device, resting=31)

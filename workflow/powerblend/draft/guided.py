@@ -128,8 +128,9 @@ class Guided:
         taps = self._draft.architecture.taps
         final, features = self._model.forward(cache.target, slots, tokens, positions, length, taps)
         known = self._draft.context(torch.cat(features, -1), positions)
+        places = cache.context.places(positions)
         for layer, kv in enumerate(known):
-            cache.context.write(layer, slots, positions, (kv[0], kv[1]))
+            cache.context.write(layer, slots, places, (kv[0], kv[1]))
         return final
 
     def _open_blocks(self, cache: GuidedCache, feed: Feed, rows: Tensor) -> None:

@@ -7,7 +7,9 @@ which run anywhere, and on a GPU flash-attn, or torch's own variable-length atte
 Without that argument the same model runs plain causal attention, as its authors wrote it.
 """
 
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from powerblend.engine.cache import RaggedCache
+from powerblend.engine.cache import Places, RaggedCache
 
 try:
     from flash_attn import flash_attn_with_kvcache
@@ -31,23 +33,43 @@ UNSUPPORTED = ("sliding_window", "softcap", "s_aux")
 """Arguments by which an architecture asks for another attention."""
 
 
-class Ragged(NamedTuple):
-    """Where the tokens of a forward pass stand: row i is slot ``slots.start + i``."""
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Where the tokens of a forward pass stand: row i is slot ``slots.start + i``.
+
+    ``positions`` are [rows, new]; ``length``, the largest position + 1, is given by the caller, who
+    knows it without asking the device. What the layers need besides is computed by the first.
+    """
 
     cache: RaggedCache
     slots: slice
-    positions: Tensor  # [rows, new]
-    length: int  # positions that any row may attend to: the largest position + 1
-    hidden: Tensor  # [rows, 1, 1, new, length - prefix] bool: keys that a query may not see
+    positions: Tensor
+    length: int
 
+    @cached_property
+    def places(self) -> Places:
+        """Where the cache has the positions."""
+        return self.cache.places(self.positions)
 
-def at_positions(cache: RaggedCache, slots: slice, positions: Tensor, length: int) -> Ragged:
-    """The attention arguments for new tokens at ``positions`` [rows, new]: each sees up to itself.
+    @cached_property
+    def hidden(self) -> Tensor:
+        """Keys that a query may not see: [rows, 1, 1, new, length - prefix] bool."""
+        keys = torch.arange(self.cache.start, self.length, device=self.positions.device)
+        return keys > self.positions[:, None, None, :, None]
 
-    ``length`` is given by the caller, who knows it without asking the device.
-    """
-    keys = torch.arange(cache.start, length, device=positions.device)
-    return Ragged(cache, slots, positions, length, keys > positions[:, None, None, :, None])
+    @cached_property
+    def before(self) -> Tensor:
+        """Tokens [rows] that a row has before this one, int32; for decode steps."""
+        return self.positions[:, 0].int()
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the rows' queries and keys begin, [rows + 1] each, and the keys they see, [rows].
+
+        For decode steps, over all slots' positions one after the other; int32.
+        """
+        each = torch.arange(len(self.positions) + 1, dtype=torch.int32, device=self.before.device)
+        return each, each * self.cache.capacity, self.before + 1
 
 
 def attend(
@@ -82,7 +104,7 @@ def attend(
     decoding = cache.by_position and query.shape[2] == 1
     if decoding and flash_attn_with_kvcache is not None:
         return _flash(layer, query, key, value, scaling, ragged), None
-    cache.write(layer, ragged.slots, ragged.positions, (key, value))
+    cache.write(layer, ragged.slots, ragged.places, (key, value))
     if decoding and fused(query):
         return _varlen(layer, query, scaling, ragged), None
     keys, values = cache.read(layer, ragged.slots, ragged.length)
@@ -118,7 +140,7 @@ def _flash(
         values.transpose(1, 2),
         k=key.transpose(1, 2),
         v=value.transpose(1, 2),
-        cache_seqlens=ragged.positions[:, 0].int(),
+        cache_seqlens=ragged.before,
         softmax_scale=scaling,
         causal=True,
     )
@@ -132,21 +154,21 @@ def fused(query: Tensor) -> bool:
 
 def _varlen(layer: int, query: Tensor, scaling: float, ragged: Ragged) -> Tensor:
     """One decode step by torch's own variable-length attention, where flash-attn is missing."""
-    cache, rows = ragged.cache, len(query)
+    cache = ragged.cache
     keys, values = cache.read(layer, ragged.slots, cache.capacity)
-    one_each = torch.arange(rows + 1, dtype=torch.int32, device=query.device)
+    queries_at, keys_at, seen = ragged.bounds
     output = varlen_attn(
         query[:, :, 0],
         # [rows, heads, capacity, head_dim] are views of [rows, capacity, heads, head_dim].
         keys.transpose(1, 2).flatten(0, 1),
         values.transpose(1, 2).flatten(0, 1),
-        one_each,
-        one_each * cache.capacity,
+        queries_at,
+        keys_at,
         1,
         cache.capacity,
         scale=scaling,
         enable_gqa=True,
-        seqused_k=ragged.positions[:, 0].int() + 1,
+        seqused_k=seen,
     )
     return cast(Tensor, output)[:, None]
 

@@ -19,6 +19,9 @@ Knows no tokens and no chains.
 import torch
 from torch import Tensor
 
+Places = tuple[Tensor, Tensor]
+"""Where in some slots tokens are written: rows [rows, 1] and columns [rows, new]."""
+
 
 class RaggedCache:
     """Keys and values of ``slots`` rows of up to ``capacity`` tokens each, the prefix included."""
@@ -48,11 +51,15 @@ class RaggedCache:
             if prefix is not None:
                 self._store[:, :, :, :, : prefix.shape[3]] = prefix[:, :, None]
 
-    def write(self, layer: int, slots: slice, positions: Tensor, kv: tuple[Tensor, Tensor]) -> None:
-        """Put keys and values [rows, heads, new, head_dim] at ``positions`` [rows, new]."""
-        rows = torch.arange(len(positions), device=positions.device)[:, None]
+    def places(self, positions: Tensor) -> Places:
+        """Where ``positions`` [rows, new] of as many slots are."""
+        rows = torch.arange(len(positions), device=positions.device)
+        return rows[:, None], positions - self.start
+
+    def write(self, layer: int, slots: slice, places: Places, kv: tuple[Tensor, Tensor]) -> None:
+        """Put keys and values [rows, heads, new, head_dim] at their places."""
         for store, new in zip(self._store[layer, :, slots], kv, strict=True):
-            store.transpose(1, 2)[rows, positions - self.start] = new.transpose(1, 2)
+            store.transpose(1, 2)[places] = new.transpose(1, 2)
 
     def read(self, layer: int, slots: slice | Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Keys and values from the prefix's end to position ``length`` - 1, views of a slice."""

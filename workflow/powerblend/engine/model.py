@@ -20,6 +20,7 @@ from powerblend.blends import Blend, HiddenBlend
 from powerblend.draft.dflash import Draft, Target
 from powerblend.engine import attention
 from powerblend.engine.cache import RaggedCache
+from powerblend.engine.fused import fused
 from powerblend.engine.laws import Logits
 from powerblend.engine.products import tiled
 from powerblend.engine.rows import Feed
@@ -73,15 +74,19 @@ class Model:
         self._hf.set_attn_implementation(attention.NAME)
         self.device: torch.device = self._hf.device
         self.dtype: torch.dtype = self._hf.dtype
-        tiled(self._hf)
+        self.vocabulary = int(self._hf.get_output_embeddings().out_features)
+        # To be compared with itself as its authors wrote it.
+        tried = torch.arange(4, device=self.device)[None] % self.vocabulary
+        with torch.inference_mode():
+            expected = self._hf(input_ids=tried, use_cache=False).logits[0, -1]
+        tiled(fused(self._hf))
         self._base = self._hf.base_model
         self._head = self._hf.get_output_embeddings()
         self.blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
         self.norm: nn.Module = _one_of(self._base, FINAL_NORMS)
         self.layers = len(self.blocks)
-        self.vocabulary = int(self._head.out_features)
         self._check_eos()
-        self._check_parity()
+        self._check_parity(tried, expected)
         self.draft = draft and self._fitted(draft)
 
     def cache(self, slots: int, capacity: int, prefix: Tensor | None = None) -> RaggedCache:
@@ -148,7 +153,7 @@ class Model:
 
         All are [rows, new, hidden]; ``length`` is the largest position + 1.
         """
-        where = attention.at_positions(cache, slots, positions, length)
+        where = attention.Ragged(cache, slots, positions, length)
         with self._tapping(taps) as tapped:
             final: Tensor = self._base(
                 input_ids=tokens, position_ids=positions, use_cache=False, ragged=where
@@ -234,7 +239,7 @@ class Model:
             draft.source, Target(name, self.layers, width, self.vocabulary)
         )
         own = copy.deepcopy(draft).to(self.device, self.dtype)
-        return tiled(own.requires_grad_(False).eval())
+        return tiled(fused(own.requires_grad_(False).eval()))
 
     def _check_eos(self) -> None:
         if not self.eos_token_ids:
@@ -244,20 +249,16 @@ class Model:
             raise ValueError(f"eos_token_ids {unknown} are outside 0 to {self.vocabulary - 1}")
 
     @torch.inference_mode()
-    def _check_parity(self) -> None:
-        """Refuse an architecture whose own forward pass gives other logits than ours."""
-        tokens = torch.arange(4)[None] % self.vocabulary
-        cache = self.cache(1, 4)
-        self.prefill(
-            cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :3].to(self.device)
-        )
-        last = tokens[:, 3].to(self.device)
-        feed = Feed(last, torch.full_like(last, 3), torch.ones_like(last), 4)
-        ours = self.step(cache, feed).base[0]
-        theirs = self._hf(input_ids=tokens.to(self.device), use_cache=False).logits[0, -1]
-        difference = (ours - theirs).abs().max().item()
+    def _check_parity(self, tokens: Tensor, expected: Tensor) -> None:
+        """Refuse an architecture whose own last logits are not those that we have for tokens."""
+        at = tokens.shape[1] - 1
+        cache = self.cache(1, at + 1)
+        self.prefill(cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :-1])
+        position, answered = tokens.new_tensor([[at], [1]])
+        ours = self.step(cache, Feed(tokens[:, -1], position, answered, at + 1)).base[0]
+        difference = (ours - expected).abs().max().item()
         tolerance = 0.05 if self.dtype == torch.bfloat16 else 1e-3
-        if not difference <= tolerance * max(1.0, theirs.abs().max().item()):
+        if not difference <= tolerance * max(1.0, expected.abs().max().item()):
             raise ValueError(
                 f"{type(self._hf).__name__} cannot be decoded here: its own logits differ from "
                 f"lm_head(final hidden state) over a ragged cache by {difference:.3g}"
