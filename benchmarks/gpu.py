@@ -3,12 +3,13 @@
 Qwen3-4B's architecture at random weights, in bfloat16, without EOS: speed does not depend on what
 the weights are. The floor of a step is the longer of two times: reading every weight and every
 row's keys and values once at the speed of a large copy, and the multiplications at the speed of a
-large product, both measured in the same run. What the host costs shows in a power sampling run:
-its steps, with their decisions, against as many steps on which nothing is decided.
+large product, both measured in the same run. What the host costs shows in a power sampling run: its
+steps, with their decisions, against the same steps of rows at rest, on which nothing is decided.
 ``--device cpu --layers 2`` tries it out anywhere.
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +20,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from powerblend import Model, load_model, sample
 from powerblend.engine import graphs
-from powerblend.engine.rows import Rows
 from powerblend.engine.sampling import Request, Run
-from powerblend.engine.scheduler import Step
 from powerblend.samplers import parse_sampler
 
 ALPHA = 4.0
+STRETCH = 16
+"""Steps between two looks at what one costs without the host."""
+
 QWEN3_4B = {
     "vocab_size": 151_936,
     "hidden_size": 2560,
@@ -56,8 +58,7 @@ def main() -> None:
         theirs = rows * chosen.new / seconds(lambda n, p=prompts: hugging_face(hf, p, n), chosen)
         floor = rows / step_floor(hf, rows, chosen, copied, multiplied)
         model = load_model(hf, eos_token_ids=[0])
-        moving, length = power_step(model, prompts, chosen)
-        bare = bare_step(model, rows, length)
+        moving, bare = power_step(model, prompts, chosen)
         table.append(
             {
                 "rows": rows,
@@ -98,40 +99,28 @@ def powerblend(hf: Any, prompts: torch.Tensor, new: int) -> None:
 
 def power_step(
     model: Model, prompts: torch.Tensor, chosen: argparse.Namespace
-) -> tuple[float, int]:
-    """Median seconds of a step of power sampling while all rows are at work, and its length."""
+) -> tuple[float, float]:
+    """Seconds of a step of power sampling with all rows at work, and with all of them at rest.
+
+    At rest a step is the same work for the device, over the same keys, and nothing for the host.
+    """
     settings = {"sampler": "power", "alpha": ALPHA, "blocks": 8, "steps": 2}
     sampler = parse_sampler({**settings, "max_new_tokens": chosen.new})
     requests = [Request(prompt, str(i), i) for i, prompt in enumerate(prompts.tolist())]
-    times = []
-    for _ in range(chosen.repeats):
-        run = Run(model, requests, sampler, 0, len(prompts))
-        steps = run.steps()
-        next(steps), next(steps)  # the first is recorded, the second's outcome is the first's
-        count = 0
-
-        def until_one_is_done(steps: Any = steps) -> None:
-            nonlocal count
-            for finished in steps:
-                count += 1
-                if finished:
-                    return
-
-        times.append(_time(until_one_is_done) / count)
-        assert run.rows == len(prompts), "memory ended"
-    return median(times), chosen.prompt + chosen.new // 2
-
-
-def bare_step(model: Model, rows: int, length: int) -> float:
-    """Seconds of a step of the same work on which the host decides nothing."""
-    sampler = parse_sampler({"sampler": "power", "alpha": ALPHA, "max_new_tokens": 64, "blocks": 8})
-    cache = model.cache(rows, length)
-    batch = Rows(rows, 64, model.eos_token_ids, model.device, resting=length - 1)
-    step: graphs.Advance = Step(model, cache, batch, sampler)
-    if graphs.wanted(model.device):
-        step = graphs.Recorded(step, batch.at_rest, (rows, length))
-    with torch.inference_mode():
-        return _median(lambda: step(rows, length))
+    run = Run(model, requests, sampler, 0, len(prompts))
+    scheduler = run._scheduler(run._jobs)
+    steps = scheduler.run()
+    next(steps), next(steps)  # in the first it is recorded; the second has an outcome to look at
+    whole, bare, done = [], [], False
+    while not done:
+        stretch = _time(lambda: [next(steps) for _ in range(STRETCH)])
+        done = scheduler.tally.chains > 0
+        if not done:
+            whole.append(stretch / STRETCH)
+            live, length = len(prompts), int(scheduler._positions.max())
+            with torch.inference_mode(), scheduler._batch.at_rest():
+                bare.append(_median(lambda n=(live, length): scheduler._step(*n), 5))
+    return statistics.mean(whole), statistics.mean(bare)
 
 
 def hugging_face(hf: Any, prompts: torch.Tensor, new: int) -> None:
@@ -182,9 +171,9 @@ def seconds(run: Callable[[int], None], chosen: argparse.Namespace) -> float:
     return median(times)
 
 
-def _median(run: Callable[[], Any]) -> float:
+def _median(run: Callable[[], Any], times: int = 20) -> float:
     run()
-    return median([_time(run) for _ in range(20)])
+    return median([_time(run) for _ in range(times)])
 
 
 def _time(run: Callable[[], Any]) -> float:
