@@ -43,7 +43,8 @@ def inverse_cdf_by_numpy(z: Floats, alpha: float, uniform: float, current: int) 
 
 @pytest.mark.parametrize("vocabulary", SIZES)
 @pytest.mark.parametrize("held", [True, False])
-def test_inverse_cdf_is_that_of_numpy(vocabulary: int, held: bool) -> None:
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 4.0])
+def test_inverse_cdf_is_that_of_numpy(vocabulary: int, held: bool, alpha: float) -> None:
     rows = 64 if vocabulary < 1000 else 16
     z, uniforms = random_logits(rows, vocabulary), random_uniforms(rows)
     current = torch.from_numpy(np.random.default_rng(2).integers(vocabulary, size=rows))
@@ -51,14 +52,16 @@ def test_inverse_cdf_is_that_of_numpy(vocabulary: int, held: bool) -> None:
         current[::2] = z[::2].argmax(-1)  # so that many draws stay
     else:
         current = nothing(rows)
-    token, log_q = inverse_cdf(z.clone(), 1.5, uniforms, current)
+    token, log_q, log_p = inverse_cdf(z.clone(), alpha, uniforms, current)
     expected = [
         inverse_cdf_by_numpy(*row)
-        for row in zip(z.numpy(), [1.5] * rows, uniforms.tolist(), current.tolist(), strict=True)
+        for row in zip(z.numpy(), [alpha] * rows, uniforms.tolist(), current.tolist(), strict=True)
     ]
     assert token.tolist() == expected
-    reference = log_softmax(1.5 * z.numpy())[np.arange(rows), expected]
+    reference = log_softmax(alpha * z.numpy())[np.arange(rows), expected]
     np.testing.assert_allclose(log_q.numpy(), reference, atol=1e-6)
+    reference = log_softmax(z.numpy())[np.arange(rows), expected]
+    np.testing.assert_allclose(log_p.numpy(), reference, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -70,7 +73,7 @@ def test_a_token_of_no_weight_is_never_drawn(vocabulary: int, dtype: torch.dtype
     z[:, alive] = 0.0
     uniforms = torch.tensor([0.0, 1e-12, 0.5, LAST] * 2, dtype=torch.float64)
     current = torch.tensor([NOTHING] * 4 + [vocabulary - 1] * 4)
-    token, log_q = inverse_cdf(z, 4.0, uniforms, current)
+    token, log_q, _ = inverse_cdf(z, 4.0, uniforms, current)
     assert token.tolist() == [alive] * 8
     assert log_q.abs().max() < 1e-6
 
@@ -84,7 +87,7 @@ def test_a_draw_stays_exactly_when_the_uniform_is_below_the_current_tokens_proba
     for current in np.argsort(q)[-3:].tolist():
         uniforms = torch.tensor([0.0, q[current] - 1e-9, q[current] + 1e-9, LAST])
         held = torch.full((4,), current)
-        token, _ = inverse_cdf(z.expand(4, -1), 2.0, uniforms.double(), held)
+        token, *_ = inverse_cdf(z.expand(4, -1), 2.0, uniforms.double(), held)
         assert (token == current).tolist() == [True, True, False, False]
 
 
@@ -93,7 +96,7 @@ def test_the_coupling_with_the_current_token_keeps_the_law() -> None:
     q = np.exp(log_softmax(z.numpy()))[0]
     for current in range(6):
         held = torch.full((draws,), current)
-        token, _ = inverse_cdf(z.expand(draws, -1), 1.0, random_uniforms(draws, current), held)
+        token, *_ = inverse_cdf(z.expand(draws, -1), 1.0, random_uniforms(draws, current), held)
         assert chi_squared(np.bincount(token.numpy(), minlength=6), q) > 1e-3
 
 

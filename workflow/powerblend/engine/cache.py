@@ -74,8 +74,12 @@ class RaggedCache:
         return keys, values
 
     def save(self, slot: int, start: int, stop: int) -> Tensor:
-        """A copy of one slot's positions ``start`` to ``stop`` - 1."""
-        return self._store[:, :, slot, :, start - self.start : stop - self.start].clone()
+        """A copy of one slot's positions ``start`` to ``stop`` - 1, in the layout of the cache."""
+        own = self._store[:, :, slot, :, start - self.start : stop - self.start]
+        if not self.by_position:
+            return own.clone()
+        # A clone of a part is laid out as it is seen, which would scatter a position's heads.
+        return own.transpose(2, 3).clone().transpose(2, 3)
 
     def restore(self, slot: int, start: int, saved: Tensor) -> None:
         """Put back what `save` returned, here or in another slot."""

@@ -14,7 +14,7 @@ from torch import Tensor
 BLOCK = 256
 """Tokens per block of the two-level inverse CDF."""
 
-CACHED = 2**18
+CACHED = 2**17
 """Numbers to work on at once on the CPU: passes over more go through memory, and allocate it."""
 
 NEGLIGIBLE = -87.0
@@ -46,14 +46,16 @@ class Draw(NamedTuple):
 def greedy(logits: Logits) -> Draw:
     """The target's most likely token. ``log_q`` is 0 and ``w`` is log p of the target."""
     token = logits.target.argmax(-1)
-    log_p, w = _log_probs(logits, token)
+    w = _log_prob(logits.target, token)
+    log_p = w if logits.base is logits.target else _log_prob(logits.base, token)
     return Draw(token, log_p, torch.zeros_like(w), w)
 
 
 def temperature(logits: Logits, uniforms: Tensor, current: Tensor, temperature: float) -> Draw:
     """A token from softmax(z / T) of the target, which is proposal and target at once: w = 0."""
-    token, log_q = inverse_cdf(logits.target, 1.0 / temperature, uniforms, current)
-    log_p = _at(logits.base, token) - _log_normaliser(logits.base)
+    token, log_q, log_p = inverse_cdf(logits.target, 1.0 / temperature, uniforms, current)
+    if logits.base is not logits.target:
+        log_p = _log_prob(logits.base, token)
     return Draw(token, log_p, log_q, torch.zeros_like(log_q))
 
 
@@ -70,16 +72,22 @@ def power(
     not depend on the token drawn and is never positive (powers of a distribution, alpha >= 1).
     """
     source = logits.target if proposal == "target" else logits.base
-    token, log_q = inverse_cdf(source, alpha, uniforms, current)
-    log_p, log_target = _log_probs(logits, token)
+    token, log_q, own = inverse_cdf(source, alpha, uniforms, current)
+    log_p, log_target = (own if z is source else _log_prob(z, token) for z in logits)
     w = alpha * log_target - log_q
     # Rounding must not make positive what is never positive: early rejection relies on it.
     return Draw(token, log_p, log_q, w.clamp(max=0) if source is logits.target else w)
 
 
-def inverse_cdf(
-    logits: Tensor, alpha: float, uniforms: Tensor, current: Tensor
-) -> tuple[Tensor, Tensor]:
+class Choice(NamedTuple):
+    """A drawn token and its log-probabilities under softmax(alpha z) and softmax(z); [rows]."""
+
+    token: Tensor
+    log_q: Tensor
+    log_p: Tensor
+
+
+def inverse_cdf(logits: Tensor, alpha: float, uniforms: Tensor, current: Tensor) -> Choice:
     """Draw from softmax(alpha z) by inverse CDF, one uniform a row.
 
     The token in ``current`` is first in the order of the CDF, the others follow by id: it is drawn
@@ -96,23 +104,18 @@ def inverse_cdf(
         [rows] float64 in [0, 1).
     current
         [rows] token ids, or `NOTHING`.
-
-    Returns
-    -------
-    The tokens [rows] and their log-probabilities [rows] under softmax(alpha z).
     """
-    peak = torch.cat([part.amax(-1, keepdim=True) for part in _parts(logits)])
+    peak, normaliser, by_block = _sums(logits, alpha)
     anchor, anchored = current.clamp(min=0)[:, None], (current >= 0)[:, None]
 
     def without_anchor(block: Tensor) -> Tensor:
         """Weights [rows, BLOCK] of the tokens in a block each, the anchor's set to nothing."""
         tokens = block * BLOCK + torch.arange(BLOCK, device=block.device)
         there = (tokens < logits.shape[-1]) & ~(anchored & (tokens == anchor))
-        weights = _weights(logits.gather(1, tokens.clamp(max=logits.shape[-1] - 1)), peak, alpha)
-        return (weights * there).double()
+        scores = logits.gather(1, tokens.clamp(max=logits.shape[-1] - 1)) - peak
+        return (_weights(scores, alpha)[1] * there).double()
 
-    held = _weights(logits.gather(1, anchor), peak, alpha).double() * anchored
-    by_block = _block_sums(logits, peak, alpha).double()
+    held = _weights(logits.gather(1, anchor) - peak, alpha)[1].double() * anchored
     own = anchor // BLOCK
     by_block = by_block.scatter(1, own, without_anchor(own).sum(-1, keepdim=True)).cumsum(-1)
     total = held + by_block[:, -1:]
@@ -121,35 +124,50 @@ def inverse_cdf(
     block, mass = _first_above(by_block, mass)
     offset, _ = _first_above(without_anchor(block).cumsum(-1), mass)
     token = torch.where(stays, anchor, block * BLOCK + offset)
-    score = _scores(logits.gather(1, token), peak, alpha)
-    return token.squeeze(1), (score - total.log().to(score.dtype)).squeeze(1)
+    score = logits.gather(1, token) - peak
+    log_q, log_p = alpha * score - total.log().to(score.dtype), score - normaliser.log()
+    return Choice(token.squeeze(1), log_q.squeeze(1), log_p.squeeze(1))
 
 
-def _scores(logits: Tensor, peak: Tensor, alpha: float) -> Tensor:
-    """Alpha z relative to its largest; exp of less than `NEGLIGIBLE` is slow, and nothing."""
-    return (logits - peak).mul_(alpha).clamp_(min=NEGLIGIBLE)
+def _sums(logits: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What a draw needs to know of all logits, from one pass over them.
+
+    The largest [rows, 1], the sum [rows, 1] of exp(z) relative to it, and those of exp(alpha z) by
+    `BLOCK` tokens [rows, blocks] in float64.
+    """
+    parts = []
+    whole = logits.shape[-1] // BLOCK * BLOCK
+    for part in _parts(logits):
+        peak = part.amax(-1, keepdim=True)
+        shares, weights = _weights(part - peak, alpha)
+        blocks = [weights[:, :whole].unflatten(-1, (whole // BLOCK, BLOCK)).sum(-1)]
+        if whole < logits.shape[-1]:
+            blocks.append(weights[:, whole:].sum(-1, keepdim=True))
+        parts.append((peak, shares.sum(-1, keepdim=True), torch.cat(blocks, -1)))
+    peak, normaliser, by_block = (torch.cat(column) for column in zip(*parts, strict=True))
+    return peak, normaliser, by_block.double()
 
 
-def _weights(logits: Tensor, peak: Tensor, alpha: float) -> Tensor:
-    """exp(alpha z) relative to the largest, 0 where that is less than any uniform can tell."""
-    return torch.threshold_(_scores(logits, peak, alpha).exp_(), 1.1 * math.exp(NEGLIGIBLE), 0.0)
+def _weights(scores: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """exp(z) and exp(alpha z) of logits relative to the largest, which are overwritten.
+
+    A power of two as alpha is reached by squaring, which is faster than another exp. Of less than
+    `NEGLIGIBLE`, exp is slow, and nothing that a uniform could tell from 0.
+    """
+    squarings = math.log2(alpha)
+    if squarings >= 0 and squarings.is_integer():
+        shares = weights = scores.exp_()
+        for _ in range(int(squarings)):
+            weights = weights.square() if weights is shares else weights.square_()
+        return shares, weights
+    weights = (scores * alpha).clamp_(min=NEGLIGIBLE).exp_()
+    return scores.exp_(), torch.threshold_(weights, 1.1 * math.exp(NEGLIGIBLE), 0.0)
 
 
-def _block_sums(logits: Tensor, peak: Tensor, alpha: float) -> Tensor:
-    """Sums [rows, blocks] of the weights of `BLOCK` tokens each."""
-    sums = []
-    parts = _parts(logits)
-    for part, its_peak in zip(parts, peak.split([len(p) for p in parts]), strict=True):
-        weights = _weights(part, its_peak, alpha)
-        if weights.shape[-1] % BLOCK:
-            weights = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % BLOCK))
-        sums.append(weights.view(len(weights), -1, BLOCK).sum(-1))
-    return torch.cat(sums)
-
-
-def _log_normaliser(logits: Tensor) -> Tensor:
-    """Log of the sum [rows] of exp(z)."""
-    return torch.cat([part.logsumexp(-1) for part in _parts(logits)])
+def _log_prob(logits: Tensor, token: Tensor) -> Tensor:
+    """Log-probability [rows] of the tokens under softmax(z)."""
+    normaliser = torch.cat([part.logsumexp(-1) for part in _parts(logits)])
+    return logits.gather(1, token[:, None]).squeeze(1) - normaliser
 
 
 def _parts(logits: Tensor) -> tuple[Tensor, ...]:
@@ -169,15 +187,3 @@ def _first_above(cumulative: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
     index = (cumulative <= mass).sum(-1, keepdim=True).clamp(max=cumulative.shape[-1] - 1)
     before = torch.where(index > 0, cumulative.gather(1, (index - 1).clamp(min=0)), 0.0)
     return index, mass - before
-
-
-def _log_probs(logits: Logits, token: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of the tokens under the base model and under the target."""
-    log_p = _at(logits.base, token) - _log_normaliser(logits.base)
-    if logits.target is logits.base:
-        return log_p, log_p
-    return log_p, _at(logits.target, token) - _log_normaliser(logits.target)
-
-
-def _at(logits: Tensor, token: Tensor) -> Tensor:
-    return logits.gather(1, token[:, None]).squeeze(1)

@@ -18,8 +18,9 @@ from powerblend.engine.chain import Proposal, Trace
 from powerblend.engine.laws import NOTHING, Draw
 from powerblend.engine.transfers import Reader, upload
 
-RESTED, DECODED, FINISHED = 0, 1, 2
-"""What a step did for a row: nothing, a token, or its proposal's last token."""
+RESTED, DECODED = 0, -1
+"""What a step did for a row: nothing, or a token; where that is its proposal's last, it is told by
+the number of tokens that the string then has."""
 
 
 class Feed(NamedTuple):
@@ -98,14 +99,14 @@ class Rows:
         self._gain[:live] += torch.where(active, draw.w, 0.0)
         hopeless = self._gain[:live] - index.double().log() < self._floor[:live]
         done = torch.isin(draw.token, self._eos) | (index == self._cap[:live]) | hopeless
-        outcome = torch.where(active & done, FINISHED, active.to(torch.int8))
+        outcome = torch.where(active, torch.where(done, index, DECODED), RESTED)
         self._active[:live] &= ~done
-        return outcome.to(torch.int8)
+        return outcome
 
-    def finished(self, row: int, cut: int) -> Trace:
-        """The suffix that a finished row has generated from ``cut`` on."""
-        stop = int(self._reader.read(self._index[row]))
-        tokens, *worth = self._reader.read(self._drawn[row, :, cut:stop])
+    def finished(self, row: int, cut: int, stop: int) -> Trace:
+        """The suffix that a finished row has generated: tokens ``cut`` to ``stop`` - 1."""
+        # A whole row lies together: it is copied as it is, where a part would first be gathered.
+        tokens, *worth = self._reader.read(self._drawn[row])[:, cut:stop]
         return Trace(tokens.astype(np.int64), *worth)
 
     def move(self, source: int, target: int) -> None:

@@ -28,7 +28,7 @@ from powerblend.engine import graphs
 from powerblend.engine.chain import Chain, Moves, Proposal, Trace
 from powerblend.engine.laws import Logits
 from powerblend.engine.randomness import Stream
-from powerblend.engine.rows import FINISHED, RESTED, Feed, Rows
+from powerblend.engine.rows import RESTED, Feed, Rows
 from powerblend.engine.transfers import Download
 from powerblend.samplers import Sampler
 
@@ -188,11 +188,13 @@ class Scheduler:
         """Take a step's outcome: the turns of the finished rows; the slots that are done."""
         outcome = launched.outcome.wait()
         self.tally.decoded_tokens += int((outcome != RESTED).sum())
-        finished = [launched.slots[row] for row in (outcome == FINISHED).nonzero()[0]]
+        finished = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
         # All are read before any is moved.
-        suffixes = [self._batch.finished(slot.row, slot.proposal.cut) for slot in finished]
+        suffixes = [
+            self._batch.finished(slot.row, slot.proposal.cut, stop) for slot, stop in finished
+        ]
         turns = zip(finished, suffixes, strict=True)
-        done = [slot for slot, suffix in turns if not self._turn(slot, suffix)]
+        done = [slot for (slot, _), suffix in turns if not self._turn(slot, suffix)]
         for slot in reversed(done):
             self._remove(slot)
         return done
