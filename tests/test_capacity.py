@@ -8,8 +8,11 @@ import torch
 
 import tiny
 from powerblend import Model, load_model, sample
-from powerblend.engine import capacity
+from powerblend.engine import capacity, sampling
+from powerblend.engine.cache import RaggedCache
 from powerblend.engine.rows import Feed
+from powerblend.engine.sampling import Request, Run
+from powerblend.samplers import parse_sampler
 
 DECODING = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": 2}
 PROMPTS = [[5, 6, n] for n in range(7, 17)]
@@ -31,6 +34,33 @@ def test_rows_follow_the_free_memory(
 def test_a_row_is_charged_for_its_keys(model: Model) -> None:
     cache = model.cache(3, 50)
     assert 3 * (model.row_bytes(50) - model.row_bytes(0)) == cache._store.nbytes
+
+
+@pytest.mark.parametrize(("steps", "tokens"), [(0, 2 + 8), (2, 2 + 8 + 4)])
+def test_rows_leave_room_for_what_proposals_may_give_back(
+    model: Model, monkeypatch: pytest.MonkeyPatch, steps: int, tokens: int
+) -> None:
+    charged = []
+    monkeypatch.setattr(sampling, "decide_rows", lambda model, n: charged.append(n) or 1)
+    decoding = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": steps}
+    Run(model, [Request([5, 7], "problem", 0)], parse_sampler(decoding), 0, None)
+    assert charged == [tokens]
+
+
+def test_a_copy_holds_no_more_than_half_an_answer_on_the_average(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, save = [], RaggedCache.save
+
+    def counted(self: RaggedCache, slot: int, start: int, stop: int) -> Any:
+        saved.append(stop - start)
+        return save(self, slot, start, stop)
+
+    monkeypatch.setattr(RaggedCache, "save", counted)
+    decoding = {"sampler": "power", "alpha": 1.0, "max_new_tokens": 16, "blocks": 1, "steps": 20}
+    sample(model, [[5, 7], [9]], decoding, samples=16)
+    moves = [n for n in saved if n]
+    assert 2 < sum(moves) / len(moves) < 16 / 2
 
 
 def test_out_of_memory_halves_the_rows_and_changes_no_answer(

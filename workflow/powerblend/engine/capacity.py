@@ -25,7 +25,10 @@ class Sized(Protocol):
 
 
 def decide_rows(model: Sized, capacity: int) -> int:
-    """As many rows of ``capacity`` tokens as the free memory holds, up to `MOST`; at least 1."""
+    """As many rows of ``capacity`` tokens as the free memory holds, up to `MOST`; at least 1.
+
+    The capacity is to include what is copied of a row.
+    """
     free = free_bytes(model.device)
     rows = int(SHARE * free / model.row_bytes(capacity))
     chosen = max(1, min(rows, MOST[model.device.type]))

@@ -117,7 +117,11 @@ class Run:
 
     def _decide_rows(self) -> int:
         longest = max((len(job.prompt) for job in self._jobs), default=0)
-        return decide_rows(cast(Sized, self._model), longest + self._sampler.max_new_tokens)
+        answer = self._sampler.max_new_tokens
+        # What a proposal may have to give back is copied from its cut on, and cuts are uniform:
+        # beside a row's own keys there are those of half an answer, on the average or less.
+        copied = answer // 2 if self._sampler.schedule().steps else 0
+        return decide_rows(cast(Sized, self._model), longest + answer + copied)
 
     def _generation(self, finished: Finished) -> Generation:
         chain = finished.chain
