@@ -64,6 +64,20 @@ def test_what_is_not_known_stays(family: str) -> None:
     assert [type(module) for module in fused(hf).modules()] == before
 
 
+def test_maps_that_are_not_torch_s_own_stay() -> None:
+    class Quantised(nn.Linear):
+        pass
+
+    hf = transformer("llama")
+    first, second, _ = hf.base_model.layers
+    first.self_attn.v_proj.__class__ = second.mlp.up_proj.__class__ = Quantised
+    fused(hf)
+    assert not isinstance(first.self_attn, Attention)
+    assert isinstance(first.mlp, MLP)
+    assert isinstance(second.self_attn, Attention)
+    assert not isinstance(second.mlp, MLP)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_keep_their_names_and_are_not_held_twice(family: str) -> None:
     hf = transformer(family)

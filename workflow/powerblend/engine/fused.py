@@ -28,9 +28,9 @@ def fused(network: Network) -> Network:
     """Replace what is known of a network's modules; their weights become parts of ours."""
     for module in network.modules():
         for name, child in module.named_children():
-            if type(child) in ATTENTIONS:
+            if type(child) in ATTENTIONS and _is_plain(child):
                 setattr(module, name, Attention(child))
-            elif type(child) in MLPS:
+            elif type(child) in MLPS and _is_plain(child):
                 setattr(module, name, MLP(child))
             elif (norm := _as_torch_s(child)) is not None:
                 setattr(module, name, norm)
@@ -60,8 +60,8 @@ class Attention(Merged):
     def __init__(self, theirs: Any) -> None:
         super().__init__({name: getattr(theirs, name) for name in ("q_proj", "k_proj", "v_proj")})
         self.layer_idx, self.scaling = theirs.layer_idx, theirs.scaling
-        # transformers' own attention, which serves outside of a cache, asks for these.
-        self.num_key_value_groups, self.is_causal = theirs.num_key_value_groups, theirs.is_causal
+        # transformers' own attention, which serves outside of a cache, asks for this.
+        self.num_key_value_groups = theirs.num_key_value_groups
         self._window = getattr(theirs, "sliding_window", None)
         self._width = theirs.head_dim
         self._queries, self._keys, _ = (outputs // self._width for outputs in self._outputs)
@@ -151,6 +151,11 @@ def merged(maps: Sequence[nn.Linear]) -> nn.Linear:
             part.data = view
         setattr(whole, kind, nn.Parameter(joined, requires_grad=False))
     return whole
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether its maps are torch's own, and not quantised, say, or adapted."""
+    return all(type(m) is nn.Linear for name, m in module.named_children() if "proj" in name)
 
 
 def _normed(theirs: nn.Module, name: str) -> nn.Module | None:
