@@ -83,6 +83,14 @@ def test_a_model_that_cannot_be_decoded_faithfully_is_refused(family: str) -> No
         assert greedy(load_model(hf), PROMPTS) == [generate(hf, prompt) for prompt in PROMPTS]
 
 
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+def test_a_window_is_refused_in_a_block_of_our_own_too(family: str) -> None:
+    windowed = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 0}
+    hf = tiny.transformer(family, vocabulary=24, **windowed)
+    with pytest.raises(ValueError, match="sliding_window=6"):
+        greedy(load_model(hf), PROMPTS)
+
+
 def test_a_saved_model_is_loaded_with_its_tokenizer_and_chat_template(tmp_path: Path) -> None:
     tiny.save(tmp_path / "model")
     model = load_model(tmp_path / "model", dtype="float64")
