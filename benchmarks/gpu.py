@@ -120,6 +120,8 @@ def power_step(
             live, length = len(prompts), int(scheduler._positions.max())
             with torch.inference_mode(), scheduler._batch.at_rest():
                 bare.append(_median(lambda n=(live, length): scheduler._step(*n), 5))
+    if not whole:
+        raise SystemExit(f"a chain was done within {STRETCH} steps: decode more tokens with --new")
     return statistics.mean(whole), statistics.mean(bare)
 
 

@@ -1,13 +1,15 @@
 """Blocks of few operations compute what their authors' do, with the same weights."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import tiny
+from powerblend import load_model
 from powerblend.engine.fused import MLP, Attention, fused, merged
 
 FAMILIES = {
@@ -92,6 +94,17 @@ def test_weights_keep_their_names_and_are_not_held_twice(family: str) -> None:
         storage = part.weight.untyped_storage()
         assert storage.data_ptr() == own.product.weight.untyped_storage().data_ptr()
     assert torch.equal(logits(hf), logits(transformer(family)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_was_loaded_from_memory_can_still_be_saved(
+    family: str, tmp_path: Path
+) -> None:
+    hf = transformer(family)
+    load_model(hf)
+    hf.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
+    assert torch.equal(logits(again), logits(transformer(family)))
 
 
 def test_merged_maps_are_the_maps_side_by_side() -> None:

@@ -19,8 +19,7 @@ from powerblend.engine.laws import NOTHING, Draw
 from powerblend.engine.transfers import Reader, upload
 
 RESTED, DECODED = 0, -1
-"""What a step did for a row: nothing, or a token; where that is its proposal's last, it is told by
-the number of tokens that the string then has."""
+"""What a step did for a row: nothing, or a token that is not its proposal's last."""
 
 
 class Feed(NamedTuple):
@@ -88,7 +87,10 @@ class Rows:
         return self._uniforms[row, index], current
 
     def advance(self, draw: Draw, current: Tensor) -> Tensor:
-        """Append the drawn tokens to the rows at work; what the step did for each, [live] int8."""
+        """Append the drawn tokens to the rows at work; what the step did for each row, [live].
+
+        That is `RESTED`, `DECODED` or, for a finished proposal, the number of its string's tokens.
+        """
         live = len(draw.token)
         row, index, active = self._row[:live], self._index[:live], self._active[:live]
         self._drawn[row, :, index] = torch.stack([column.double() for column in draw], -1)
@@ -106,6 +108,7 @@ class Rows:
     def finished(self, row: int, cut: int, stop: int) -> Trace:
         """The suffix that a finished row has generated: tokens ``cut`` to ``stop`` - 1."""
         # A whole row lies together: it is copied as it is, where a part would first be gathered.
+        # A step under way writes behind the last token, which is cut off.
         tokens, *worth = self._reader.read(self._drawn[row])[:, cut:stop]
         return Trace(tokens.astype(np.int64), *worth)
 
