@@ -6,9 +6,9 @@ and stays as it is, so that a step may be run ahead of the decisions that the la
 Knows no model and no chain.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,32 @@ class Feed(NamedTuple):
     length: int
 
 
+class Start(NamedTuple):
+    """A proposal for a row to begin; ``feed`` is the token before its first one."""
+
+    row: int
+    proposal: Proposal
+    prompt_tokens: int
+    feed: int
+
+
+class Written(NamedTuple):
+    """A suffix that a finished row has generated: tokens ``cut`` to ``stop`` - 1."""
+
+    row: int
+    cut: int
+    stop: int
+
+
+def record(tokens: int) -> np.dtype[Any]:
+    """What a row knows of its proposal: 8 bytes a number, so that one copy can load many rows."""
+    counts = [(name, np.int64) for name in ("feed", "position", "index", "cap")]
+    flags = [(name, np.int64) for name in ("following", "active")]
+    sums = [(name, np.float64) for name in ("gain", "floor")]
+    strings = [("uniforms", np.float64, tokens), ("current", np.int64, tokens)]
+    return np.dtype([*counts, *flags, *sums, *strings])
+
+
 class Rows:
     """The proposals of up to ``rows`` rows; those without one feed position ``resting``."""
 
@@ -48,30 +74,39 @@ class Rows:
     ) -> None:
         # One token more than there are: a row at rest writes behind its last one.
         tokens = max_new_tokens + 1
-        self._counts = torch.zeros(4, rows, dtype=torch.long, device=device)
-        self._feed, self._position, self._index, self._cap = self._counts
+        self._record = record(tokens)
+        cells = self._record.itemsize // 8
+        self._table = torch.zeros(rows, cells, dtype=torch.long, device=device)
+        names = self._record.names or ()
+        columns = {name: self._column(name) for name in names}
+        self._feed, self._position = columns["feed"], columns["position"]
+        self._index, self._cap = columns["index"], columns["cap"]
+        self._following, self._active = columns["following"], columns["active"]
+        self._gain, self._floor = columns["gain"], columns["floor"]
+        self._uniforms, self._current = columns["uniforms"], columns["current"]
         self._position.fill_(resting)
-        self._following, self._active = torch.zeros(2, rows, dtype=torch.bool, device=device)
-        self._gain, self._floor = torch.zeros(2, rows, dtype=torch.float64, device=device)
-        self._current = torch.zeros(rows, tokens, dtype=torch.long, device=device)
-        self._uniforms = torch.zeros(rows, tokens, dtype=torch.float64, device=device)
         # A token's id and its worth, the columns of a Trace: ids are exact in float64.
         self._drawn = torch.zeros(rows, 4, tokens, dtype=torch.float64, device=device)
         self._eos = torch.tensor(sorted(eos), device=device)
         self._row = torch.arange(rows, device=device)
         self._reader = Reader(device)
 
-    def load(self, row: int, proposal: Proposal, prompt_tokens: int, feed: int) -> None:
-        """Start a proposal: ``feed`` is the token before its first one."""
-        cut, cap, device = proposal.cut, proposal.cap, self._row.device
-        counts = np.array([feed, prompt_tokens + cut - 1, cut, cap])
-        self._counts[:, row] = upload(counts, device)
-        self._uniforms[row, cut:cap] = upload(proposal.uniforms, device)
-        self._current[row] = NOTHING
-        current = upload(proposal.current, device)
-        self._current[row, cut : cut + len(current)] = current
-        self._following[row] = self._active[row] = True
-        self._gain[row], self._floor[row] = 0.0, proposal.floor
+    def load(self, starts: Sequence[Start]) -> None:
+        """Start proposals: many are loaded in as few copies as one."""
+        if not starts:
+            return
+        loaded = np.zeros(len(starts), self._record)
+        loaded["following"] = loaded["active"] = True
+        loaded["current"] = NOTHING
+        for row, (_, proposal, prompt_tokens, feed) in zip(loaded, starts, strict=True):
+            cut, cap, current = proposal.cut, proposal.cap, proposal.current
+            row["feed"], row["position"] = feed, prompt_tokens + cut - 1
+            row["index"], row["cap"], row["floor"] = cut, cap, proposal.floor
+            row["uniforms"][cut:cap] = proposal.uniforms
+            row["current"][cut : cut + len(current)] = current
+        rows, device = np.array([start.row for start in starts]), self._row.device
+        cells = loaded.view(np.int64).reshape(len(starts), -1)
+        self._table[upload(rows, device)] = upload(cells, device)
 
     def feed(self, live: int, length: int) -> Feed:
         """What the next step of the first rows feeds."""
@@ -83,7 +118,7 @@ class Rows:
         A proposal may stay on the current string's token only while it has not left that string.
         """
         row, index = self._row[:live], self._index[:live]
-        current = torch.where(self._following[:live], self._current[row, index], NOTHING)
+        current = torch.where(self._following[:live] > 0, self._current[row, index], NOTHING)
         return self._uniforms[row, index], current
 
     def advance(self, draw: Draw, current: Tensor) -> Tensor:
@@ -92,7 +127,7 @@ class Rows:
         That is `RESTED`, `DECODED` or, for a finished proposal, the number of its string's tokens.
         """
         live = len(draw.token)
-        row, index, active = self._row[:live], self._index[:live], self._active[:live]
+        row, index, active = self._row[:live], self._index[:live], self._active[:live] > 0
         self._drawn[row, :, index] = torch.stack([column.double() for column in draw], -1)
         self._following[:live] &= (draw.token == current) | ~active
         self._feed[:live] = torch.where(active, draw.token, self._feed[:live])
@@ -105,21 +140,26 @@ class Rows:
         self._active[:live] &= ~done
         return outcome
 
-    def finished(self, row: int, cut: int, stop: int) -> Trace:
-        """The suffix that a finished row has generated: tokens ``cut`` to ``stop`` - 1."""
-        # A whole row lies together: it is copied as it is, where a part would first be gathered.
+    def fence(self) -> None:
+        """Say that a step comes next, which writes nothing that is still to be read."""
+        self._reader.fence()
+
+    def finished(self, suffixes: Sequence[Written]) -> list[Trace]:
+        """What finished rows have generated, as it was before the step under way."""
+        # Whole rows lie together: they are copied as they are, where parts would first be gathered.
         # A step under way writes behind the last token, which is cut off.
-        tokens, *worth = self._reader.read(self._drawn[row])[:, cut:stop]
-        return Trace(tokens.astype(np.int64), *worth)
+        rows = self._reader.read([self._drawn[written.row] for written in suffixes])
+        traces = []
+        for drawn, (_, cut, stop) in zip(rows, suffixes, strict=True):
+            tokens, *worth = drawn[:, cut:stop]
+            traces.append(Trace(tokens.astype(np.int64), *worth))
+        return traces
 
     def move(self, source: int, target: int) -> None:
         """Move a row's proposal to another row, and let its own rest."""
-        self._counts[:, target] = self._counts[:, source]
-        for column in (self._following, self._active, self._gain, self._floor):
-            column[target] = column[source]
-        for table in (self._current, self._uniforms, self._drawn):
+        for table in (self._table, self._drawn):
             table[target] = table[source]
-        self._active[source] = False
+        self._active[source] = 0
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -130,3 +170,10 @@ class Rows:
             yield
         finally:
             self._active.copy_(active)
+
+    def _column(self, name: str) -> Tensor:
+        """A field of every row's record, [rows] or [rows, tokens]: a view of the table."""
+        kind, offset = (self._record.fields or {})[name][:2]
+        cells = self._table[:, offset // 8 : (offset + kind.itemsize) // 8]
+        column = cells.view(torch.float64) if kind.base == np.float64 else cells
+        return column if kind.shape else column.squeeze(1)

@@ -28,7 +28,7 @@ from powerblend.engine import graphs
 from powerblend.engine.chain import Chain, Moves, Proposal, Trace
 from powerblend.engine.laws import Logits
 from powerblend.engine.randomness import Stream
-from powerblend.engine.rows import RESTED, Feed, Rows
+from powerblend.engine.rows import RESTED, Feed, Rows, Start, Written
 from powerblend.engine.transfers import Download
 from powerblend.samplers import Sampler
 
@@ -177,6 +177,7 @@ class Scheduler:
         """Start a step of the first rows."""
         positions, answered = self._positions[:live], self._answered[:live]
         length = min(int(positions.max()) + 1, self._capacity)
+        self._batch.fence()
         self._model.prepare(self._cache, self._batch.feed(live, length), answered)
         outcome = Download(self._step(live, length))
         positions += 1
@@ -190,39 +191,42 @@ class Scheduler:
         self.tally.decoded_tokens += int((outcome != RESTED).sum())
         finished = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
         # All are read before any is moved.
-        suffixes = [
-            self._batch.finished(slot.row, slot.proposal.cut, stop) for slot, stop in finished
-        ]
-        turns = zip(finished, suffixes, strict=True)
-        done = [slot for (slot, _), suffix in turns if not self._turn(slot, suffix)]
+        suffixes = self._batch.finished(
+            [Written(slot.row, slot.proposal.cut, stop) for slot, stop in finished]
+        )
+        for (slot, _), suffix in zip(finished, suffixes, strict=True):
+            self._decide(slot, suffix)
+        done = self._start([slot for slot, _ in finished])
         for slot in reversed(done):
             self._remove(slot)
         return done
 
-    def _turn(self, slot: Slot, suffix: Trace) -> bool:
-        """Decide a finished proposal and start the next; False if the chain is done."""
-        accepted = slot.chain.decide(suffix)
-        if not accepted:
+    def _decide(self, slot: Slot, suffix: Trace) -> None:
+        """Let a chain decide on its finished proposal, and undo one that is rejected."""
+        if not slot.chain.decide(suffix):
             start = len(slot.job.prompt) + slot.proposal.cut
             self._cache.restore(slot.row, start, slot.saved)
-        return self._start(slot)
 
-    def _start(self, slot: Slot) -> bool:
-        """Load the chain's next proposal into its row; False if there is none."""
+    def _start(self, slots: Sequence[Slot]) -> list[Slot]:
+        """Load the chains' next proposals into their rows; those that have none are done."""
+        starts = [self._propose(slot) for slot in slots]
+        self._batch.load([start for start in starts if start is not None])
+        return [slot for slot, start in zip(slots, starts, strict=True) if start is None]
+
+    def _propose(self, slot: Slot) -> Start | None:
+        """A chain's next proposal, with what it will overwrite saved; None if there is none."""
         proposal = slot.chain.propose()
         self._count(slot)
         if proposal is None:
-            return False
+            return None
         slot.proposal = proposal
         prompt, row = slot.job.prompt, slot.row
         state, cut = slot.chain.state.tokens, proposal.cut
         start = len(prompt) + cut
         # The state's last token was drawn but never fed: it has no keys yet.
         slot.saved = self._cache.save(row, start, max(start, len(prompt) + len(state) - 1))
-        feed = int(state[cut - 1]) if cut else int(prompt[-1])
-        self._batch.load(row, proposal, len(prompt), feed)
         self._positions[row], self._answered[row] = start - 1, cut
-        return True
+        return Start(row, proposal, len(prompt), int(state[cut - 1]) if cut else int(prompt[-1]))
 
     def _count(self, slot: Slot) -> None:
         """Add the chain's new moves to the tally; some were decided without the model."""
@@ -247,9 +251,9 @@ class Scheduler:
         """Fill the free rows with waiting jobs; False when there is nothing left to run."""
         started, first = time.perf_counter(), len(self._slots)
         jobs = list(islice(self._waiting, self.rows - first))
-        self._place(jobs)
-        for slot in self._slots[first:]:
-            self._start(slot)
+        if jobs:
+            self._place(jobs)
+            self._start(self._slots[first:])
         for slot in self._slots[first:]:
             slot.admitted -= (time.perf_counter() - started) / len(jobs)
         return bool(self._slots)

@@ -4,6 +4,7 @@ On a GPU, copies go through pinned memory in stream order and the host waits for
 needs; on the CPU, where host and device are one, they are plain copies.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,16 +37,21 @@ class Download:
 
 
 class Reader:
-    """Reads what finished steps have written while a later one runs.
+    """Reads what was asked of the device before a fence, while it does what was asked after.
 
-    The caller knows that the writing is over, by a `Download`, and that the running step leaves
-    those places alone.
+    The caller knows that the latter leaves those places alone.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._beside = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def read(self, tensor: Tensor) -> NDArray[Any]:
-        """A copy on the host."""
+    def fence(self) -> None:
+        """What is asked of the device from now on delays no reading, up to the next fence."""
+        if self._beside is not None:
+            self._beside.wait_stream(torch.cuda.current_stream())
+
+    def read(self, tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+        """Copies on the host."""
         with torch.cuda.stream(self._beside):  # None: the stream that it is
-            return Download(tensor).wait()
+            downloads = [Download(tensor) for tensor in tensors]
+        return [download.wait() for download in downloads]
