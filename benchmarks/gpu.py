@@ -3,16 +3,18 @@
 Qwen3-4B's architecture at random weights, in bfloat16, without EOS: speed does not depend on what
 the weights are. The floor of a step is the longer of two times: reading every weight and every
 row's keys and values once at the speed of a large copy, and the multiplications at the speed of a
-large product, both measured in the same run. What the host costs shows in a power sampling run: its
-steps, with their decisions, against the same steps of rows at rest, on which nothing is decided.
-``--device cpu --layers 2`` tries it out anywhere.
+large product, both measured in the same run. What decisions cost shows in a power sampling run: its
+steps, with their decisions, against the same steps of rows at rest, on which nothing is decided;
+and what of a step the host is at work for, most of which overlaps the device's.
+``--device cpu --layers 2`` tries it out anywhere, where the host's time is all of it.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from bench import median, parser, write_table
@@ -21,6 +23,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from powerblend import Model, load_model, sample
 from powerblend.engine import graphs
 from powerblend.engine.sampling import Request, Run
+from powerblend.engine.scheduler import Scheduler
+from powerblend.engine.transfers import Download
 from powerblend.samplers import parse_sampler
 
 ALPHA = 4.0
@@ -58,7 +62,7 @@ def main() -> None:
         theirs = rows * chosen.new / seconds(lambda n, p=prompts: hugging_face(hf, p, n), chosen)
         floor = rows / step_floor(hf, rows, chosen, copied, multiplied)
         model = load_model(hf, eos_token_ids=[0])
-        moving, bare = power_step(model, prompts, chosen)
+        power = power_step(model, prompts, chosen)
         table.append(
             {
                 "rows": rows,
@@ -67,8 +71,9 @@ def main() -> None:
                 "ratio": ours / theirs,
                 "floor": floor,
                 "of the floor": ours / floor,
-                "power sampling, ms a step": 1e3 * moving,
-                "host": 1 - bare / moving,
+                "power sampling, ms a step": 1e3 * power.whole,
+                "decisions": 1 - power.bare / power.whole,
+                "host at work": power.host / power.whole,
             }
         )
     write_table(
@@ -97,32 +102,67 @@ def powerblend(hf: Any, prompts: torch.Tensor, new: int) -> None:
     sample(model, prompts.tolist(), decoding, rows=len(prompts))
 
 
-def power_step(
-    model: Model, prompts: torch.Tensor, chosen: argparse.Namespace
-) -> tuple[float, float]:
-    """Seconds of a step of power sampling with all rows at work, and with all of them at rest.
+class PowerStep(NamedTuple):
+    """Seconds of a step with all rows at work, with all at rest, and of the host's own work.
 
-    At rest a step is the same work for the device, over the same keys, and nothing for the host.
+    At rest a step is the same work for the device, over the same keys, and nothing is decided.
     """
+
+    whole: float
+    bare: float
+    host: float
+
+
+def power_step(model: Model, prompts: torch.Tensor, chosen: argparse.Namespace) -> PowerStep:
+    """A step of power sampling, up to the first chain that is done, as means."""
     settings = {"sampler": "power", "alpha": ALPHA, "blocks": 8, "steps": 2}
     sampler = parse_sampler({**settings, "max_new_tokens": chosen.new})
     requests = [Request(prompt, str(i), i) for i, prompt in enumerate(prompts.tolist())]
     run = Run(model, requests, sampler, 0, len(prompts))
-    scheduler = run._scheduler(run._jobs)
-    steps = scheduler.run()
-    next(steps), next(steps)  # in the first it is recorded; the second has an outcome to look at
-    whole, bare, done = [], [], False
-    while not done:
-        stretch = _time(lambda: [next(steps) for _ in range(STRETCH)])
-        done = scheduler.tally.chains > 0
-        if not done:
-            whole.append(stretch / STRETCH)
-            live, length = len(prompts), int(scheduler._positions.max())
-            with torch.inference_mode(), scheduler._batch.at_rest():
-                bare.append(_median(lambda n=(live, length): scheduler._step(*n), 5))
-    if not whole:
+    stretches(run._scheduler(run._jobs))  # a long job has long had the memory for its suffixes
+    measured = stretches(run._scheduler(run._jobs))
+    if not measured:
         raise SystemExit(f"a chain was done within {STRETCH} steps: decode more tokens with --new")
-    return statistics.mean(whole), statistics.mean(bare)
+    return PowerStep(*map(statistics.mean, zip(*measured, strict=True)))
+
+
+def stretches(scheduler: Scheduler) -> list[PowerStep]:
+    """A step's times over every `STRETCH` of them, until a chain is done."""
+    steps, measured = scheduler.run(), []
+    next(steps), next(steps)  # in the first it is recorded; the second has an outcome to look at
+    with waiting() as waits:
+        while True:
+            waits.clear()
+            started = time.perf_counter()
+            for _ in range(STRETCH):
+                next(steps)
+            host = time.perf_counter() - started - sum(waits)
+            synchronize()
+            whole = time.perf_counter() - started
+            if scheduler.tally.chains:
+                return measured
+            live, length = len(scheduler._slots), int(scheduler._positions.max())
+            with torch.inference_mode(), scheduler._batch.at_rest():
+                bare = _median(lambda n=(live, length): scheduler._step(*n), 5)
+            measured.append(PowerStep(whole / STRETCH, bare, host / STRETCH))
+
+
+@contextmanager
+def waiting() -> Iterator[list[float]]:
+    """Collect the seconds that the host waits for the device."""
+    wait, waits = Download.wait, list[float]()
+
+    def timed(download: Download) -> Any:
+        started = time.perf_counter()
+        array = wait(download)
+        waits.append(time.perf_counter() - started)
+        return array
+
+    Download.wait = timed  # type: ignore[method-assign]
+    try:
+        yield waits
+    finally:
+        Download.wait = wait  # type: ignore[method-assign]
 
 
 def hugging_face(hf: Any, prompts: torch.Tensor, new: int) -> None:
@@ -181,9 +221,14 @@ def _median(run: Callable[[], Any], times: int = 20) -> float:
 def _time(run: Callable[[], Any]) -> float:
     started = time.perf_counter()
     run()
+    synchronize()
+    return time.perf_counter() - started
+
+
+def synchronize() -> None:
+    """Wait until the device has done what it was asked for."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from powerblend.engine.chain import Proposal, Trace
 from powerblend.engine.laws import NOTHING, Draw
 from powerblend.engine.transfers import Reader, upload
 
+CELL = 8
+"""Bytes of every number here, so that records of many rows are one table."""
+
 RESTED, DECODED = 0, -1
 """What a step did for a row: nothing, or a token that is not its proposal's last."""
 
@@ -53,7 +56,7 @@ class Written(NamedTuple):
 
 
 def record(tokens: int) -> np.dtype[Any]:
-    """What a row knows of its proposal: 8 bytes a number, so that one copy can load many rows."""
+    """What a row knows of its proposal; one copy loads the records of many."""
     counts = [(name, np.int64) for name in ("feed", "position", "index", "cap")]
     flags = [(name, np.int64) for name in ("following", "active")]
     sums = [(name, np.float64) for name in ("gain", "floor")]
@@ -75,15 +78,12 @@ class Rows:
         # One token more than there are: a row at rest writes behind its last one.
         tokens = max_new_tokens + 1
         self._record = record(tokens)
-        cells = self._record.itemsize // 8
-        self._table = torch.zeros(rows, cells, dtype=torch.long, device=device)
-        names = self._record.names or ()
-        columns = {name: self._column(name) for name in names}
-        self._feed, self._position = columns["feed"], columns["position"]
-        self._index, self._cap = columns["index"], columns["cap"]
-        self._following, self._active = columns["following"], columns["active"]
-        self._gain, self._floor = columns["gain"], columns["floor"]
-        self._uniforms, self._current = columns["uniforms"], columns["current"]
+        shape = (rows, self._record.itemsize // CELL)
+        self._table = torch.zeros(shape, dtype=torch.long, device=device)
+        columns = _columns(self._table, self._record)
+        self._feed, self._position, self._index, self._cap = columns[:4]
+        self._following, self._active, self._gain, self._floor = columns[4:8]
+        self._uniforms, self._current = columns[8:]
         self._position.fill_(resting)
         # A token's id and its worth, the columns of a Trace: ids are exact in float64.
         self._drawn = torch.zeros(rows, 4, tokens, dtype=torch.float64, device=device)
@@ -171,9 +171,12 @@ class Rows:
         finally:
             self._active.copy_(active)
 
-    def _column(self, name: str) -> Tensor:
-        """A field of every row's record, [rows] or [rows, tokens]: a view of the table."""
-        kind, offset = (self._record.fields or {})[name][:2]
-        cells = self._table[:, offset // 8 : (offset + kind.itemsize) // 8]
+
+def _columns(table: Tensor, record: np.dtype[Any]) -> list[Tensor]:
+    """The fields of all rows' records, [rows] or [rows, tokens] each: views of the table."""
+    kinds = [record[name] for name in record.names or ()]
+    columns = []
+    for kind, cells in zip(kinds, table.split([k.itemsize // CELL for k in kinds], 1), strict=True):
         column = cells.view(torch.float64) if kind.base == np.float64 else cells
-        return column if kind.shape else column.squeeze(1)
+        columns.append(column if kind.shape else column.squeeze(1))
+    return columns
