@@ -1,5 +1,6 @@
 """Each speed-up saves work and changes no decision: same random numbers, with it and without."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 import tiny
 from powerblend import Generation, Model, load_model, sample
 from powerblend.engine import scheduler
-from powerblend.engine.chain import Schedule
+from powerblend.engine.chain import Schedule, Trace
+from powerblend.engine.rows import Rows, Written
 from powerblend.samplers import Power
 
 PROMPTS = [[5, 6, n] for n in range(7, 13)]
@@ -40,10 +42,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load_model(tiny.save(tmp_path_factory.mktemp("model")), dtype="float64")
 
 
-def answers(model: Model, condition: str, **savings: bool) -> list[Generation]:
+def answers(model: Model, condition: str, rows: int = 32, **savings: bool) -> list[Generation]:
     keys = {"alpha": 3.0, "max_new_tokens": 24, "blocks": 3, "steps": 8, **CONDITIONS[condition]}
     sampler = Slow(sampler="power", **keys, **savings)
-    return [g for row in sample(model, PROMPTS, sampler, samples=4, seed=3) for g in row]
+    return [g for row in sample(model, PROMPTS, sampler, samples=4, seed=3, rows=rows) for g in row]
 
 
 def decisions(generations: list[Generation]) -> list[tuple[Any, ...]]:
@@ -122,3 +124,30 @@ def test_deciding_later_changes_nothing(
     monkeypatch.setitem(scheduler.AHEAD, "cpu", ahead)
     later = answers(model, condition, skip=True, early=True)
     assert timeless(later) == timeless(plain)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_finished_rows_are_read_as_they_were_at_the_fence(
+    model: Model, condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked of the device after it may not have been done yet."""
+    plain = answers(model, condition, skip=True, early=True, rows=7)
+    monkeypatch.setitem(scheduler.AHEAD, "cpu", 1)
+    monkeypatch.setattr(scheduler, "Rows", Late)
+    late = answers(model, condition, skip=True, early=True, rows=7)
+    assert timeless(late) == timeless(plain)
+
+
+class Late(Rows):
+    """Rows whose tokens are read in the last state that is sure to be there."""
+
+    def fence(self) -> None:
+        super().fence()
+        self._past = self._drawn.clone()
+
+    def finished(self, suffixes: Sequence[Written]) -> list[Trace]:
+        present, self._drawn = self._drawn, self._past
+        try:
+            return super().finished(suffixes)
+        finally:
+            self._drawn = present

@@ -118,5 +118,5 @@ def _remark(summary: Mapping[str, Any]) -> str:
         return bars
     low, high = contrast["low"], contrast["high"]
     interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-    effect = f"Interaction {100 * contrast['difference']:+.1f} points{interval}"
+    effect = f"Interaction {100 * contrast['difference']:+.1f} points{interval}".replace("-", "−")
     return f"{effect}: {contrast['verdict']}. {bars}"

@@ -153,8 +153,8 @@ def equal_rows(rows: Sequence[Row]) -> list[list[str]]:
     return [
         [
             f"`{row['condition']}`",
-            f"{row['kl']:.2g}",
             cell(source_label(row)),
+            f"{row['kl']:.2g}",
             "—" if row["beta"] is None else f"{row['beta']:.3g}",
         ]
         for row in rows

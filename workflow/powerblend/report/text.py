@@ -41,7 +41,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def number(value: float | None, digits: int = 1) -> str:
     """A number, a dash where there is none."""
-    return "—" if value is None else f"{value:.{digits}f}"
+    return "—" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def points(difference: float | None, unit: str = " points") -> str:
