@@ -119,16 +119,19 @@ def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpu
     _, states = model.forward(one, slice(0, 1), head, at, prefix, taps)
     saved = one.save(0, 0, prefix)
     tokens = [torch.tensor((t.prompt + t.answer)[prefix:]) for t in texts]
-    features: list[Tensor] = []
-    for first in range(0, len(tokens), ROWS):
-        batch = tokens[first : first + ROWS]
+    features: list[Tensor] = [torch.empty(0)] * len(tokens)
+    # Those of like length together: little is computed for padding.
+    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+    for first in range(0, len(order), ROWS):
+        chosen = order[first : first + ROWS]
+        batch = [tokens[i] for i in chosen]
         padded = pad_sequence(batch, batch_first=True).to(model.device)
         length = prefix + padded.shape[1]
         cache = model.cache(len(batch), length, saved)
         positions = torch.arange(prefix, length, device=model.device).expand(len(batch), -1)
         _, tapped = model.forward(cache, slice(0, len(batch)), padded, positions, length, taps)
-        joined = torch.cat(tapped, -1)
-        features += [f[: len(t)].clone() for f, t in zip(joined, batch, strict=True)]
+        for i, joined in zip(chosen, torch.cat(tapped, -1), strict=True):
+            features[i] = joined[: len(tokens[i])].clone()
     starts = [len(t.prompt) - prefix for t in texts]
     return Corpus(torch.cat(states, -1)[0], tokens, features, starts)
 

@@ -39,13 +39,13 @@ def train_draft(
     has written, and the draft half trained.
     """
     wanted = spec["training"]
-    held, kept = problems[::HELD_OUT], [p for i, p in enumerate(problems) if i % HELD_OUT]
-    if not kept:
+    if len(problems) < 2:
         raise ValueError(f"training.problems: {wanted['problems']} holds too few problems")
     warm = {"sampler": "temperature", "temperature": 1.0}
-    texts = _answers(spec, model, kept, warm, rows, store / "answers")
-    others = _answers(spec, model, held, warm, rows, store / "answers")
-    surest = _answers(spec, model, held, {"sampler": "greedy"}, rows, store / "greedy")
+    written = _answers(spec, model, problems, warm, rows, store / "answers")
+    others, texts = written[::HELD_OUT], [t for i, t in enumerate(written) if i % HELD_OUT]
+    greedily = {"sampler": "greedy"}
+    surest = _answers(spec, model, problems[::HELD_OUT], greedily, rows, store / "greedy")
     draft = _untrained(spec, model)
     log.info("the target reads %d answers", len(texts) + len(others) + len(surest))
     taps = draft.architecture.taps
