@@ -118,9 +118,9 @@ def power_step(model: Model, prompts: torch.Tensor, chosen: argparse.Namespace) 
     settings = {"sampler": "power", "alpha": ALPHA, "blocks": 8, "steps": 2}
     sampler = parse_sampler({**settings, "max_new_tokens": chosen.new})
     requests = [Request(prompt, str(i), i) for i, prompt in enumerate(prompts.tolist())]
-    run = Run(model, requests, sampler, 0, len(prompts))
-    stretches(run._scheduler(run._jobs))  # a long job has long had the memory for its suffixes
-    measured = stretches(run._scheduler(run._jobs))
+    for _ in range(2):  # a long job has long had the memory for its suffixes
+        run = Run(model, requests, sampler, 0, len(prompts))
+        measured = stretches(run._scheduler(run._jobs))
     if not measured:
         raise SystemExit(f"a chain was done within {STRETCH} steps: decode more tokens with --new")
     return PowerStep(*map(statistics.mean, zip(*measured, strict=True)))

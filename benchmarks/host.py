@@ -1,16 +1,18 @@
-"""What goes on between the steps, by rows, with a model that costs nothing: milliseconds a step.
+"""What goes on between the steps, by rows, with a model that costs nothing.
 
 Everything that is not on the device's own recorded path: chains that decide and propose, records
-that are packed and loaded, suffixes that are copied, rows that are moved. On a GPU it overlaps the
-next step. Here the operations that a GPU would carry out itself are in it, on a small cache.
+that are packed and loaded, suffixes that are copied. On a GPU it overlaps the next step, but for
+the operations that are asked of the device, which wait their turn there and are counted; here they
+are part of the time, on a small cache.
 """
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from bench import median, parser, side_by_side, write_table
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from powerblend.blends import Blend
 from powerblend.engine.cache import RaggedCache
@@ -21,6 +23,20 @@ from powerblend.samplers import parse_sampler
 
 PROMPT = list(range(1, 257))
 STEPS = 500
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is asked of the device; views cost it nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, _types: Any, given: Any = (), named: Any = None
+    ) -> Any:
+        self.count += not function.is_view
+        return function(*given, **(named or {}))
 
 
 class Costless:
@@ -49,6 +65,14 @@ class Costless:
         return Logits(logits, logits)
 
 
+class Between(NamedTuple):
+    """What there is a step, as means: turns, seconds, and operations asked of the device."""
+
+    turns: float
+    seconds: float
+    operations: float
+
+
 def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
@@ -57,32 +81,50 @@ def main() -> None:
     chosen = options.parse_args()
     table = []
     for rows in chosen.rows:
-        runs = [side_by_side(host, 1, [(rows, chosen.new)])[0] for _ in range(chosen.repeats)]
-        turns, seconds = (median(column) for column in zip(*runs, strict=True))
-        table.append({"rows": rows, "turns a step": turns, "ms a step": 1e3 * seconds})
+        runs = [side_by_side(between, 1, [(rows, chosen.new)])[0] for _ in range(chosen.repeats)]
+        turns, seconds, operations = (median(column) for column in zip(*runs, strict=True))
+        table.append(
+            {
+                "rows": rows,
+                "turns a step": turns,
+                "ms a step": 1e3 * seconds,
+                "operations a step": operations,
+            }
+        )
     write_table(
         "host",
-        "Between the steps",
+        "Between two steps",
         table,
         f"One thread; power sampling, 8 blocks × 2 steps, {chosen.new} tokens after "
         f"{len(PROMPT)}; the first {STEPS} steps. A turn is a chain's decision and its next "
-        f"proposal. Medians of {chosen.repeats}.",
+        "proposal. The operations are those asked of the device, but for copies from the host, of "
+        f"which there are at most two a step. Medians of {chosen.repeats}.",
     )
 
 
-def host(rows: int, new: int) -> tuple[float, float]:
-    """Turns and seconds of a step, beside the step itself, as means."""
+def between(rows: int, new: int) -> Between:
+    """What goes on beside the steps themselves."""
+    seconds, turns = run(rows, new)
+    with Operations() as operations:
+        run(rows, new, operations)
+    return Between(turns / STEPS, seconds / STEPS, operations.count / STEPS)
+
+
+def run(rows: int, new: int, operations: Operations | None = None) -> tuple[float, int]:
+    """Seconds that the steps did not take, and turns."""
     settings = {"sampler": "power", "alpha": 4.0, "blocks": 8, "steps": 2, "max_new_tokens": new}
     requests = [Request(PROMPT, str(number), 0) for number in range(rows)]
-    run = Run(Costless(rows), requests, parse_sampler(settings), 0, rows)
-    scheduler = run._scheduler(run._jobs)
+    batch = Run(Costless(rows), requests, parse_sampler(settings), 0, rows)
+    scheduler = batch._scheduler(batch._jobs)
     step, decide, stepping, turns = scheduler._step, scheduler._decide, 0.0, 0
 
     def timed(live: int, length: int) -> Tensor:
         nonlocal stepping
-        started = time.perf_counter()
+        started, count = time.perf_counter(), operations.count if operations else 0
         outcome = step(live, length)
         stepping += time.perf_counter() - started
+        if operations:
+            operations.count = count
         return outcome
 
     def counted(*turn: Any) -> None:
@@ -93,10 +135,12 @@ def host(rows: int, new: int) -> tuple[float, float]:
     steps = scheduler.run()
     next(steps)  # all rows are admitted in the first
     scheduler._step, scheduler._decide = timed, counted  # type: ignore[method-assign]
+    if operations:
+        operations.count = 0
     started = time.perf_counter()
     for _ in range(STEPS):
         next(steps)
-    return turns / STEPS, (time.perf_counter() - started - stepping) / STEPS
+    return time.perf_counter() - started - stepping, turns
 
 
 if __name__ == "__main__":

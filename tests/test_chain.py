@@ -1,7 +1,9 @@
 """The chain's bookkeeping on hand-made traces: stages, caps, cuts, decisions, random numbers."""
 
+import hashlib
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -264,3 +266,23 @@ def test_no_number_is_used_twice() -> None:
     assert 1 - 1e-3 < numbers.max() < 1
     counts = np.histogram(numbers, bins=100, range=(0, 1))[0]
     assert chi_squared(counts, np.full(100, 0.01)) > 1e-3
+
+
+def test_the_numbers_are_those_of_numpy_s_philox() -> None:
+    """A generator made for the address alone, whose key is the hash of the stream's name."""
+    key = np.frombuffer(hashlib.sha256(b"3\x1fa\x1f7").digest()[:16], np.uint64)
+    for role, stage, step in ADDRESSES:
+        address = np.array([0, role, step, stage], np.uint64)
+        own = np.random.Generator(np.random.Philox(key=key, counter=address))
+        np.testing.assert_array_equal(
+            Stream(3, "a", 7).uniforms(role, stage, step, 9), own.random(9)
+        )
+
+
+def test_threads_do_not_disturb_each_other_s_numbers() -> None:
+    def drawn(sample: int) -> list[list[float]]:
+        stream = Stream(3, "a", sample)
+        return [stream.uniforms(*address, 50).tolist() for address in ADDRESSES * 20]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(drawn, range(8))) == [drawn(sample) for sample in range(8)]
