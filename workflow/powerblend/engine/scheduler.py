@@ -190,6 +190,8 @@ class Scheduler:
         outcome = launched.outcome.wait()
         self.tally.decoded_tokens += int((outcome != RESTED).sum())
         finished = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
+        if not finished:
+            return []
         # All are read before any is moved.
         suffixes = self._batch.finished(
             [Written(slot.row, slot.proposal.cut, stop) for slot, stop in finished]
