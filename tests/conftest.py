@@ -64,7 +64,7 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     recorded = []
 
-    def record(run: "Callable[[], Tensor]", memory: Any) -> graphs.Recording:
+    def record(run: "Callable[[], Tensor]", *_: Any) -> graphs.Recording:
         for _ in range(graphs.WARM_UP):
             outcome = run()
         recorded.append(len(outcome))

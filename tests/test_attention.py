@@ -62,10 +62,14 @@ def varlen(
 
 @pytest.fixture(params=["matrix products", "prefix apart", "by position", "flash", "varlen"])
 def body(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    # Installed, it is for 16 bits on a GPU: nobody else may call it.
+    monkeypatch.setattr(attention, "flash_attn_with_kvcache", pytest.fail)
     if request.param == "flash":
         monkeypatch.setattr(attention, "flash_attn_with_kvcache", flash)
     if request.param == "varlen":
+        monkeypatch.setattr(attention, "flash_attn_with_kvcache", None)
         monkeypatch.setattr(attention, "varlen_attn", varlen)
+    if request.param in ("flash", "varlen"):
         monkeypatch.setattr(attention, "fused", lambda query: True)
     return str(request.param)
 

@@ -31,6 +31,20 @@ def test_rows_follow_the_free_memory(
     assert capacity.decide_rows(model, 100) == rows
 
 
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    ],
+)
+def test_memory_may_end_in_several_words(error: RuntimeError, ended: bool) -> None:
+    assert capacity.is_out_of_memory(error) == ended
+
+
 def test_a_row_is_charged_for_its_keys(model: Model) -> None:
     cache = model.cache(3, 50)
     assert 3 * (model.row_bytes(50) - model.row_bytes(0)) == cache._store.nbytes

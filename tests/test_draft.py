@@ -185,3 +185,13 @@ def test_what_is_no_draft_is_refused(hf: PreTrainedModel, draft: Draft, tmp_path
 def test_a_blend_with_a_draft_needs_one(hf: PreTrainedModel) -> None:
     with pytest.raises(ValueError, match=r"the model has none: load_model\(\.\.\., draft="):
         sample(load_model(hf), [tiny.PROMPT], POWER | {"blend": BLEND})
+
+
+def test_a_draft_in_bfloat16_turns_by_the_angles_of_float32(draft: Draft) -> None:
+    """As transformers has them; rounded, they are off by radians after some thousand tokens."""
+    target = tiny.transformer(vocabulary=WORDS, dtype=torch.bfloat16)
+    own = load_model(target, draft=draft).draft
+    assert own is not None
+    far, state = torch.tensor([[5000]]), torch.zeros(1, 1, 16)
+    ours, expected = own._rotary(state, far), draft._rotary(state, far)
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)

@@ -189,6 +189,12 @@ class Draft(nn.Module):
         self.norm = Qwen3RMSNorm(width, eps=config.rms_norm_eps)
         self._rotary = Qwen3RotaryEmbedding(config)
 
+    def placed(self, device: torch.device, dtype: torch.dtype) -> "Draft":
+        """The same draft, moved and cast, but for the rotation's angles: they stay in float32."""
+        self.to(device, dtype)
+        self._rotary = Qwen3RotaryEmbedding(self.architecture.qwen3).to(device)
+        return self
+
     def context(self, features: Tensor, positions: Tensor) -> Tensor:
         """Keys and values of positions [rows, new], from the target's features there.
 

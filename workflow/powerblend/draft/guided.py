@@ -98,7 +98,7 @@ class Guided:
         """Put tokens [rows, new] into the caches at positions ``start`` [rows] and on."""
         positions = start[:, None] + torch.arange(tokens.shape[1])
         length = int(positions.max()) + 1
-        self._forward(cache, slots, tokens, positions.to(self.device), length)
+        self._forward(cache, slots, tokens, upload(positions.numpy(), self.device), length)
 
     @torch.inference_mode()
     def prepare(self, cache: GuidedCache, feed: Feed, answered: NDArray[np.int64]) -> None:

@@ -101,11 +101,11 @@ def attend(
         return output, None
     layer, cache = int(module.layer_idx), ragged.cache  # type: ignore[arg-type]
     _check_supported(module, options, cache)
-    decoding = cache.by_position and query.shape[2] == 1
-    if decoding and flash_attn_with_kvcache is not None:
+    by_kernel = cache.by_position and query.shape[2] == 1 and fused(query)
+    if by_kernel and flash_attn_with_kvcache is not None:
         return _flash(layer, query, key, value, scaling, ragged), None
     cache.write(layer, ragged.slots, ragged.places, (key, value))
-    if decoding and fused(query):
+    if by_kernel:
         return _varlen(layer, query, scaling, ragged), None
     keys, values = cache.read(layer, ragged.slots, ragged.length)
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
@@ -148,7 +148,7 @@ def _flash(
 
 
 def fused(query: Tensor) -> bool:
-    """Whether torch's own variable-length attention can serve."""
+    """Whether kernels of attention can serve: those of GPUs, which know 16 bits only."""
     return query.is_cuda and query.dtype in HALVES
 
 

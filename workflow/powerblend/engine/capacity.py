@@ -14,6 +14,12 @@ SHARE = 0.8
 MOST = {"cuda": 256, "cpu": 64}
 """Rows beyond which a step grows as fast as its rows (benchmarks/step.py)."""
 
+OUT_OF_MEMORY = (
+    *("can't allocate memory", "CUDA error: out of memory"),
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What the CPU's allocator, the CUDA driver and its libraries say, beside torch's own error."""
+
 
 class Sized(Protocol):
     """A model that knows what a row costs."""
@@ -39,10 +45,12 @@ def decide_rows(model: Sized, capacity: int) -> int:
 def free_bytes(device: torch.device) -> int:
     """Free memory of a device, in bytes."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what torch has kept of freed memory is free
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch could not get memory, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(m in said for m in OUT_OF_MEMORY)

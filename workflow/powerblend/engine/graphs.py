@@ -34,13 +34,20 @@ class Recorded:
     """A step that is recorded and replayed; called as the step itself."""
 
     def __init__(
-        self, step: Advance, at_rest: Callable[[], AbstractContextManager[None]], most: Any
+        self,
+        step: Advance,
+        at_rest: Callable[[], AbstractContextManager[None]],
+        most: Any,
+        device: torch.device,
     ) -> None:
         """``at_rest`` makes runs of the step harmless; ``most`` are its largest arguments."""
         self._step, self._at_rest, self._most = step, at_rest, most
         self._recordings: dict[tuple[int, int], Recording] = {}
-        # One is replayed after the other, so that all can use the same memory.
-        self._memory = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
+        # One is replayed after the other, so that all can use the same memory; and libraries keep
+        # memory for every stream that they have seen.
+        on_gpu = device.type == "cuda"
+        self._memory = torch.cuda.graph_pool_handle() if on_gpu else None
+        self._stream = torch.cuda.Stream(device) if on_gpu else None
 
     def __call__(self, live: int, length: int) -> Tensor:
         """The outcome of a step, overwritten by the next."""
@@ -49,7 +56,7 @@ class Recorded:
         length = min(-(-length // LENGTHS) * LENGTHS, most_length)
         if (rows, length) not in self._recordings:
             with self._at_rest():
-                recording = record(lambda: self._step(rows, length), self._memory)
+                recording = record(lambda: self._step(rows, length), self._stream, self._memory)
             self._recordings[rows, length] = recording
         replay, outcome = self._recordings[rows, length]
         replay()
@@ -61,15 +68,15 @@ def wanted(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def record(run: Callable[[], Tensor], memory: Any) -> Recording:
+def record(run: Callable[[], Tensor], stream: Any, memory: Any) -> Recording:
     """Capture a function of tensors that stay."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
+    present = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(present)
     with torch.cuda.stream(stream):
         for _ in range(WARM_UP):
             run()
-    torch.cuda.current_stream().wait_stream(stream)
+    present.wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=memory):
+    with torch.cuda.graph(graph, pool=memory, stream=stream):
         outcome = run()
     return Recording(graph.replay, outcome)

@@ -24,6 +24,7 @@ from powerblend.engine.fused import fused
 from powerblend.engine.laws import Logits
 from powerblend.engine.products import tiled
 from powerblend.engine.rows import Feed
+from powerblend.engine.transfers import upload
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -113,7 +114,7 @@ class Model:
         """Run ``tokens`` [rows, new] at positions ``start`` [rows] and on, for their keys."""
         positions = start[:, None] + torch.arange(tokens.shape[1])
         length = int(positions.max()) + 1
-        self.forward(cache, slots, tokens, positions.to(self.device), length)
+        self.forward(cache, slots, tokens, upload(positions.numpy(), self.device), length)
 
     def prepare(self, cache: RaggedCache, feed: Feed, answered: Any) -> None:
         """Nothing: every step is the same work."""
@@ -238,7 +239,7 @@ class Model:
         draft.architecture.check_fit(
             draft.source, Target(name, self.layers, width, self.vocabulary)
         )
-        own = copy.deepcopy(draft).to(self.device, self.dtype)
+        own = copy.deepcopy(draft).placed(self.device, self.dtype)
         return tiled(fused(own.requires_grad_(False).eval()))
 
     def _check_eos(self) -> None:

@@ -135,7 +135,7 @@ class Rows:
         self._index[:live] += active
         self._gain[:live] += torch.where(active, draw.w, 0.0)
         hopeless = self._gain[:live] - index.double().log() < self._floor[:live]
-        done = torch.isin(draw.token, self._eos) | (index == self._cap[:live]) | hopeless
+        done = (draw.token[:, None] == self._eos).any(-1) | (index == self._cap[:live]) | hopeless
         outcome = torch.where(active, torch.where(done, index, DECODED), RESTED)
         self._active[:live] &= ~done
         return outcome

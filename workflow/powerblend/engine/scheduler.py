@@ -29,7 +29,7 @@ from powerblend.engine.chain import Chain, Moves, Proposal, Trace
 from powerblend.engine.laws import Logits
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rows import RESTED, Feed, Rows, Start, Written
-from powerblend.engine.transfers import Download
+from powerblend.engine.transfers import Download, upload
 from powerblend.samplers import Sampler
 
 AHEAD = {"cpu": 0, "cuda": 1}
@@ -151,7 +151,7 @@ class Scheduler:
         self._step: graphs.Advance = Step(model, self._cache, self._batch, sampler)
         if graphs.wanted(device):
             most = (self.rows, self._capacity)
-            self._step = graphs.Recorded(self._step, self._batch.at_rest, most)
+            self._step = graphs.Recorded(self._step, self._batch.at_rest, most, device)
         self._launched: deque[Launched] = deque()
         # The device's positions and counts again, on the host, which asks for them at every step.
         self._positions, self._answered = np.zeros((2, self.rows), np.int64)
@@ -225,6 +225,7 @@ class Scheduler:
         prompt, row = slot.job.prompt, slot.row
         state, cut = slot.chain.state.tokens, proposal.cut
         start = len(prompt) + cut
+        slot.saved = None  # its memory can serve the next
         # The state's last token was drawn but never fed: it has no keys yet.
         slot.saved = self._cache.save(row, start, max(start, len(prompt) + len(state) - 1))
         self._positions[row], self._answered[row] = start - 1, cut
@@ -299,7 +300,7 @@ class Scheduler:
         self, cache: Any, slots: slice, prompts: list[NDArray[np.int64]], start: int
     ) -> None:
         """Run prompts of one length through the model."""
-        tokens = torch.from_numpy(np.stack(prompts)).to(self._model.device)
+        tokens = upload(np.stack(prompts), self._model.device)
         if tokens.shape[1]:
             self._model.prefill(cache, slots, torch.full((len(tokens),), start), tokens)
 

@@ -26,7 +26,7 @@ class Download:
         self._host = tensor.to("cpu", non_blocking=True, copy=True)
         self._arrived = torch.cuda.Event() if tensor.is_cuda else None
         if self._arrived is not None:
-            self._arrived.record()
+            self._arrived.record(torch.cuda.current_stream(tensor.device))
 
     def wait(self) -> NDArray[Any]:
         """The array, once it is there."""
@@ -48,7 +48,7 @@ class Reader:
     def fence(self) -> None:
         """What is asked of the device from now on delays no reading, up to the next fence."""
         if self._beside is not None:
-            self._beside.wait_stream(torch.cuda.current_stream())
+            self._beside.wait_stream(torch.cuda.current_stream(self._beside.device))
 
     def read(self, tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
         """Copies on the host."""

@@ -112,6 +112,6 @@ def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
         },
     }
     torch.manual_seed(spec["seed"])
-    draft = Draft(Architecture.parse(shape, "training")).to(model.device, model.dtype)
+    draft = Draft(Architecture.parse(shape, "training")).placed(model.device, model.dtype)
     training.begin_as(draft, model)
     return draft
