@@ -15,7 +15,8 @@ MOST = {"cuda": 256, "cpu": 64}
 """Rows beyond which a step grows as fast as its rows (benchmarks/step.py)."""
 
 OUT_OF_MEMORY = (
-    *("can't allocate memory", "CUDA error: out of memory"),
+    "can't allocate memory",
+    "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
 """What the CPU's allocator, the CUDA driver and its libraries say, beside torch's own error."""
