@@ -6,7 +6,8 @@ counted; here they are part of the time, on a small cache.
 
 On a GPU all this overlaps the next step. How much would not is told by the clock of a device whose
 steps take ``--device-ms``, and which waits for the host wherever the host is late: by default those
-of an H100 with Qwen3-4B's architecture, all rows at rest (benchmarks/gpu.py).
+of an H100 with Qwen3-4B's architecture, all rows at rest (benchmarks/gpu.py). What it takes to
+replay a recorded step, and the device's own copies, are in neither.
 """
 
 import time
@@ -29,6 +30,7 @@ from powerblend.samplers import parse_sampler
 
 PROMPT = list(range(1, 257))
 STEPS = 500
+VOCABULARY = 512
 
 
 class Operations(TorchDispatchMode):
@@ -51,8 +53,8 @@ class Costless:
     eos_token_ids = frozenset([0])
     device = torch.device("cpu")
 
-    def __init__(self, rows: int, vocabulary: int = 512) -> None:
-        self._logits = torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(0))
+    def __init__(self, rows: int) -> None:
+        self._logits = torch.randn(rows, VOCABULARY, generator=torch.Generator().manual_seed(0))
         self._logits[:, 0] = -100.0
 
     def cache(self, slots: int, capacity: int, prefix: Tensor | None = None) -> RaggedCache:

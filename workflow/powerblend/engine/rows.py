@@ -55,7 +55,7 @@ class Written(NamedTuple):
     stop: int
 
 
-def record(tokens: int) -> np.dtype[Any]:
+def _record(tokens: int) -> np.dtype[Any]:
     """What a row knows of its proposal; one copy loads the records of many."""
     counts = [(name, np.int64) for name in ("feed", "position", "index", "cap")]
     flags = [(name, np.int64) for name in ("following", "active")]
@@ -77,13 +77,15 @@ class Rows:
     ) -> None:
         # One token more than there are: a row at rest writes behind its last one.
         tokens = max_new_tokens + 1
-        self._record = record(tokens)
+        self._record = _record(tokens)
         shape = (rows, self._record.itemsize // CELL)
         self._table = torch.zeros(shape, dtype=torch.long, device=device)
         columns = _columns(self._table, self._record)
-        self._feed, self._position, self._index, self._cap = columns[:4]
-        self._following, self._active, self._gain, self._floor = columns[4:8]
-        self._uniforms, self._current = columns[8:]
+        self._feed, self._position = columns["feed"], columns["position"]
+        self._index, self._cap = columns["index"], columns["cap"]
+        self._following, self._active = columns["following"], columns["active"]
+        self._gain, self._floor = columns["gain"], columns["floor"]
+        self._uniforms, self._current = columns["uniforms"], columns["current"]
         self._position.fill_(resting)
         # A token's id and its worth, the columns of a Trace: ids are exact in float64.
         self._drawn = torch.zeros(rows, 4, tokens, dtype=torch.float64, device=device)
@@ -172,11 +174,12 @@ class Rows:
             self._active.copy_(active)
 
 
-def _columns(table: Tensor, record: np.dtype[Any]) -> list[Tensor]:
+def _columns(table: Tensor, record: np.dtype[Any]) -> dict[str, Tensor]:
     """The fields of all rows' records, [rows] or [rows, tokens] each: views of the table."""
-    kinds = [record[name] for name in record.names or ()]
-    columns = []
-    for kind, cells in zip(kinds, table.split([k.itemsize // CELL for k in kinds], 1), strict=True):
+    kinds = {name: record[name] for name in record.names or ()}
+    parts = table.split([kind.itemsize // CELL for kind in kinds.values()], 1)
+    columns = {}
+    for (name, kind), cells in zip(kinds.items(), parts, strict=True):
         column = cells.view(torch.float64) if kind.base == np.float64 else cells
-        columns.append(column if kind.shape else column.squeeze(1))
+        columns[name] = column if kind.shape else column.squeeze(1)
     return columns
