@@ -1,8 +1,8 @@
 """The loop: a row of the batch is a chain, and every step advances every row by one token.
 
 A row that finishes a proposal decides at once and starts its chain's next one in the same step; a
-chain that is done leaves, the last row moves into its slot, and a waiting job takes the free one.
-No row waits for another, nothing is padded, and no prefix is computed twice.
+chain that is done leaves, the last row moves into its slot, and waiting jobs take the free ones. No
+row waits for another, and no prefix is computed twice.
 
 On a GPU the next step is launched before the last one's outcome is looked at, so that the host
 decides while the device computes; a row whose proposal was finished rests for that one step.
@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -34,6 +33,9 @@ from powerblend.samplers import Sampler
 
 AHEAD = {"cpu": 0, "cuda": 1}
 """Steps launched before the outcome of the last one is looked at."""
+
+PASS = {"cpu": 64, "cuda": 512}
+"""Tokens whose prefill takes about as long as reading the weights for it does."""
 
 
 class LanguageModel(Protocol):
@@ -139,7 +141,8 @@ class Scheduler:
         self.rows = min(rows, len(jobs))
         self.tally = tally
         self._model, self._sampler = model, sampler
-        self._waiting = iter(jobs)
+        self._waiting = deque(jobs)
+        self._missed = 0  # steps that free rows have not taken part in since the last prefill
         self._slots: list[Slot] = []
         longest = max((len(job.prompt) for job in jobs), default=0)
         limit = sampler.max_new_tokens
@@ -253,13 +256,28 @@ class Scheduler:
     def _admit(self) -> bool:
         """Fill the free rows with waiting jobs; False when there is nothing left to run."""
         started, first = time.perf_counter(), len(self._slots)
-        jobs = list(islice(self._waiting, self.rows - first))
+        jobs = [self._waiting.popleft() for _ in range(self._due())]
         if jobs:
             self._place(jobs)
             self._start(self._slots[first:])
         for slot in self._slots[first:]:
             slot.admitted -= (time.perf_counter() - started) / len(jobs)
         return bool(self._slots)
+
+    def _due(self) -> int:
+        """How many jobs to admit now.
+
+        A prefill of a few prompts takes as long as a step: both read all weights. So free rows wait
+        for one another until, together, they have missed as many turns as a step has: then what
+        waiting costs equals what a prefill costs, and the sum of both is least (as in ordering for
+        a store; Harris, "How many parts to make at once", 1913). The last jobs do not wait.
+        """
+        free = min(self.rows - len(self._slots), len(self._waiting))
+        self._missed += free
+        if self._slots and free < len(self._waiting) and self._missed < self.rows:
+            return 0
+        self._missed = 0
+        return free
 
     @torch.inference_mode()
     def _prefix(self, jobs: Sequence[Job]) -> Any:
@@ -277,8 +295,8 @@ class Scheduler:
         """
         rows = {slot.job.prompt.tobytes(): row for row, slot in enumerate(self._slots)}
         fresh = {job.prompt.tobytes(): job for job in jobs if job.prompt.tobytes() not in rows}
-        for _, group in groupby(sorted(fresh.values(), key=_length), key=_length):
-            first, batch = len(self._slots), list(group)
+        for batch in _batches(list(fresh.values()), PASS[self._model.device.type]):
+            first = len(self._slots)
             prompts = [job.prompt[self._shared : -1] for job in batch]
             self._prefill(self._cache, slice(first, first + len(batch)), prompts, self._shared)
             for job in batch:
@@ -299,14 +317,30 @@ class Scheduler:
     def _prefill(
         self, cache: Any, slots: slice, prompts: list[NDArray[np.int64]], start: int
     ) -> None:
-        """Run prompts of one length through the model."""
-        tokens = upload(np.stack(prompts), self._model.device)
-        if tokens.shape[1]:
-            self._model.prefill(cache, slots, torch.full((len(tokens),), start), tokens)
+        """Run prompts through the model, as one batch.
+
+        The shorter ones are filled up: what lies behind a row's own tokens is never read.
+        """
+        tokens = np.zeros((len(prompts), max(map(len, prompts))), np.int64)
+        for row, prompt in zip(tokens, prompts, strict=True):
+            row[: len(prompt)] = prompt
+        if tokens.size:
+            on_device = upload(tokens, self._model.device)
+            self._model.prefill(cache, slots, torch.full((len(tokens),), start), on_device)
 
 
-def _length(job: Job) -> int:
-    return len(job.prompt)
+def _batches(jobs: Sequence[Job], padding: int) -> Iterator[list[Job]]:
+    """Jobs in batches of like prompts, with at most so many tokens of padding in each."""
+    batch: list[Job] = []
+    padded = 0
+    for job in sorted(jobs, key=lambda job: len(job.prompt)):
+        padded += len(batch) * (len(job.prompt) - len(batch[-1].prompt)) if batch else 0
+        if padded > padding:
+            yield batch
+            batch, padded = [], 0
+        batch.append(job)
+    if batch:
+        yield batch
 
 
 def common_prefix(prompts: Sequence[NDArray[np.int64]]) -> int:
