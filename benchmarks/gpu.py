@@ -76,6 +76,7 @@ def main() -> None:
                 "host at work": power.host / power.whole,
             }
         )
+        del model  # its weights, merged, are another model's in the next round
     write_table(
         "gpu",
         "Decoded tokens per second on a GPU",

@@ -46,6 +46,7 @@ class TableModel:
     layers = 1
     tokenizer = None
     device = torch.device("cpu")
+    own_lengths = False
 
     def __init__(
         self, seed: int, vocabulary: int, eos: int, longest: int, prompt_tokens: int

@@ -79,10 +79,12 @@ def test_a_row_that_is_still_to_be_moved_is_read_where_it_will_be(
     assert [answer.tokens for answer in answers("cuda", "ps", 7, draft)] == expected
 
 
-def test_bfloat16_gives_the_cpu_s_logits() -> None:
+@pytest.mark.parametrize("heads", [4, 16])
+def test_bfloat16_gives_the_cpu_s_logits(heads: int) -> None:
     """Every position of rows of unequal length, by the GPU's own attention."""
-    twin = tiny.transformer(vocabulary=WORDS, dtype=torch.bfloat16)
-    cpu = load_model(tiny.transformer(vocabulary=WORDS, dtype=torch.bfloat16).float())
+    like: dict[str, Any] = {"vocabulary": WORDS, "dtype": torch.bfloat16}
+    twin = tiny.transformer(**like, num_attention_heads=heads)
+    cpu = load_model(tiny.transformer(**like, num_attention_heads=heads).float())
     gpu = load_model(twin.to("cuda"))
     ours, theirs = gpu.cache(3, 8), cpu.cache(3, 8)
     start = torch.tensor([0, 2, 1])
@@ -103,7 +105,7 @@ def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None
         model = Guided(model, model.draft)
     with torch.inference_mode():
         cache = model.cache(4, 32)
-        rows = Rows(4, 24, model.eos_token_ids, model.device, resting=31)
+        rows = Rows(4, 24, model.eos_token_ids, model.device, resting=0)
         step = Step(model, cache, rows, sampler)
         step(4, 32)
         torch.cuda.set_sync_debug_mode("error")

@@ -91,6 +91,24 @@ def test_a_window_is_refused_in_a_block_of_our_own_too(family: str) -> None:
         greedy(load_model(hf), PROMPTS)
 
 
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_angles_that_depend_on_the_company_are_refused(kind: str) -> None:
+    rope: dict[str, Any] = {"rope_type": kind, "rope_theta": 1e4, "factor": 2.0}
+    if kind == "longrope":
+        factors: dict[str, Any] = {"short_factor": [1.0] * 2, "long_factor": [2.0] * 2}
+        rope |= factors | {"original_max_position_embeddings": 128}
+    hf = tiny.transformer("llama", vocabulary=24, rope_parameters=rope)
+    with pytest.raises(ValueError, match=f"{kind}.* longest row"):
+        load_model(hf)
+
+
+@pytest.mark.parametrize("kind", ["linear", "yarn"])
+def test_stretched_angles_are_decoded(kind: str) -> None:
+    rope = {"rope_type": kind, "rope_theta": 1e4, "factor": 2.0}
+    hf = tiny.transformer("llama", seed=6, vocabulary=24, rope_parameters=rope)
+    assert greedy(load_model(hf), PROMPTS) == [generate(hf, prompt) for prompt in PROMPTS]
+
+
 def test_a_saved_model_is_loaded_with_its_tokenizer_and_chat_template(tmp_path: Path) -> None:
     tiny.save(tmp_path / "model")
     model = load_model(tmp_path / "model", dtype="float64")

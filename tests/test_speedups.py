@@ -13,6 +13,7 @@ from powerblend.engine import scheduler
 from powerblend.engine.chain import Schedule, Trace
 from powerblend.engine.rows import Rows, Written
 from powerblend.samplers import Power
+from table_model import TableModel
 
 PROMPTS = [[5, 6, n] for n in range(7, 13)]
 BLEND = {"source": "layer", "layer": 1, "beta": 0.2}
@@ -113,6 +114,35 @@ def test_recorded_steps_change_nothing(model: Model, condition: str, request: An
     assert timeless(recorded) == timeless(plain)
     assert {2, 4, 8, 16, 24} <= set(recordings) <= {1, 2, 4, 8, 16, 24}
     assert len(recordings) < decoded(plain) / 10
+
+
+@pytest.mark.parametrize("own_lengths", [False, True])
+def test_one_recording_serves_all_lengths_where_rows_know_their_own(
+    own_lengths: bool, recordings: list[int]
+) -> None:
+    model = TableModel(seed=3, vocabulary=2, eos=1, longest=12, prompt_tokens=2)
+    model.own_lengths = own_lengths
+    model.base[:, 1] -= 3.0  # few strings are short
+    decoding = {"sampler": "power", "alpha": 1.5, "max_new_tokens": 12, "blocks": 3, "steps": 2}
+    sample(model, [[0, 0]], decoding, samples=24)
+    assert (len(recordings) == len(set(recordings))) == own_lengths
+    assert len(set(recordings)) > 1
+
+
+def test_vacant_rows_have_nothing_to_read(
+    model: Model, recordings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorded step reads them too, as far as their positions say."""
+    vacant, launch = [], scheduler.Scheduler._launch
+
+    def watched(self: scheduler.Scheduler, live: int) -> Any:
+        vacant.extend(self._batch.feed(self.rows, 1).positions[live:].tolist())
+        return launch(self, live)
+
+    monkeypatch.setattr(scheduler.Scheduler, "_launch", watched)
+    answers(model, "ps", skip=True)
+    shared = 2
+    assert set(vacant) == {shared}
 
 
 @pytest.mark.parametrize("ahead", [1, 2, 3])

@@ -9,7 +9,7 @@ target's.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -207,7 +207,7 @@ class Draft(nn.Module):
         return torch.stack([torch.stack(kv) for kv in by_layer])
 
     def forward(
-        self, block: Tensor, positions: Tensor, contexts: Sequence[Context], hidden: Tensor
+        self, block: Tensor, positions: Tensor, contexts: Iterable[Context], hidden: Tensor
     ) -> Tensor:
         """What the target's ``lm_head`` turns into the logits of the block's tokens.
 
@@ -218,7 +218,7 @@ class Draft(nn.Module):
         positions
             [rows, block], as the target counts them.
         contexts
-            For each layer.
+            For each layer; each is asked for when its layer's turn comes.
         hidden
             [rows, 1, 1, 1, length] bool: keys of the context that are not before the block.
 
@@ -239,18 +239,18 @@ class Draft(nn.Module):
         firsts: Tensor,
         mask: Tensor,
         at: Tensor,
-        contexts: Sequence[Context],
-        start: int = 0,
+        contexts: Iterable[Context],
+        own: range,
     ) -> Tensor:
         """What `forward` says of blocks that begin at positions ``at`` [rows] with known tokens.
 
-        ``firsts`` [rows, hidden] and ``mask`` [hidden] are the target's embeddings. The contexts
-        begin at position ``start``, and may be longer than what a block may see.
+        ``firsts`` [rows, hidden] and ``mask`` [hidden] are the target's embeddings. The contexts'
+        own keys are of the positions ``own``, which may be more than what a block may see.
         """
         block = mask.repeat(len(firsts), self.architecture.block, 1)
         block[:, 0] = firsts
         positions = at[:, None] + torch.arange(self.architecture.block, device=at.device)
-        keys = torch.arange(start, start + contexts[0].keys.shape[2], device=at.device)
+        keys = torch.arange(own.start, own.stop, device=at.device)
         return self(block, positions, contexts, (keys >= at[:, None])[:, None, None, None])
 
     def save(self, directory: Path) -> None:

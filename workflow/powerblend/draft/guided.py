@@ -70,8 +70,8 @@ class Guided:
     """A target whose blend comes from a draft; an `engine.scheduler.LanguageModel`."""
 
     def __init__(self, model: Model, draft: Draft) -> None:
-        self.eos_token_ids, self.device = model.eos_token_ids, model.device
-        self.tokenizer = model.tokenizer
+        self.eos_token_ids, self.tokenizer = model.eos_token_ids, model.tokenizer
+        self.device, self.own_lengths = model.device, model.own_lengths
         self._model, self._draft = model, draft
         self._block = draft.architecture.block
         self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
@@ -137,10 +137,12 @@ class Guided:
         """Let the draft say the blocks that begin with what is fed to ``rows``."""
         first = feed.positions[rows]
         tokens = self._model.embed(feed.tokens[rows])
-        contexts = [
+        # One layer's at a time: to read single rows is to copy them.
+        contexts = (
             Context(*cache.context.read(layer, rows, feed.length), cache.context.prefix(layer))
             for layer in range(len(self._draft.layers))
-        ]
-        says = self._draft.say(tokens, self._mask, first, contexts, cache.context.start)
+        )
+        own = range(cache.context.start, feed.length)
+        says = self._draft.say(tokens, self._mask, first, contexts, own)
         positions = first[:, None] + torch.arange(self._block, device=self.device)
         cache.says[rows[:, None], positions] = says

@@ -196,7 +196,8 @@ def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tenso
     ]
     mask = model.embed(torch.tensor(draft.architecture.mask_token, device=device))
     firsts = model.embed(blocks.tokens[:, 0])
-    says = draft.say(firsts, mask, prefix + blocks.anchors, contexts, prefix)
+    places = range(prefix, prefix + own.shape[1])
+    says = draft.say(firsts, mask, prefix + blocks.anchors, contexts, places)
     return model.logits(says[_masked(blocks)])
 
 

@@ -33,6 +33,11 @@ UNSUPPORTED = ("sliding_window", "softcap", "s_aux")
 """Arguments by which an architecture asks for another attention."""
 
 
+def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there are kernels for decode steps: those of GPUs, which know 16 bits only."""
+    return device.type == "cuda" and dtype in HALVES
+
+
 @dataclass(frozen=True, eq=False)
 class Ragged:
     """Where the tokens of a forward pass stand: row i is slot ``slots.start + i``.
@@ -101,7 +106,7 @@ def attend(
         return output, None
     layer, cache = int(module.layer_idx), ragged.cache  # type: ignore[arg-type]
     _check_supported(module, options, cache)
-    by_kernel = cache.by_position and query.shape[2] == 1 and fused(query)
+    by_kernel = cache.by_position and query.shape[2] == 1
     if by_kernel and flash_attn_with_kvcache is not None:
         return _flash(layer, query, key, value, scaling, ragged), None
     cache.write(layer, ragged.slots, ragged.places, (key, value))
@@ -145,11 +150,6 @@ def _flash(
         causal=True,
     )
     return output
-
-
-def fused(query: Tensor) -> bool:
-    """Whether kernels of attention can serve: those of GPUs, which know 16 bits only."""
-    return query.is_cuda and query.dtype in HALVES
 
 
 def _varlen(layer: int, query: Tensor, scaling: float, ragged: Ragged) -> Tensor:

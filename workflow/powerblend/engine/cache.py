@@ -13,7 +13,7 @@ position is stale and never read. Copying a token's keys and values costs hundre
 than computing them, which is why a rejected proposal is undone by putting a saved suffix back.
 Knows no tokens and no chains.
 
-``by_position`` lays the same cache out as GPU kernels of attention want it.
+``by_position`` lays the same cache out as kernels of attention want it, which then serve.
 """
 
 import torch

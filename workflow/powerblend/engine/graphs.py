@@ -2,8 +2,8 @@
 
 A step, from the tokens fed to the tokens drawn, works on tensors that stay where they are in
 memory. It is recorded once for each number of rows, rounded up to a power of two, and each length,
-rounded up to `LENGTHS`, and then replayed; rows that are there only to fill up are at rest. Kernels
-that take lengths from the device (`attention`) look at what a row has, whatever the recorded one.
+rounded up to `LENGTHS`, and then replayed; rows that are there only to fill up are at rest. Where
+kernels take the rows' lengths from the device (`attention`), one length serves for all.
 """
 
 from collections.abc import Callable
@@ -37,11 +37,15 @@ class Recorded:
         self,
         step: Advance,
         at_rest: Callable[[], AbstractContextManager[None]],
-        most: Any,
+        most: tuple[int, int],
+        lengths: int,
         device: torch.device,
     ) -> None:
-        """``at_rest`` makes runs of the step harmless; ``most`` are its largest arguments."""
-        self._step, self._at_rest, self._most = step, at_rest, most
+        """``at_rest`` makes runs of the step harmless; ``most`` are its largest arguments.
+
+        Lengths are rounded up to multiples of ``lengths``.
+        """
+        self._step, self._at_rest, self._most, self._lengths = step, at_rest, most, lengths
         self._recordings: dict[tuple[int, int], Recording] = {}
         # One is replayed after the other, so that all can use the same memory; and libraries keep
         # memory for every stream that they have seen.
@@ -53,7 +57,7 @@ class Recorded:
         """The outcome of a step, overwritten by the next."""
         most_rows, most_length = self._most
         rows = min(1 << (live - 1).bit_length(), most_rows)
-        length = min(-(-length // LENGTHS) * LENGTHS, most_length)
+        length = min(-(-length // self._lengths) * self._lengths, most_length)
         if (rows, length) not in self._recordings:
             with self._at_rest():
                 recording = record(lambda: self._step(rows, length), self._stream, self._memory)
@@ -72,11 +76,14 @@ def record(run: Callable[[], Tensor], stream: Any, memory: Any) -> Recording:
     """Capture a function of tensors that stay."""
     present = torch.cuda.current_stream(stream.device)
     stream.wait_stream(present)
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
-            run()
-    present.wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=memory, stream=stream):
-        outcome = run()
+    with torch.cuda.stream(stream):
+        try:
+            for _ in range(WARM_UP):
+                run()
+        finally:
+            # Where memory has ended, what is still under way must not write into what comes next.
+            present.wait_stream(stream)
+        with torch.cuda.graph(graph, pool=memory, stream=stream):
+            outcome = run()
     return Recording(graph.replay, outcome)

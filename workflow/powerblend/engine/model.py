@@ -58,6 +58,8 @@ class Model:
         Number of decoder blocks, and width of the logits.
     draft
         A DFlash draft to blend in, or None.
+    own_lengths
+        Whether decode steps take each row's length from the device, whatever the longest is.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Model:
         self._hf.set_attn_implementation(attention.NAME)
         self.device: torch.device = self._hf.device
         self.dtype: torch.dtype = self._hf.dtype
+        self.own_lengths = attention.has_kernel(self.device, self.dtype)
         self.vocabulary = int(self._hf.get_output_embeddings().out_features)
         # To be compared with itself as its authors wrote it.
         tried = torch.arange(4, device=self.device)[None] % self.vocabulary
@@ -87,6 +90,7 @@ class Model:
         self.norm: nn.Module = _one_of(self._base, FINAL_NORMS)
         self.layers = len(self.blocks)
         self._check_eos()
+        self._check_rotation()
         self._check_parity(tried, expected)
         self.draft = draft and self._fitted(draft)
 
@@ -99,9 +103,12 @@ class Model:
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        if self.own_lengths:
+            # flash-attn counts the queries that share keys as so many tokens of a row, and refuses
+            # more than its cache has.
+            capacity = max(capacity, heads // kv_heads)
         shape = (self.layers, slots, kv_heads, capacity, width)
-        on_gpu = self.device.type == "cuda"
-        return RaggedCache(*shape, self.dtype, self.device, prefix, on_gpu)
+        return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths)
 
     def row_bytes(self, capacity: int) -> int:
         """Memory that a row of ``capacity`` tokens takes: keys, values, logits and their copies."""
@@ -248,6 +255,17 @@ class Model:
         unknown = sorted(t for t in self.eos_token_ids if not 0 <= t < self.vocabulary)
         if unknown:
             raise ValueError(f"eos_token_ids {unknown} are outside 0 to {self.vocabulary - 1}")
+
+    def _check_rotation(self) -> None:
+        """Refuse angles by the longest row's length: a row would be another in other company."""
+        for module in self._base.modules():
+            kind = str(getattr(module, "rope_type", ""))
+            if "dynamic" in kind or "longrope" in kind:
+                raise ValueError(
+                    f"{type(self._hf).__name__} has rotary positions of the type {kind}, which "
+                    "depend on how long the longest row of a batch is: this model cannot be "
+                    "decoded here (yarn, linear and llama3 can)"
+                )
 
     @torch.inference_mode()
     def _check_parity(self, tokens: Tensor, expected: Tensor) -> None:

@@ -65,7 +65,10 @@ def _record(tokens: int) -> np.dtype[Any]:
 
 
 class Rows:
-    """The proposals of up to ``rows`` rows; those without one feed position ``resting``."""
+    """The proposals of up to ``rows`` rows; vacant ones feed position ``resting``.
+
+    A recorded step reads what vacant rows have too, so that they had better have little.
+    """
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Rows:
         self._following, self._active = columns["following"], columns["active"]
         self._gain, self._floor = columns["gain"], columns["floor"]
         self._uniforms, self._current = columns["uniforms"], columns["current"]
+        self._resting = resting
         self._position.fill_(resting)
         # A token's id and its worth, the columns of a Trace: ids are exact in float64.
         self._drawn = torch.zeros(rows, 4, tokens, dtype=torch.float64, device=device)
@@ -158,10 +162,14 @@ class Rows:
         return traces
 
     def move(self, source: int, target: int) -> None:
-        """Move a row's proposal to another row, and let its own rest."""
+        """Copy a row's proposal to another row."""
         for table in (self._table, self._drawn):
             table[target] = table[source]
-        self._active[source] = 0
+
+    def vacate(self, row: int) -> None:
+        """Let a row rest that has no chain any more."""
+        self._active[row] = 0
+        self._position[row] = self._resting
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:

@@ -43,6 +43,8 @@ class LanguageModel(Protocol):
 
     eos_token_ids: frozenset[int]
     device: torch.device
+    own_lengths: bool
+    """Whether a step looks at every row's own length, and is the same for all larger ones."""
 
     def cache(self, slots: int, capacity: int, prefix: Any = None) -> Any:
         """An empty cache with `save`, `restore` and `copy`, as `engine.cache.RaggedCache`.
@@ -150,11 +152,12 @@ class Scheduler:
         self._shared = common_prefix([job.prompt for job in jobs])
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         eos, device = model.eos_token_ids, model.device
-        self._batch = Rows(self.rows, limit, eos, device, resting=self._capacity - 1)
+        self._batch = Rows(self.rows, limit, eos, device, resting=self._shared)
         self._step: graphs.Advance = Step(model, self._cache, self._batch, sampler)
         if graphs.wanted(device):
             most = (self.rows, self._capacity)
-            self._step = graphs.Recorded(self._step, self._batch.at_rest, most, device)
+            lengths = self._capacity if model.own_lengths else graphs.LENGTHS
+            self._step = graphs.Recorded(self._step, self._batch.at_rest, most, lengths, device)
         self._launched: deque[Launched] = deque()
         # The device's positions and counts again, on the host, which asks for them at every step.
         self._positions, self._answered = np.zeros((2, self.rows), np.int64)
@@ -179,7 +182,8 @@ class Scheduler:
     def _launch(self, live: int) -> Launched:
         """Start a step of the first rows."""
         positions, answered = self._positions[:live], self._answered[:live]
-        length = min(int(positions.max()) + 1, self._capacity)
+        # The last token of the longest string is never fed.
+        length = min(int(positions.max()) + 1, self._capacity - 1)
         self._batch.fence()
         self._model.prepare(self._cache, self._batch.feed(live, length), answered)
         outcome = Download(self._step(live, length))
@@ -244,13 +248,15 @@ class Scheduler:
     def _remove(self, slot: Slot) -> None:
         """Take a chain out and move the last row into its place."""
         last, row = self._slots.pop(), slot.row
+        vacant = last.row
         if last is not slot:
-            self._cache.copy(last.row, row, int(self._positions[last.row]))
-            self._batch.move(last.row, row)
-            self._positions[row] = self._positions[last.row]
-            self._answered[row] = self._answered[last.row]
+            self._cache.copy(vacant, row, int(self._positions[vacant]))
+            self._batch.move(vacant, row)
+            self._positions[row] = self._positions[vacant]
+            self._answered[row] = self._answered[vacant]
             self._slots[row] = last
             last.row = row
+        self._batch.vacate(vacant)
 
     @torch.inference_mode()
     def _admit(self) -> bool:

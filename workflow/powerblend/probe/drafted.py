@@ -32,5 +32,5 @@ class Drafted:
         rows = (len(firsts), -1, -1, -1)
         contexts = [Context(keys.expand(rows), values.expand(rows)) for keys, values in known]
         embedded = self._model.embed(tokens.to(features.device)[firsts])
-        says = self._draft.say(embedded, self._mask, firsts, contexts)
+        says = self._draft.say(embedded, self._mask, firsts, contexts, range(len(tokens)))
         return says.flatten(0, 1)[: len(tokens) - prompt]
