@@ -186,18 +186,29 @@ def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tenso
     """Logits [masked tokens that are known, vocabulary], block by block."""
     prefix, device = len(corpus.shared), model.device
     chosen, row = blocks.sequences.unique(return_inverse=True)
-    own = pad_sequence([corpus.features[i] for i in chosen.tolist()], batch_first=True)
-    at = torch.arange(prefix + own.shape[1], device=device)
-    shared = draft.context(corpus.shared[None], at[None, :prefix])
-    known = draft.context(own, at[prefix:].expand(len(own), -1))
+    # No block sees more of its sequence than what is before it: nothing else is computed.
+    seen = blocks.anchors.new_zeros(len(chosen)).scatter_reduce(0, row, blocks.anchors, "amax")
+    each = list(zip(chosen.tolist(), seen.tolist(), strict=True))
+    own = torch.cat([corpus.features[i][:n] for i, n in each])
+    at = torch.cat([torch.arange(n, device=device) for _, n in each])
+    shared = draft.context(corpus.shared[None], torch.arange(prefix, device=device)[None])
+    known = draft.context(own[None], prefix + at[None])[:, :, 0]
+    longest = int(seen.max())
+    # Behind a sequence's last place are others', which no block sees either.
+    places = (seen.cumsum(0) - seen)[row, None] + torch.arange(longest, device=device)
+    places = places.clamp(max=len(own) - 1)
     contexts = [
-        Context(keys[row], values[row], (first[0, 0], first[1, 0]))
+        Context(
+            keys[:, places].transpose(0, 1),
+            values[:, places].transpose(0, 1),
+            (first[0, 0], first[1, 0]),
+        )
         for (keys, values), first in zip(known, shared, strict=True)
     ]
     mask = model.embed(torch.tensor(draft.architecture.mask_token, device=device))
     firsts = model.embed(blocks.tokens[:, 0])
-    places = range(prefix, prefix + own.shape[1])
-    says = draft.say(firsts, mask, prefix + blocks.anchors, contexts, places)
+    keys = range(prefix, prefix + longest)
+    says = draft.say(firsts, mask, prefix + blocks.anchors, contexts, keys)
     return model.logits(says[_masked(blocks)])
 
 
