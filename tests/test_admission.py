@@ -69,6 +69,16 @@ def test_the_last_jobs_do_not_wait(model: Model, monkeypatch: pytest.MonkeyPatch
     assert (waiting, jobs, left, missed) == (1, 1, 0, 0)
 
 
+def test_further_samples_of_a_prompt_do_not_wait(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are copies of a row's keys: no weights are read for them."""
+    admissions = Admissions(monkeypatch)
+    sample(model, PROMPTS[:1], SAMPLING, samples=60, rows=ROWS)
+    assert len(admissions) > 2
+    assert all(missed == 0 for _, _, missed in admissions)
+
+
 @pytest.mark.parametrize("decoding", [SAMPLING, POWER], ids=["temp", "ps"])
 def test_padding_changes_no_answer(
     decoding: dict[str, Any], model: Model, monkeypatch: pytest.MonkeyPatch

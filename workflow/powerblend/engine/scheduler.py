@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -276,12 +277,15 @@ class Scheduler:
         A prefill of a few prompts takes as long as a step: both read all weights. So free rows wait
         for one another until, together, they have missed as many turns as a step has: then what
         waiting costs equals what a prefill costs, and the sum of both is least (as in ordering for
-        a store; Harris, "How many parts to make at once", 1913). The last jobs do not wait.
+        a store; Harris, "How many parts to make at once", 1913). The last jobs do not wait, nor do
+        those whose prompt is a row's already.
         """
         free = min(self.rows - len(self._slots), len(self._waiting))
         self._missed += free
-        if self._slots and free < len(self._waiting) and self._missed < self.rows:
-            return 0
+        if self._slots and 0 < free < len(self._waiting) and self._missed < self.rows:
+            here = {slot.job.prompt.tobytes() for slot in self._slots}
+            twins = takewhile(lambda job: job.prompt.tobytes() in here, self._waiting)
+            return len(list(islice(twins, free)))
         self._missed = 0
         return free
 
