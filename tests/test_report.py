@@ -31,7 +31,7 @@ from powerblend.report.probe import (
     suggested_sentence,
     text_sentence,
 )
-from powerblend.report.published import comparable, gains, role_of, settings
+from powerblend.report.published import comparable, gains, role_of, settings, stand_ins
 from powerblend.report.run import git_revision
 from powerblend.report.samples import accuracies
 from powerblend.report.text import cell, code_block, p_value, percent, points, series, table
@@ -266,6 +266,23 @@ def test_roles() -> None:
     conditions = earlier_study()["conditions"]
     assert role_of(conditions["draft_blend_ps"]) == "draft_blend_power"
     assert role_of(conditions["temp"]) == "temperature"
+    assert role_of(conditions["temp"] | {"temperature": 1.0}) == "base"
+
+
+def test_ordinary_sampling_is_not_taken_for_low_temperature() -> None:
+    base = (EARLIER["temp"][0] | {"temperature": 1.0}, 50, 0, 626.0)
+    conditions = {"base": base} | {name: EARLIER[name] for name in ("greedy", "temp", "ps")}
+    _, rows = gains(study(conditions, easy=74, hard=30), PUBLISHED)
+    ours = {row[0]: row[-1] for row in rows}
+    assert ours["Power sampling over low temperature"] == "+1.9 (70.2% → 72.1%)"
+    assert ours["Power sampling over ordinary sampling (base)"] == "+24.0 (48.1% → 72.1%)"
+    assert ours["Low temperature over greedy"] == "−1.0 (71.2% → 70.2%)"
+
+
+def test_the_condition_that_stands_for_others_is_named() -> None:
+    assert stand_ins(earlier_study()) == ""
+    summary = study({"a": EARLIER["ps"], "b": EARLIER["ps"]}, easy=74, hard=30)
+    assert "the first is taken: `a` of `a` and `b`." in report(summary | {"difficulty": None})
 
 
 @pytest.mark.parametrize(
