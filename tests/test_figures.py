@@ -22,6 +22,7 @@ from summaries import (
     EARLIER,
     GREEDY,
     POWER,
+    contrast,
     earlier_study,
     large_study,
     probe,
@@ -142,6 +143,15 @@ def test_the_overlap_figure_is_about_power_sampling_and_its_blend() -> None:
 def test_the_quartet_shares_one_blend() -> None:
     assert quartet(earlier_study()) == ("greedy", "blend_greedy", "ps", "blend_ps")
     assert quartet(earlier_study(("greedy", "ps", "blend_greedy", "draft_blend_ps"))) is None
+
+
+def test_the_interaction_of_the_figure_is_that_of_its_lines() -> None:
+    summary = earlier_study()
+    other = contrast("(draft_blend_ps - ps) - (temp - greedy)", 0.2, 0.5, kind="interaction")
+    turned = contrast("(blend_greedy - greedy) - (blend_ps - ps)", -0.08, 0.5, kind="interaction")
+    assert "Interaction" not in words(drawn("interaction", summary | {"contrasts": [other]}))
+    seen = words(drawn("interaction", summary | {"contrasts": [other, turned]}))
+    assert "Interaction +8.0 points (+3.0 to +13.0)" in seen
 
 
 def test_architecture_has_a_cell_per_law_and_sampler() -> None:

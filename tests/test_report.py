@@ -60,6 +60,7 @@ RUN: dict[str, Any] = {
 }
 FIGURE_PATHS = {name: f"math500/{name}.png" for name in FIGURES}
 MINIMAL = ("problems", "samples", "confidence", "conditions", "blended", "overall")
+FOUR = Quartet("greedy", "blend_greedy", "ps", "blend_ps")
 HOSTILE = [
     "`code` and ``more``",
     "a|b|c",
@@ -315,16 +316,53 @@ def test_a_contrast_is_called_what_it_is(
     ],
 )
 def test_an_interaction_is_called_what_it_is(difference: float, p: float, says: str) -> None:
-    row = contrast("(a - b) - (c - d)", difference, p, kind="interaction", low=None, high=None)
-    assert says in contrast_sentence(row)
-    assert "interval" not in contrast_sentence(row)
+    name = "(blend_ps - ps) - (blend_greedy - greedy)"
+    row = contrast(name, difference, p, kind="interaction", low=None, high=None)
+    assert says in contrast_sentence(row, FOUR)
+    assert "interval" not in contrast_sentence(row, FOUR)
+
+
+@pytest.mark.parametrize(
+    ("name", "difference", "does", "gain", "interval"),
+    [
+        ("(blend_ps - ps) - (blend_greedy - greedy)", 0.08, "more", "+8.0", "+3.0 to +13.0"),
+        ("(blend_greedy - greedy) - (blend_ps - ps)", -0.08, "more", "+8.0", "+3.0 to +13.0"),
+        ("(blend_ps - blend_greedy) - (ps - greedy)", -0.08, "less", "−8.0", "−13.0 to −3.0"),
+        ("(ps - blend_ps) - (greedy - blend_greedy)", 0.08, "less", "−8.0", "−13.0 to −3.0"),
+    ],
+)
+def test_an_interaction_may_be_declared_in_any_order(
+    name: str, difference: float, does: str, gain: str, interval: str
+) -> None:
+    row = contrast(name, difference, 0.001, kind="interaction")
+    sentence = contrast_sentence(row, FOUR)
+    assert f"The blend does {does} for power sampling than for greedy decoding: {gain}" in sentence
+    assert f"interval {interval}" in sentence
+    summary = earlier_study() | {"contrasts": [row]}
+    [(finding, evidence, _)] = findings(summary)
+    assert f"gain {does} than the sum" in finding
+    assert gain in evidence
+    assert sentence in section(report(summary), "### 4.4 Interaction")
+
+
+def test_an_interaction_of_other_conditions_names_them() -> None:
+    row = contrast("(draft_blend_ps - ps) - (temp - greedy)", 0.08, 0.001, kind="interaction")
+    said = "The difference `draft_blend_ps` − `ps` is above `temp` − `greedy`: +8.0 points"
+    assert said in contrast_sentence(row, FOUR)
+    assert "above" not in contrast_sentence(row | {"verdict": "within noise"}, FOUR)
+    summary = earlier_study() | {"contrasts": [row]}
+    [(finding, _, _)] = findings(summary)
+    assert finding == "`draft_blend_ps` − `ps` is above `temp` − `greedy`"
+    four = section(report(summary), "### 4.4 Interaction")
+    assert "not declared" in four
+    assert "The blend does" not in report(summary)
 
 
 @pytest.mark.parametrize(
     ("ps", "says"),
     [
-        ([0.001, 0.018, 0.9], "Of 3 declared contrasts, 1 came out significant, and 1 suggestive"),
-        ([0.001], "Of 1 declared contrast, 1 came out significant."),
+        ([0.001, 0.018, 0.9], "Of 3 contrasts tested, 1 came out significant, and 1 suggestive"),
+        ([0.001], "Of 1 contrast tested, 1 came out significant."),
         ([0.018, 0.9], "none came out significant and 1 suggestive"),
         ([0.5, 0.9], "none can be told from noise"),
         ([], "no declared contrast"),
@@ -348,6 +386,8 @@ def test_the_best_is_not_called_better_than_it_is() -> None:
     assert "favoured by luck" in best_sentence(rows, [contrast("blend_ps - ps", 0.06, 0.5)])
     won = best_sentence(rows, [contrast("blend_ps - ps", 0.06, 0.001)])
     assert "significantly above `ps`" in won
+    assert best_sentence(rows, [contrast("ps - blend_ps", -0.06, 0.001)]) == won
+    assert "luck" not in best_sentence(rows[:1], [])
     assert "share the highest" in best_sentence(small_study()["overall"], [])
 
 
@@ -379,7 +419,7 @@ def test_graders() -> None:
 
 def test_effects_are_added_up() -> None:
     shares = accuracies(earlier_study()["overall"])
-    sentence = additive_sentence(Quartet("greedy", "blend_greedy", "ps", "blend_ps"), shares)
+    sentence = additive_sentence(FOUR, shares)
     assert "−2.9 points" in sentence
     assert "−1.9 points if the two merely added up" in sentence
     assert "+6.7 points" in sentence
@@ -393,7 +433,10 @@ def test_the_price_of_a_chain() -> None:
 
 def test_draft_sentences_come_from_contrasts() -> None:
     rows = [contrast("draft_blend_ps - ps", -0.05, 0.001)]
-    assert "is less accurate" in draft_sentence(rows, ["draft_blend_ps"])
+    assert "`draft_blend_ps` is less accurate" in draft_sentence(rows, ["draft_blend_ps"])
+    turned = [contrast("ps - draft_blend_ps", 0.05, 0.001)]
+    assert "`draft_blend_ps` is less accurate" in draft_sentence(turned, ["draft_blend_ps"])
+    assert "interval −10.0 to ±0.0" in draft_sentence(turned, ["draft_blend_ps"])
     assert "none is tested" in draft_sentence([contrast("ps - greedy", 0.1, 0.5)], ["draft"])
 
 

@@ -67,6 +67,7 @@ def render(
     environment.globals.update(
         main_pair=overlap.chosen,
         quartet=interaction.quartet,
+        interaction_contrast=interaction.interaction_contrast,
         sweep_panels=sweep.panels,
         sweep_title=sweep.title,
         sweep_verdict=sweep.verdict,

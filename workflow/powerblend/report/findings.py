@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from powerblend.figures.interaction import Quartet, of_quartet, quartet
 from powerblend.report.phrases import named
 from powerblend.report.text import cell, count, percent, points
 
@@ -108,13 +109,15 @@ def _one_setting(summary: Summary) -> str:
 def findings(summary: Summary) -> list[tuple[str, str, str]]:
     """Finding, evidence and verdict, a row per declared contrast."""
     shares = {row["condition"]: row["accuracy"] for row in summary["overall"]}
-    return [_finding(row, shares) for row in summary["contrasts"]]
+    four = quartet(summary)
+    return [
+        _interaction(row, four) if row["kind"] == "interaction" else _difference(row, shares)
+        for row in summary["contrasts"]
+    ]
 
 
-def _finding(row: Mapping[str, Any], shares: Mapping[str, float]) -> tuple[str, str, str]:
-    if row["kind"] == "interaction":
-        return _interaction(row), points(row["difference"]), row["verdict"]
-    plus, minus = _one(row["plus"]), _one(row["minus"])
+def _difference(row: Mapping[str, Any], shares: Mapping[str, float]) -> tuple[str, str, str]:
+    [plus], [minus] = row["plus"], row["minus"]
     words = {"significant": "differs from", "suggestive": "may differ from"}
     if row["difference"] and row["verdict"] == "significant":
         words["significant"] = "beats" if row["difference"] > 0 else "is worse than"
@@ -125,7 +128,13 @@ def _finding(row: Mapping[str, Any], shares: Mapping[str, float]) -> tuple[str, 
     return f"`{plus}` {verb} `{minus}`", f"{evidence}: {gain}, {relative} relative", row["verdict"]
 
 
-def _interaction(row: Mapping[str, Any]) -> str:
+def _interaction(row: Mapping[str, Any], four: Quartet | None) -> tuple[str, str, str]:
+    oriented = of_quartet(row, four)
+    found = _of_any(row) if oriented is None else _of_quartet(oriented)
+    return found, points((oriented or row)["difference"]), row["verdict"]
+
+
+def _of_quartet(row: Mapping[str, Any]) -> str:
     if row["verdict"] == "within noise":
         return "Blend and power sampling: no interaction told from noise"
     more = "more" if row["difference"] > 0 else "less"
@@ -133,8 +142,11 @@ def _interaction(row: Mapping[str, Any]) -> str:
     return f"Blend and power sampling together {verb} {more} than the sum of each alone"
 
 
-def _one(side: Sequence[str] | str) -> str:
-    return side if isinstance(side, str) else side[0]
+def _of_any(row: Mapping[str, Any]) -> str:
+    (a, d), (b, c) = row["plus"], row["minus"]
+    above = "above" if row["difference"] > 0 else "below"
+    verbs = {"significant": f"is {above}", "suggestive": f"may be {above}"}
+    return f"`{a}` − `{b}` {verbs.get(row['verdict'], 'is not told from')} `{c}` − `{d}`"
 
 
 def conclusion(summary: Summary) -> str:

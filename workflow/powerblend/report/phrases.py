@@ -7,7 +7,7 @@ within noise. Nothing here computes a statistic.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from powerblend.figures.interaction import Quartet
+from powerblend.figures.interaction import Quartet, of_quartet, turned
 from powerblend.report.text import count, interval, p_value, points, series
 
 Row = Mapping[str, Any]
@@ -15,10 +15,11 @@ Row = Mapping[str, Any]
 ENOUGH_POWER = 0.8
 
 
-def contrast_sentence(row: Row) -> str:
+def contrast_sentence(row: Row, four: Quartet | None = None) -> str:
     """What a contrast found, in the words that its p-value allows."""
     if row["kind"] == "interaction":
-        return interaction_sentence(row)
+        oriented = of_quartet(row, four)
+        return any_interaction(row) if oriented is None else quartet_interaction(oriented)
     plus, minus = named(row["plus"]), named(row["minus"])
     effect = points(row["difference"])
     if row["difference"] == 0:
@@ -32,8 +33,8 @@ def contrast_sentence(row: Row) -> str:
     return f"{plus} and {minus} differ within noise: {effect}, {evidence(row)}."
 
 
-def interaction_sentence(row: Row) -> str:
-    """Whether two interventions together do other than the sum of each alone."""
+def quartet_interaction(row: Row) -> str:
+    """Whether the blend does more for power sampling than for greedy decoding."""
     effect = f"{points(row['difference'])}, {evidence(row)}"
     more = "more" if row["difference"] > 0 else "less"
     if row["verdict"] == "significant":
@@ -47,6 +48,19 @@ def interaction_sentence(row: Row) -> str:
         "Whether the blend does as much for power sampling as for greedy decoding cannot be told: "
         f"the interaction is within noise, {effect}."
     )
+
+
+def any_interaction(row: Row) -> str:
+    """Which of two differences is the larger: (A - B) - (C - D) with plus A, D and minus B, C."""
+    (a, d), (b, c) = row["plus"], row["minus"]
+    first, second = f"`{a}` − `{b}`", f"`{c}` − `{d}`"
+    effect = f"{points(row['difference'])}, {evidence(row)}"
+    above = "above" if row["difference"] > 0 else "below"
+    if row["verdict"] == "significant":
+        return f"The difference {first} is {above} {second}: {effect}."
+    if row["verdict"] == "suggestive":
+        return f"The difference {first} is {above} {second}, which is suggestive only: {effect}."
+    return f"The differences {first} and {second} differ within noise: {effect}."
 
 
 def additive_sentence(four: Quartet, shares: Mapping[str, float]) -> str:
@@ -79,7 +93,7 @@ def contrasts_sentence(rows: Sequence[Row]) -> str:
     if not rows:
         return "The study has no declared contrast whose conditions ran."
     by = {v: sum(row["verdict"] == v for row in rows) for v in ("significant", "suggestive")}
-    total = count(len(rows), "declared contrast")
+    total = count(len(rows), "contrast tested", "contrasts tested")
     if by["significant"]:
         tail = f", and {by['suggestive']} suggestive" if by["suggestive"] else ""
         return f"Of {total}, {by['significant']} came out significant{tail}."
@@ -112,14 +126,14 @@ def best_sentence(overall: Sequence[Row], contrasts: Sequence[Row]) -> str:
     equal = [row["condition"] for row in overall if row["accuracy"] == best["accuracy"]]
     if len(equal) > 1:
         return f"{named(equal)} share the highest accuracy, {best['accuracy']:.1%}."
-    beaten = [
-        named(row["minus"])
+    if len(overall) == 1:
+        return f"`{best['condition']}`, the only condition, has accuracy {best['accuracy']:.1%}."
+    won = [
+        row if row["difference"] > 0 else turned(row)
         for row in contrasts
-        if row["verdict"] == "significant"
-        and row["kind"] == "difference"
-        and best["condition"] in row["plus"]
-        and row["difference"] > 0
+        if row["verdict"] == "significant" and row["kind"] == "difference"
     ]
+    beaten = [named(row["minus"]) for row in won if best["condition"] in row["plus"]]
     first = f"`{best['condition']}` has the highest accuracy, {best['accuracy']:.1%}"
     if beaten:
         return f"{first}, and is significantly above {series(beaten)}."
@@ -145,9 +159,9 @@ def overlap_sentence(pair: Row, contrasts: Sequence[Row]) -> str:
 
 
 def _overlap_verdict(pair: Row, contrasts: Sequence[Row]) -> str:
-    sides = {(pair["a"],), (pair["b"],)}
+    sides = [pair["a"]], [pair["b"]]
     verdict = next(
-        (r["verdict"] for r in contrasts if {_sides(r["plus"]), _sides(r["minus"])} == sides), None
+        (r["verdict"] for r in contrasts if (r["plus"], r["minus"]) in (sides, sides[::-1])), None
     )
     return {
         "significant": "So uneven an exchange is significant after adjustment (section 4.5).",
@@ -155,10 +169,6 @@ def _overlap_verdict(pair: Row, contrasts: Sequence[Row]) -> str:
         "within noise": "Exchanges as uneven as this are within noise (section 4.5).",
         None: "No contrast of the two was declared, so no test is made of it.",
     }[verdict]
-
-
-def _sides(conditions: Sequence[str] | str) -> tuple[str, ...]:
-    return (conditions,) if isinstance(conditions, str) else tuple(conditions)
 
 
 def hard_sentence(difficulty: Row) -> str:
@@ -212,9 +222,16 @@ def _moves(row: Row, conditions: Mapping[str, Row]) -> bool:
     return conditions.get(row["condition"], {}).get("sampler") == "power"
 
 
-def draft_sentence(contrasts: Sequence[Row], drafts: Sequence[str]) -> str:
-    """What the declared contrasts say of the draft conditions."""
-    about = [row for row in contrasts if set(_sides(row["plus"])) & set(drafts)]
+def draft_sentence(
+    contrasts: Sequence[Row], drafts: Sequence[str], four: Quartet | None = None
+) -> str:
+    """What the declared contrasts say of the draft conditions, a draft first."""
+    ours = set(drafts)
+    about = [
+        row if ours & set(row["plus"]) else turned(row)
+        for row in contrasts
+        if ours & {*row["plus"], *row["minus"]}
+    ]
     if not about:
         return "No contrast with a draft condition was declared, so none is tested."
-    return " ".join(contrast_sentence(row) for row in about)
+    return " ".join(contrast_sentence(row, four) for row in about)
