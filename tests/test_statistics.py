@@ -209,9 +209,21 @@ def flipped(differences: Sequence[int]) -> float:
     return float(np.mean(np.abs(sums) >= abs(sum(differences))))
 
 
-@pytest.mark.parametrize("differences", [[3, 1, 0, -1, 2], [1, 1, 1], [2, -2], [4, 4, -1, 3, 0, 2]])
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [],
+        [0],
+        [-3],
+        [3, 1, 0, -1, 2],
+        [1, 1, 1],
+        [2, -2],
+        [4, 4, -1, 3, 0, 2],
+        *(RNG.integers(-4, 6, n).tolist() for n in range(6, 13)),
+    ],
+)
 def test_the_permutation_test_exchanges_within_problems(differences: list[int]) -> None:
-    first = np.array(differences) + 4
+    first = np.array(differences, np.int64) + 4
     assert sign_flip_p(first, np.full_like(first, 4)) == pytest.approx(flipped(differences))
 
 
@@ -221,11 +233,26 @@ def test_with_one_answer_the_permutation_test_is_mcnemars(b: int, c: int) -> Non
     assert sign_flip_p(first, second) == pytest.approx(compare_single(first, second).p)
 
 
-def test_many_differences_are_permuted_at_random() -> None:
+def test_random_exchanges_approach_the_permutation_test() -> None:
     first, second = RNG.binomial(8, 0.55, 200), RNG.binomial(8, 0.5, 200)
-    expected = stats.ttest_rel(first, second).pvalue
-    assert sign_flip_p(first, second) == pytest.approx(expected, abs=0.03)
-    assert sign_flip_p(first, second) == sign_flip_p(first, second)
+    resampled = stats.permutation_test(
+        (first, second),
+        lambda x, y, axis: np.sum(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=20_000,
+        batch=1000,
+        rng=np.random.default_rng(1),
+    ).pvalue
+    p = sign_flip_p(first, second)
+    assert p == pytest.approx(resampled, abs=4 * np.sqrt(p * (1 - p) / 20_000) + 1e-4)
+    assert p == pytest.approx(stats.ttest_rel(first, second).pvalue, abs=0.03)
+
+
+def test_a_small_p_is_not_bounded_by_a_number_of_resamples() -> None:
+    first, second = pairs(60, 5, both=20)
+    assert sign_flip_p(first, second) == pytest.approx(stats.binomtest(5, 65).pvalue, rel=1e-9)
+    assert sign_flip_p(np.full(500, 8), np.zeros(500, np.int64)) == pytest.approx(2.0**-499)
 
 
 def test_the_bootstrap_resamples_problems() -> None:
