@@ -128,6 +128,8 @@ def test_the_accuracy_figure_has_the_numbers() -> None:
     seen = words(drawn("accuracy", earlier_study()))
     for label in ("71.2%  (74/104)", "77.9%  (81/104)", "Accuracy on 104 problems"):
         assert label in seen
+    assert "over problems" not in seen
+    assert "Wilson intervals over problems" in words(drawn("accuracy", large_study()))
 
 
 def test_the_overlap_figure_is_about_power_sampling_and_its_blend() -> None:

@@ -372,6 +372,15 @@ def test_contrasts_are_counted(ps: list[float], says: str) -> None:
     assert says in contrasts_sentence([contrast("a - b", 0.1, p) for p in ps])
 
 
+def test_intervals_are_said_to_be_unadjusted_and_of_problems() -> None:
+    one, several = report(earlier_study()), report(large_study())
+    for text in (one, several):
+        assert "are 95% each and not adjusted" in section(text, "### 4.5 Contrasts")
+        assert "Bonett and Price's where the test is McNemar's" in text
+    assert "of the problems and not of the answers" not in one
+    assert "of the problems and not of the answers" in several
+
+
 def test_a_study_too_small_for_its_effects_says_so() -> None:
     assert "is small for" in power_sentence([contrast("a - b", 0.1, 0.5)], 104)
     large = power_sentence([contrast("a - b", 0.1, 0.001, power=0.93)], 500)

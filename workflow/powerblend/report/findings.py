@@ -157,7 +157,7 @@ def conclusion(summary: Summary) -> str:
         return "No contrast was tested, so this run concludes nothing about the method."
     if "significant" in verdicts:
         return (
-            "What is marked significant below holds after adjustment for all declared contrasts, "
+            "What is marked significant below holds after adjustment for all contrasts tested, "
             "for this model and these problems; the rest is open."
         )
     if "suggestive" in verdicts:
