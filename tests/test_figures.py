@@ -140,6 +140,8 @@ def test_the_overlap_figure_is_about_power_sampling_and_its_blend() -> None:
     ]  # fmt: skip
     assert (chosen(small_study()) or {})["a"] == "greedy"
     assert chosen({"overlaps": []}) is None
+    assert "first sample" not in words(drawn("overlap", earlier_study()))
+    assert "by each condition's first sample" in words(drawn("overlap", large_study()))
 
 
 def test_the_quartet_shares_one_blend() -> None:

@@ -179,6 +179,8 @@ def test_chains_that_are_not_exact_are_pointed_out() -> None:
     text = report(summary)
     assert "Every chain of this study" not in text
     assert "does not converge" in section(text, "## 7. Limitations")
+    assert "leaves its target invariant" not in text
+    assert "leaves its target invariant" in report(earlier_study())
 
 
 def test_a_trained_draft_is_described() -> None:
@@ -246,6 +248,12 @@ def test_the_probe_claims_what_its_tokens_allow() -> None:
     assert "favoured by luck" in hard_tokens_sentence(measured)
     assert "nothing follows from it" in hard_tokens_sentence(measured | {"hard_tokens": 29})
     assert "No token is hard" in hard_tokens_sentence(measured | {"hard_tokens": 0})
+    first, second, *others = measured["blends"][:4]
+    tie = [first | {"hard_better": 0.2, "log_loss": 0.3}]
+    tie += [second | {"hard_better": 0.2, "log_loss": 1.3}]
+    said = hard_tokens_sentence(measured | {"blends": tie + others})
+    assert "Of the 4 blends measured, 2 rank equally many" in said
+    assert "to 0.300 – 1.300." in said
     none = [row | {"hard_better": 0.0} for row in measured["blends"]]
     assert "None of the blends" in hard_tokens_sentence(measured | {"blends": none})
     near, far = ({"layer": n, "norm": "final", "better": 0.1} for n in (34, 12))
@@ -294,7 +302,7 @@ def test_the_condition_that_stands_for_others_is_named() -> None:
         (0.06, 0.018, "is above `b`, which is suggestive only", "accurate"),
         (-0.06, 0.018, "is below `b`, which is suggestive only", "accurate"),
         (0.06, 0.5, "differ within noise", "accurate"),
-        (0.0, 1.0, "equally accurate", "noise"),
+        (0.0, 1.0, "equally many right answers: ±0.0 points, interval −5.0 to +5.0, p", "noise"),
     ],
 )
 def test_a_contrast_is_called_what_it_is(
@@ -386,7 +394,9 @@ def test_a_study_too_small_for_its_effects_says_so() -> None:
     large = power_sentence([contrast("a - b", 0.1, 0.001, power=0.93)], 500)
     assert "is small for" not in large
     assert "93%" in large
+    assert "at p < 0.05, before adjustment, with a chance of 93%" in large
     assert power_sentence([contrast("a - b", 0.1, 0.5, power=None)], 8) == ""
+    assert power_sentence([contrast("a - b", 0.0, 1.0, power=0.0)], 8) == ""
 
 
 def test_the_best_is_not_called_better_than_it_is() -> None:
@@ -403,16 +413,24 @@ def test_the_best_is_not_called_better_than_it_is() -> None:
 def test_overlap_takes_its_verdict_from_the_contrast() -> None:
     pair = {"a": "ps", "b": "blend_ps", "only_a": 1, "only_b": 7}
     for p, says in ((0.001, "is significant"), (0.018, "suggestive"), (0.5, "within noise")):
-        assert says in overlap_sentence(pair, [contrast("blend_ps - ps", 0.06, p)])
-    assert "no test is made" in overlap_sentence(pair, [contrast("ps - greedy", 0.06, 0.001)])
-    assert "a net +6" in overlap_sentence(pair, [])
-    assert "a net −6" in overlap_sentence(pair | {"only_a": 7, "only_b": 1}, [])
-    assert "the same problems" in overlap_sentence(pair | {"only_a": 0, "only_b": 0}, [])
+        assert says in overlap_sentence(pair, [contrast("blend_ps - ps", 0.06, p)], 1)
+        assert says in overlap_sentence(pair, [contrast("ps - blend_ps", -0.06, p)], 1)
+        several = overlap_sentence(pair, [contrast("blend_ps - ps", 0.06, p)], 8)
+        assert several.startswith("By the first sample of each, ")
+        assert "No test is made of first samples" in several
+        assert says not in several
+    assert "no test is made" in overlap_sentence(pair, [contrast("ps - greedy", 0.06, 0.001)], 1)
+    assert "a net +6" in overlap_sentence(pair, [], 1)
+    assert "a net −6" in overlap_sentence(pair | {"only_a": 7, "only_b": 1}, [], 1)
+    assert "the same problems" in overlap_sentence(pair | {"only_a": 0, "only_b": 0}, [], 1)
 
 
 def test_hard_problems() -> None:
     difficulty = earlier_study()["difficulty"]
     assert "`blend_ps` solves the most: 8 of 30" in hard_sentence(difficulty)
+    tied = [row | {"hard_correct": 8, "hard_accuracy": 8 / 30} for row in difficulty["rows"][-2:]]
+    both = hard_sentence(difficulty | {"rows": [*difficulty["rows"][:-2], *tied]})
+    assert "`blend_ps` and `draft_blend_ps` each solve the most: 8 of 30" in both
     none = [row | {"hard_correct": 0, "hard_accuracy": 0.0} for row in difficulty["rows"]]
     assert "No other condition" in hard_sentence(difficulty | {"rows": none})
     assert "no hard problem" in hard_sentence(difficulty | {"hard": 0})

@@ -56,13 +56,16 @@ def powers(summary: Summary) -> dict[str, Mapping[str, Any]]:
 
 
 def _steps(summary: Summary) -> str:
-    steps = sorted({how["steps"] for how in powers(summary).values()})
+    chains = powers(summary).values()
+    steps = sorted({how["steps"] for how in chains})
     if not steps or steps[0] >= PAPER_STEPS:
         return ""
     listed = " or ".join(map(str, steps))
+    exact = all(how["mh"] == "exact" for how in chains)
+    leaves = "The kernel leaves its target invariant, but a" if exact else "A"
     return (
-        f"**Short chains**: {listed} moves per block, where the paper made {PAPER_STEPS}. The "
-        "kernel leaves its target invariant, but a chain this short may be far from it."
+        f"**Short chains**: {listed} moves per block, where the paper made {PAPER_STEPS}. "
+        f"{leaves} chain this short may be far from its stationary law."
     )
 
 

@@ -23,7 +23,7 @@ def contrast_sentence(row: Row, four: Quartet | None = None) -> str:
     plus, minus = named(row["plus"]), named(row["minus"])
     effect = points(row["difference"])
     if row["difference"] == 0:
-        return f"{plus} and {minus} are equally accurate."
+        return f"{plus} and {minus} give equally many right answers: {effect}, {evidence(row)}."
     if row["verdict"] == "significant":
         better = "more" if row["difference"] > 0 else "less"
         return f"{plus} is {better} accurate than {minus}: {effect}, {evidence(row)}."
@@ -103,20 +103,21 @@ def contrasts_sentence(rows: Sequence[Row]) -> str:
 
 
 def power_sentence(rows: Sequence[Row], problems: int) -> str:
-    """Whether the study was large enough for the effects that it saw."""
-    powers = [row["power"] for row in rows if row["power"] is not None]
+    """Whether the study was large enough for the differences that it saw."""
+    powers = [row["power"] for row in rows if row["difference"] and row["power"] is not None]
     if not powers:
         return ""
+    chance = f"with a chance of {max(powers):.0%}"
+    found = f"the clearest of them at p < 0.05, before adjustment, {chance}."
     if max(powers) < ENOUGH_POWER:
         return (
             f"With {count(problems, 'problem')} the study is small for effects of this size: were "
-            "the observed differences the true ones, a repetition would find the clearest of them "
-            f"with a chance of {max(powers):.0%}. What is within noise is not shown to be nothing."
+            f"the observed differences the true ones, a repetition would find {found} What is "
+            "within noise is not shown to be nothing."
         )
     return (
         "Were the observed differences the true ones, a repetition with "
-        f"{count(problems, 'problem')} would find the clearest of them with a chance of "
-        f"{max(powers):.0%}."
+        f"{count(problems, 'problem')} would find {found}"
     )
 
 
@@ -143,18 +144,24 @@ def best_sentence(overall: Sequence[Row], contrasts: Sequence[Row]) -> str:
     )
 
 
-def overlap_sentence(pair: Row, contrasts: Sequence[Row]) -> str:
-    """Gains and losses between two conditions, with the verdict on their contrast if declared."""
+def overlap_sentence(pair: Row, contrasts: Sequence[Row], samples: int) -> str:
+    """Gains and losses between two conditions, with the verdict on their contrast if declared.
+
+    A verdict on several samples is not one on the first of them, which is what a pair counts.
+    """
     a, b = f"`{pair['a']}`", f"`{pair['b']}`"
     gained, lost = pair["only_b"], pair["only_a"]
+    which = "By the first sample of each, " if samples > 1 else ""
     if gained == lost == 0:
-        return f"{a} and {b} solve the same problems."
+        return f"{which}{a} and {b} solve the same problems."
     net = gained - lost
     sign = "+" if net > 0 else "−" if net < 0 else "±"
     counts = (
-        f"{b} solves {count(gained, 'problem')} that {a} does not, and misses "
+        f"{which}{b} solves {count(gained, 'problem')} that {a} does not, and misses "
         f"{lost} that it does: a net {sign}{abs(net)}."
     )
+    if samples > 1:
+        return f"{counts} No test is made of first samples; contrasts (section 4.5) are of all."
     return f"{counts} {_overlap_verdict(pair, contrasts)}"
 
 
@@ -179,8 +186,10 @@ def hard_sentence(difficulty: Row) -> str:
     best = max(others, key=lambda row: row["hard_accuracy"])
     if not best["hard_correct"]:
         return "No other condition solves any of the hard problems."
+    equal = [r["condition"] for r in others if r["hard_accuracy"] == best["hard_accuracy"]]
+    solve = "solves" if len(equal) == 1 else "each solve"
     return (
-        f"Of the hard problems, `{best['condition']}` solves the most: {best['hard_correct']} of "
+        f"Of the hard problems, {named(equal)} {solve} the most: {best['hard_correct']} of "
         f"{best.get('hard_total', difficulty['hard'])} answers, {best['hard_accuracy']:.1%}."
     )
 
