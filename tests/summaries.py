@@ -115,7 +115,7 @@ def large_study() -> dict[str, Any]:
     summary = study(conditions, easy=370, hard=130)
     summary["probe"] = probe(summary["conditions"], hard=3)
     summary["training"] = TRAINING
-    return summary | {"samples": 4, "sampling": _sampling(summary), "sweep": _sweep(summary)}
+    return summary | {"samples": 4, "sampling": _sampling(summary), "sweep": sweep_rows(summary)}
 
 
 def study(
@@ -253,7 +253,8 @@ def _sampling(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _sweep(summary: dict[str, Any]) -> list[dict[str, Any]]:
+def sweep_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sweep of a summary: its power sampling with a layer's blend."""
     rows = []
     for row in summary["overall"]:
         how = summary["conditions"][row["condition"]]

@@ -16,11 +16,12 @@ from powerblend.figures.architecture import cells_of
 from powerblend.figures.interaction import quartet
 from powerblend.figures.overlap import chosen
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
-from powerblend.figures.sweep import panels_of, unblended, verdict
+from powerblend.figures.sweep import panels, title, verdict
 from summaries import (
     DRAFT,
     EARLIER,
     GREEDY,
+    LAYER,
     POWER,
     contrast,
     earlier_study,
@@ -28,6 +29,7 @@ from summaries import (
     probe,
     small_study,
     study,
+    sweep_rows,
 )
 
 matplotlib.use("agg")
@@ -175,9 +177,30 @@ def test_published_numbers_on_other_problems_are_not_compared() -> None:
 
 def test_a_sweep_has_a_panel_per_layer_with_the_unblended_in_each() -> None:
     summary = large_study()
-    panels = panels_of([*summary["sweep"], *unblended(summary)])
-    assert [panel[1] for panel in panels] == [33, 17]
-    assert all(any(row["beta"] == 0 for row in rows) for rows in panels.values())
+    maps = panels(summary)
+    assert [panel[1] for panel in maps] == [33, 17]
+    assert all(any(row["beta"] == 0 for row in rows) for rows in maps.values())
+
+
+def test_a_cell_of_a_sweep_is_one_condition() -> None:
+    conditions = {
+        f"blend_ps_{steps}_{beta}": (
+            POWER | {"steps": steps, "blend": LAYER | {"beta": beta}}, 70, steps, 600.0,
+        )
+        for steps in (2, 10)
+        for beta in (0.01, 0.05, 0.1)
+    }  # fmt: skip
+    summary = study({"ps": EARLIER["ps"]} | conditions, easy=74, hard=30)
+    summary |= {"sweep": sweep_rows(summary)}
+    maps = panels(summary)
+    assert [title(panel) for panel in maps] == [
+        "power, layer 33, norm none, steps 2", "power, layer 33, norm none, steps 10",
+    ]  # fmt: skip
+    for rows in maps.values():
+        cells = [(row["alpha"], row["beta"]) for row in rows]
+        assert len(set(cells)) == len(cells)
+    assert [len(rows) for rows in maps.values()] == [4, 3]
+    assert "steps 10" in words(drawn("sweep", summary))
 
 
 def test_the_probe_says_what_it_read_and_how_few_are_hard() -> None:
@@ -212,6 +235,17 @@ def test_the_best_cells_of_each_decoder_are_framed() -> None:
     for axes in maps:
         assert [patch for patch in axes.patches if not patch.get_fill()]
         assert "best β" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize("name", ["compute", "interaction", "diagnostics", "sweep", "probe_hard"])
+@pytest.mark.parametrize("size", ["earlier", "large"])
+def test_ticks_say_where_they_are(name: str, size: str) -> None:
+    for axes in drawn(name, STUDIES[size]()).axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            for tick in axis.get_major_ticks():
+                label = tick.label1.get_text() or tick.label2.get_text()
+                if label.endswith("%"):
+                    assert float(label[:-1]) == pytest.approx(100 * tick.get_loc())
 
 
 def test_colours_mean_what_is_blended() -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -484,6 +485,31 @@ def test_limitations_follow_from_the_run() -> None:
         "Other models and problem sets."
     ]
     assert len(next_steps(earlier_study(), CONFIG)) == 5
+
+
+@pytest.mark.parametrize(
+    ("alphas", "betas", "limit", "step", "map_"),
+    [
+        ([4], [0.05], "α and β were not swept", "α and β.", "sweeps neither α nor β"),
+        ([1, 2, 4], [], None, None, "ran α = 1, 2, 4, but"),
+        ([4], [0.01, 0.05], "α was not swept", "α.", "ran β = 0.01, 0.05, but"),
+        ([2, 4], [0.05], "β was not swept", "β.", "ran α = 2, 4, but"),
+    ],
+)
+def test_a_sweep_is_what_ran(
+    alphas: list[int], betas: list[float], limit: str | None, step: str | None, map_: str
+) -> None:
+    laws = [{}, *({"blend": EARLIER["blend_ps"][0]["blend"] | {"beta": beta}} for beta in betas)]
+    conditions = {
+        f"c{index}": (EARLIER["ps"][0] | {"alpha": alpha} | law, 70, 5, 613.0)
+        for index, (alpha, law) in enumerate(product(alphas, laws))
+    }
+    summary = study({"greedy": EARLIER["greedy"]} | conditions, easy=74, hard=30)
+    said = [text for text in limitations(summary, CONFIG) if "swept" in text]
+    assert said == [] if limit is None else limit in said[0]
+    steps = [text for text in next_steps(summary, CONFIG) if "sweep" in text]
+    assert steps == ([] if step is None else [f"A sweep of {step}"])
+    assert map_ in section(report(summary), "### 4.10 Sweep of α and β")
 
 
 @pytest.mark.parametrize(

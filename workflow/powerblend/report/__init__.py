@@ -68,6 +68,7 @@ def render(
         main_pair=overlap.chosen,
         quartet=interaction.quartet,
         interaction_contrast=interaction.interaction_contrast,
+        no_map=sweep.no_map,
         sweep_panels=sweep.panels,
         sweep_title=sweep.title,
         sweep_verdict=sweep.verdict,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from powerblend.figures.interaction import Quartet, of_quartet, quartet
+from powerblend.figures.sweep import not_swept
 from powerblend.report.phrases import named
 from powerblend.report.text import cell, count, percent, points
 
@@ -101,11 +102,13 @@ def _published_mh(summary: Summary) -> str:
 
 
 def _one_setting(summary: Summary) -> str:
-    if summary["sweep"] or not summary["blended"]:
+    single = not_swept(summary)
+    if not single:
         return ""
+    were = "was" if len(single) == 1 else "were"
     return (
-        "**One setting**: α and β were not swept, so nothing is said of others, nor that these are "
-        "the best."
+        f"**One setting**: {' and '.join(single)} {were} not swept, so nothing is said of other "
+        "values, nor that this is the best."
     )
 
 
@@ -177,13 +180,14 @@ def conclusion(summary: Summary) -> str:
 def next_steps(summary: Summary, config: Mapping[str, Any]) -> list[str]:
     """What would make the study say more, without what it did already."""
     steps = {how["steps"] for how in powers(summary).values()}
+    single = not_swept(summary)
     shards = config["shards"]
     whole = len(_indices(shards["use"])) >= shards["of"]
     candidates = [
         (not whole, f"All shards: this run used {_named(shards['use'])} of {shards['of']}."),
         (summary["samples"] == 1, "Several samples per problem, for majority vote and best-of-k."),
         (bool(steps) and max(steps) < PAPER_STEPS, f"{PAPER_STEPS} moves per block, as the paper."),
-        (not summary["sweep"] and bool(summary["blended"]), "A sweep of α and β."),
+        (bool(single), f"A sweep of {' and '.join(single)}."),
         (True, "Other models and problem sets."),
     ]
     return [text for wanted, text in candidates if wanted]
