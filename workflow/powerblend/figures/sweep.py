@@ -58,7 +58,8 @@ def settings_run(summary: Mapping[str, Any]) -> dict[str, list[float]]:
             beta = blend.pop("beta")
             betas.setdefault(tuple(sorted(blend.items())), set()).add(beta)
     alphas = {how["alpha"] for how in conditions if "alpha" in how}
-    return {"α": sorted(alphas), "β": sorted(max(betas.values(), key=len, default=set()))}
+    most = max(map(sorted, betas.values()), key=len, default=[])
+    return {"α": sorted(alphas), "β": most}
 
 
 def not_swept(summary: Mapping[str, Any]) -> list[str]:
