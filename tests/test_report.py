@@ -459,6 +459,18 @@ def test_the_price_of_a_chain() -> None:
     assert compute_sentence(summary["overall"][:1], summary["conditions"]) == ""
 
 
+def test_a_chain_stands_beside_the_vote_that_it_costs() -> None:
+    text = section(report(large_study()), "### 4.8 Accuracy against compute")
+    for said in (
+        "An answer of `ps` pays for 8 answers of `temp`, of which the study drew 4: a "
+        "majority of 4 is right on 74.0% of the problems, `ps` on 72.1% (−1.9 points, interval "
+        "−5.0 to +1.0).",
+        "An answer of `blend_ps` pays for 3 answers of `temp`: a majority of 3",
+    ):
+        assert said in text
+    assert "At matched decoded tokens" not in report(earlier_study())
+
+
 def test_draft_sentences_come_from_contrasts() -> None:
     rows = [contrast("draft_blend_ps - ps", -0.05, 0.001)]
     assert "`draft_blend_ps` is less accurate" in draft_sentence(rows, ["draft_blend_ps"])

@@ -465,6 +465,38 @@ def test_compute_counts_what_k_answers_cost() -> None:
     assert rows["temp, best of 2"]["method"] == "best_of"
 
 
+@pytest.mark.parametrize(("tokens", "bought", "k"), [(100, 1, 1), (399, 3, 3), (1000, 10, 5)])
+def test_a_chain_is_matched_by_the_votes_that_it_would_buy(
+    tokens: int, bought: int, k: int
+) -> None:
+    right = {name: RNG.binomial(1, 0.6, (30, 5)) for name in ("ps", "temp")}
+    grades = grades_of(right)
+    grades["answer"] = grades["correct"].map({True: "1", False: "2"})
+    grades.loc[grades["condition"] == "ps", "decoded_tokens"] = tokens
+    (row,) = summary_of(grades)["matched"]
+    majority = [
+        np.mean(
+            [2 * sum(chosen) > k or (2 * sum(chosen) == k) / 2 for chosen in combinations(n, k)]
+        )
+        for n in right["temp"].tolist()
+    ]
+    differences = right["ps"].mean(axis=1) - majority
+    assert (row["chain"], row["sampling"], row["bought"], row["k"]) == ("ps", "temp", bought, k)
+    assert row["majority"] == pytest.approx(np.mean(majority))
+    assert row["difference"] == pytest.approx(differences.mean())
+    draws = RNG.choice(differences, (20000, 30)).mean(axis=1)
+    assert [row["low"], row["high"]] == pytest.approx(
+        np.quantile(draws, [0.025, 0.975]).tolist(), abs=0.015
+    )
+
+
+def test_a_vote_that_costs_more_than_the_chain_does_not_match_it() -> None:
+    grades = grades_of({"ps": [[1, 0]], "temp": [[1, 0]]})
+    grades.loc[grades["condition"] == "ps", "decoded_tokens"] = 99
+    assert summary_of(grades)["matched"] == []
+    assert summary_of(grades_of({"ps": [1, 0], "temp": [1, 0]}))["matched"] == []
+
+
 def test_a_sweep_is_three_settings_of_the_blend() -> None:
     conditions = {
         f"b{i}": {"sampler": "power", "alpha": 2.0, "blend": {"layer": 3, "beta": i / 10}}

@@ -23,6 +23,7 @@ SECTIONS: dict[str, Any] = {
     "overlaps": [],
     "sampling": [],
     "compute": [],
+    "matched": [],
     "chains": [],
     "sweep": [],
     "probe": None,

@@ -227,6 +227,19 @@ def compute_sentence(overall: Sequence[Row], conditions: Mapping[str, Row]) -> s
     )
 
 
+def matched_sentence(row: Row) -> str:
+    """A chain beside the majority vote that its decoded tokens would buy."""
+    chain, other, k = f"`{row['chain']}`", f"`{row['sampling']}`", row["k"]
+    drawn = f", of which the study drew {k}" if k < row["bought"] else ""
+    bounds = "" if row["low"] is None else f", interval {interval(row['low'], row['high'])}"
+    best = f"a majority of {k}" if k > 1 else "one"
+    return (
+        f"An answer of {chain} pays for {count(row['bought'], 'answer')} of {other}{drawn}: "
+        f"{best} is right on {row['majority']:.1%} of the problems, {chain} on "
+        f"{row['accuracy']:.1%} ({points(row['difference'])}{bounds})."
+    )
+
+
 def _moves(row: Row, conditions: Mapping[str, Row]) -> bool:
     return conditions.get(row["condition"], {}).get("sampler") == "power"
 
