@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 import yaml
 from matplotlib import pyplot as plt
@@ -118,6 +119,11 @@ def test_a_summary_without_the_new_sections_is_drawn(name: str) -> None:
 )
 def test_too_little_to_draw_is_said(name: str, sentence: str) -> None:
     assert sentence in words(drawn(name, small_study()))
+
+
+def test_the_mean_of_a_training_is_centred() -> None:
+    losses, mean = drawn("training", large_study()).axes[0].lines
+    assert np.mean(mean.get_xdata()) == pytest.approx(np.mean(losses.get_xdata()))
 
 
 def test_a_study_without_chains_says_so() -> None:

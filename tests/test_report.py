@@ -190,6 +190,7 @@ def test_a_trained_draft_is_described() -> None:
     assert "first choice is the target's token in 31.0% of places" in text
     assert "1.18 tokens of a block right before its first error, of 2.70" in text
     assert "trained one" not in report(earlier_study())
+    assert "a draft model's logits take a pass of the draft as well" in text
 
 
 def test_a_study_without_a_draft_says_so_in_one_sentence() -> None:
@@ -239,6 +240,7 @@ def test_the_probe_stands_beside_the_earlier_one_for_the_same_model_only() -> No
     other = CONFIG | {"model": CONFIG["model"] | {"name": "Qwen/Qwen3-8B"}}
     assert "12,520" not in report(earlier_study(), config=other)
     assert "The probe was not run." in report(small_study())
+    assert "extrapolated as KL ∝ β² below the smallest" in report(earlier_study())
 
 
 def test_the_probe_claims_what_its_tokens_allow() -> None:
