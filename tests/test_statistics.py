@@ -495,6 +495,7 @@ def test_a_vote_that_costs_more_than_the_chain_does_not_match_it() -> None:
     grades.loc[grades["condition"] == "ps", "decoded_tokens"] = 99
     assert summary_of(grades)["matched"] == []
     assert summary_of(grades_of({"ps": [1, 0], "temp": [1, 0]}))["matched"] == []
+    assert summarise(grades, {})["matched"] == []
 
 
 def test_a_sweep_is_three_settings_of_the_blend() -> None:

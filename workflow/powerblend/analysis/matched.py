@@ -23,9 +23,10 @@ def matched(grades: pd.DataFrame, samplers: Mapping[str, Sampler]) -> list[dict[
         return []
     by_condition = dict(iter(grades.groupby("condition", sort=False)))
     tokens = {name: answers["decoded_tokens"].mean() for name, answers in by_condition.items()}
-    chains = [name for name, sampler in samplers.items() if isinstance(sampler, Power)]
+    answered = {name: samplers[name] for name in by_condition if name in samplers}
+    chains = [name for name, how in answered.items() if isinstance(how, Power)]
     plain = [
-        name for name, how in samplers.items() if isinstance(how, Temperature) and not how.blend
+        name for name, how in answered.items() if isinstance(how, Temperature) and not how.blend
     ]
     rows = []
     for chain in chains:
