@@ -23,7 +23,7 @@ def matched(grades: pd.DataFrame, samplers: Mapping[str, Sampler]) -> list[dict[
         return []
     by_condition = dict(iter(grades.groupby("condition", sort=False)))
     tokens = {name: answers["decoded_tokens"].mean() for name, answers in by_condition.items()}
-    answered = {name: samplers[name] for name in by_condition if name in samplers}
+    answered = {name: how for name, how in samplers.items() if name in by_condition}
     chains = [name for name, how in answered.items() if isinstance(how, Power)]
     plain = [
         name for name, how in answered.items() if isinstance(how, Temperature) and not how.blend
