@@ -115,7 +115,8 @@ def large_study() -> dict[str, Any]:
     summary = study(conditions, easy=370, hard=130)
     summary["probe"] = probe(summary["conditions"], hard=3)
     summary["training"] = TRAINING
-    return summary | {"samples": 4, "sampling": _sampling(summary), "sweep": _sweep(summary)}
+    summary["matched"] = [matched("ps", "temp", 8, 4), matched("blend_ps", "temp", 3, 3)]
+    return summary | {"samples": 4, "sampling": _sampling(summary), "sweep": sweep_rows(summary)}
 
 
 def study(
@@ -150,6 +151,12 @@ def study(
         "disagreements": [],
         "ungraded": [],
     }
+
+
+def matched(chain: str, sampling: str, bought: int, k: int) -> dict[str, Any]:
+    """A row of the chains at matched compute."""
+    shares = {"accuracy": 0.721, "majority": 0.74, "difference": -0.019, "low": -0.05, "high": 0.01}
+    return {"chain": chain, "sampling": sampling, "bought": bought, "k": k} | shares
 
 
 def contrast(name: str, difference: float, p: float, **changes: Any) -> dict[str, Any]:
@@ -253,7 +260,8 @@ def _sampling(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _sweep(summary: dict[str, Any]) -> list[dict[str, Any]]:
+def sweep_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sweep of a summary: its power sampling with a layer's blend."""
     rows = []
     for row in summary["overall"]:
         how = summary["conditions"][row["condition"]]

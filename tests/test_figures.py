@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 import yaml
 from matplotlib import pyplot as plt
@@ -16,17 +17,20 @@ from powerblend.figures.architecture import cells_of
 from powerblend.figures.interaction import quartet
 from powerblend.figures.overlap import chosen
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
-from powerblend.figures.sweep import panels_of, unblended, verdict
+from powerblend.figures.sweep import panels, title, verdict
 from summaries import (
     DRAFT,
     EARLIER,
     GREEDY,
+    LAYER,
     POWER,
+    contrast,
     earlier_study,
     large_study,
     probe,
     small_study,
     study,
+    sweep_rows,
 )
 
 matplotlib.use("agg")
@@ -117,6 +121,11 @@ def test_too_little_to_draw_is_said(name: str, sentence: str) -> None:
     assert sentence in words(drawn(name, small_study()))
 
 
+def test_the_mean_of_a_training_is_centred() -> None:
+    losses, mean = drawn("training", large_study()).axes[0].lines
+    assert np.mean(mean.get_xdata()) == pytest.approx(np.mean(losses.get_xdata()))
+
+
 def test_a_study_without_chains_says_so() -> None:
     summary = study({"greedy": (GREEDY, 3, 0, 25.0)}, easy=3, hard=5)
     assert "no condition of this study runs" in words(drawn("diagnostics", summary))
@@ -127,6 +136,8 @@ def test_the_accuracy_figure_has_the_numbers() -> None:
     seen = words(drawn("accuracy", earlier_study()))
     for label in ("71.2%  (74/104)", "77.9%  (81/104)", "Accuracy on 104 problems"):
         assert label in seen
+    assert "over problems" not in seen
+    assert "Wilson intervals over problems" in words(drawn("accuracy", large_study()))
 
 
 def test_the_overlap_figure_is_about_power_sampling_and_its_blend() -> None:
@@ -137,11 +148,22 @@ def test_the_overlap_figure_is_about_power_sampling_and_its_blend() -> None:
     ]  # fmt: skip
     assert (chosen(small_study()) or {})["a"] == "greedy"
     assert chosen({"overlaps": []}) is None
+    assert "first sample" not in words(drawn("overlap", earlier_study()))
+    assert "by each condition's first sample" in words(drawn("overlap", large_study()))
 
 
 def test_the_quartet_shares_one_blend() -> None:
     assert quartet(earlier_study()) == ("greedy", "blend_greedy", "ps", "blend_ps")
     assert quartet(earlier_study(("greedy", "ps", "blend_greedy", "draft_blend_ps"))) is None
+
+
+def test_the_interaction_of_the_figure_is_that_of_its_lines() -> None:
+    summary = earlier_study()
+    other = contrast("(draft_blend_ps - ps) - (temp - greedy)", 0.2, 0.5, kind="interaction")
+    turned = contrast("(blend_greedy - greedy) - (blend_ps - ps)", -0.08, 0.5, kind="interaction")
+    assert "Interaction" not in words(drawn("interaction", summary | {"contrasts": [other]}))
+    seen = words(drawn("interaction", summary | {"contrasts": [other, turned]}))
+    assert "Interaction +8.0 points (+3.0 to +13.0)" in seen
 
 
 def test_architecture_has_a_cell_per_law_and_sampler() -> None:
@@ -161,9 +183,30 @@ def test_published_numbers_on_other_problems_are_not_compared() -> None:
 
 def test_a_sweep_has_a_panel_per_layer_with_the_unblended_in_each() -> None:
     summary = large_study()
-    panels = panels_of([*summary["sweep"], *unblended(summary)])
-    assert [panel[1] for panel in panels] == [33, 17]
-    assert all(any(row["beta"] == 0 for row in rows) for rows in panels.values())
+    maps = panels(summary)
+    assert [panel[1] for panel in maps] == [33, 17]
+    assert all(any(row["beta"] == 0 for row in rows) for rows in maps.values())
+
+
+def test_a_cell_of_a_sweep_is_one_condition() -> None:
+    conditions = {
+        f"blend_ps_{steps}_{beta}": (
+            POWER | {"steps": steps, "blend": LAYER | {"beta": beta}}, 70, steps, 600.0,
+        )
+        for steps in (2, 10)
+        for beta in (0.01, 0.05, 0.1)
+    }  # fmt: skip
+    summary = study({"ps": EARLIER["ps"]} | conditions, easy=74, hard=30)
+    summary |= {"sweep": sweep_rows(summary)}
+    maps = panels(summary)
+    assert [title(panel) for panel in maps] == [
+        "power, layer 33, norm none, steps 2", "power, layer 33, norm none, steps 10",
+    ]  # fmt: skip
+    for rows in maps.values():
+        cells = [(row["alpha"], row["beta"]) for row in rows]
+        assert len(set(cells)) == len(cells)
+    assert [len(rows) for rows in maps.values()] == [4, 3]
+    assert "steps 10" in words(drawn("sweep", summary))
 
 
 def test_the_probe_says_what_it_read_and_how_few_are_hard() -> None:
@@ -198,6 +241,17 @@ def test_the_best_cells_of_each_decoder_are_framed() -> None:
     for axes in maps:
         assert [patch for patch in axes.patches if not patch.get_fill()]
         assert "best β" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize("name", ["compute", "interaction", "diagnostics", "sweep", "probe_hard"])
+@pytest.mark.parametrize("size", ["earlier", "large"])
+def test_ticks_say_where_they_are(name: str, size: str) -> None:
+    for axes in drawn(name, STUDIES[size]()).axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            for tick in axis.get_major_ticks():
+                label = tick.label1.get_text() or tick.label2.get_text()
+                if label.endswith("%"):
+                    assert float(label[:-1]) == pytest.approx(100 * tick.get_loc())
 
 
 def test_colours_mean_what_is_blended() -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from powerblend.report.probe import (
     suggested_sentence,
     text_sentence,
 )
-from powerblend.report.published import comparable, gains, role_of, settings
+from powerblend.report.published import comparable, gains, role_of, settings, stand_ins
 from powerblend.report.run import git_revision
 from powerblend.report.samples import accuracies
 from powerblend.report.text import cell, code_block, p_value, percent, points, series, table
@@ -60,6 +61,7 @@ RUN: dict[str, Any] = {
 }
 FIGURE_PATHS = {name: f"math500/{name}.png" for name in FIGURES}
 MINIMAL = ("problems", "samples", "confidence", "conditions", "blended", "overall")
+FOUR = Quartet("greedy", "blend_greedy", "ps", "blend_ps")
 HOSTILE = [
     "`code` and ``more``",
     "a|b|c",
@@ -178,6 +180,8 @@ def test_chains_that_are_not_exact_are_pointed_out() -> None:
     text = report(summary)
     assert "Every chain of this study" not in text
     assert "does not converge" in section(text, "## 7. Limitations")
+    assert "leaves its target invariant" not in text
+    assert "leaves its target invariant" in report(earlier_study())
 
 
 def test_a_trained_draft_is_described() -> None:
@@ -186,6 +190,7 @@ def test_a_trained_draft_is_described() -> None:
     assert "first choice is the target's token in 31.0% of places" in text
     assert "1.18 tokens of a block right before its first error, of 2.70" in text
     assert "trained one" not in report(earlier_study())
+    assert "a draft model's logits take a pass of the draft as well" in text
 
 
 def test_a_study_without_a_draft_says_so_in_one_sentence() -> None:
@@ -235,6 +240,7 @@ def test_the_probe_stands_beside_the_earlier_one_for_the_same_model_only() -> No
     other = CONFIG | {"model": CONFIG["model"] | {"name": "Qwen/Qwen3-8B"}}
     assert "12,520" not in report(earlier_study(), config=other)
     assert "The probe was not run." in report(small_study())
+    assert "extrapolated as KL ∝ β² below the smallest" in report(earlier_study())
 
 
 def test_the_probe_claims_what_its_tokens_allow() -> None:
@@ -245,6 +251,12 @@ def test_the_probe_claims_what_its_tokens_allow() -> None:
     assert "favoured by luck" in hard_tokens_sentence(measured)
     assert "nothing follows from it" in hard_tokens_sentence(measured | {"hard_tokens": 29})
     assert "No token is hard" in hard_tokens_sentence(measured | {"hard_tokens": 0})
+    first, second, *others = measured["blends"][:4]
+    tie = [first | {"hard_better": 0.2, "log_loss": 0.3}]
+    tie += [second | {"hard_better": 0.2, "log_loss": 1.3}]
+    said = hard_tokens_sentence(measured | {"blends": tie + others})
+    assert "Of the 4 blends measured, 2 rank equally many" in said
+    assert "to 0.300 – 1.300." in said
     none = [row | {"hard_better": 0.0} for row in measured["blends"]]
     assert "None of the blends" in hard_tokens_sentence(measured | {"blends": none})
     near, far = ({"layer": n, "norm": "final", "better": 0.1} for n in (34, 12))
@@ -266,6 +278,23 @@ def test_roles() -> None:
     conditions = earlier_study()["conditions"]
     assert role_of(conditions["draft_blend_ps"]) == "draft_blend_power"
     assert role_of(conditions["temp"]) == "temperature"
+    assert role_of(conditions["temp"] | {"temperature": 1.0}) == "base"
+
+
+def test_ordinary_sampling_is_not_taken_for_low_temperature() -> None:
+    base = (EARLIER["temp"][0] | {"temperature": 1.0}, 50, 0, 626.0)
+    conditions = {"base": base} | {name: EARLIER[name] for name in ("greedy", "temp", "ps")}
+    _, rows = gains(study(conditions, easy=74, hard=30), PUBLISHED)
+    ours = {row[0]: row[-1] for row in rows}
+    assert ours["Power sampling over low temperature"] == "+1.9 (70.2% → 72.1%)"
+    assert ours["Power sampling over ordinary sampling (base)"] == "+24.0 (48.1% → 72.1%)"
+    assert ours["Low temperature over greedy"] == "−1.0 (71.2% → 70.2%)"
+
+
+def test_the_condition_that_stands_for_others_is_named() -> None:
+    assert stand_ins(earlier_study()) == ""
+    summary = study({"a": EARLIER["ps"], "b": EARLIER["ps"]}, easy=74, hard=30)
+    assert "the first is taken: `a` of `a` and `b`." in report(summary | {"difficulty": None})
 
 
 @pytest.mark.parametrize(
@@ -276,7 +305,7 @@ def test_roles() -> None:
         (0.06, 0.018, "is above `b`, which is suggestive only", "accurate"),
         (-0.06, 0.018, "is below `b`, which is suggestive only", "accurate"),
         (0.06, 0.5, "differ within noise", "accurate"),
-        (0.0, 1.0, "equally accurate", "noise"),
+        (0.0, 1.0, "equally many right answers: ±0.0 points, interval −5.0 to +5.0, p", "noise"),
     ],
 )
 def test_a_contrast_is_called_what_it_is(
@@ -298,16 +327,53 @@ def test_a_contrast_is_called_what_it_is(
     ],
 )
 def test_an_interaction_is_called_what_it_is(difference: float, p: float, says: str) -> None:
-    row = contrast("(a - b) - (c - d)", difference, p, kind="interaction", low=None, high=None)
-    assert says in contrast_sentence(row)
-    assert "interval" not in contrast_sentence(row)
+    name = "(blend_ps - ps) - (blend_greedy - greedy)"
+    row = contrast(name, difference, p, kind="interaction", low=None, high=None)
+    assert says in contrast_sentence(row, FOUR)
+    assert "interval" not in contrast_sentence(row, FOUR)
+
+
+@pytest.mark.parametrize(
+    ("name", "difference", "does", "gain", "interval"),
+    [
+        ("(blend_ps - ps) - (blend_greedy - greedy)", 0.08, "more", "+8.0", "+3.0 to +13.0"),
+        ("(blend_greedy - greedy) - (blend_ps - ps)", -0.08, "more", "+8.0", "+3.0 to +13.0"),
+        ("(blend_ps - blend_greedy) - (ps - greedy)", -0.08, "less", "−8.0", "−13.0 to −3.0"),
+        ("(ps - blend_ps) - (greedy - blend_greedy)", 0.08, "less", "−8.0", "−13.0 to −3.0"),
+    ],
+)
+def test_an_interaction_may_be_declared_in_any_order(
+    name: str, difference: float, does: str, gain: str, interval: str
+) -> None:
+    row = contrast(name, difference, 0.001, kind="interaction")
+    sentence = contrast_sentence(row, FOUR)
+    assert f"The blend does {does} for power sampling than for greedy decoding: {gain}" in sentence
+    assert f"interval {interval}" in sentence
+    summary = earlier_study() | {"contrasts": [row]}
+    [(finding, evidence, _)] = findings(summary)
+    assert f"gain {does} than the sum" in finding
+    assert gain in evidence
+    assert sentence in section(report(summary), "### 4.4 Interaction")
+
+
+def test_an_interaction_of_other_conditions_names_them() -> None:
+    row = contrast("(draft_blend_ps - ps) - (temp - greedy)", 0.08, 0.001, kind="interaction")
+    said = "The difference `draft_blend_ps` − `ps` is above `temp` − `greedy`: +8.0 points"
+    assert said in contrast_sentence(row, FOUR)
+    assert "above" not in contrast_sentence(row | {"verdict": "within noise"}, FOUR)
+    summary = earlier_study() | {"contrasts": [row]}
+    [(finding, _, _)] = findings(summary)
+    assert finding == "`draft_blend_ps` − `ps` is above `temp` − `greedy`"
+    four = section(report(summary), "### 4.4 Interaction")
+    assert "not declared" in four
+    assert "The blend does" not in report(summary)
 
 
 @pytest.mark.parametrize(
     ("ps", "says"),
     [
-        ([0.001, 0.018, 0.9], "Of 3 declared contrasts, 1 came out significant, and 1 suggestive"),
-        ([0.001], "Of 1 declared contrast, 1 came out significant."),
+        ([0.001, 0.018, 0.9], "Of 3 contrasts tested, 1 came out significant, and 1 suggestive"),
+        ([0.001], "Of 1 contrast tested, 1 came out significant."),
         ([0.018, 0.9], "none came out significant and 1 suggestive"),
         ([0.5, 0.9], "none can be told from noise"),
         ([], "no declared contrast"),
@@ -317,12 +383,23 @@ def test_contrasts_are_counted(ps: list[float], says: str) -> None:
     assert says in contrasts_sentence([contrast("a - b", 0.1, p) for p in ps])
 
 
+def test_intervals_are_said_to_be_unadjusted_and_of_problems() -> None:
+    one, several = report(earlier_study()), report(large_study())
+    for text in (one, several):
+        assert "are 95% each and not adjusted" in section(text, "### 4.5 Contrasts")
+        assert "Bonett and Price's where the test is McNemar's" in text
+    assert "of the problems and not of the answers" not in one
+    assert "of the problems and not of the answers" in several
+
+
 def test_a_study_too_small_for_its_effects_says_so() -> None:
     assert "is small for" in power_sentence([contrast("a - b", 0.1, 0.5)], 104)
     large = power_sentence([contrast("a - b", 0.1, 0.001, power=0.93)], 500)
     assert "is small for" not in large
     assert "93%" in large
+    assert "at p < 0.05, before adjustment, with a chance of 93%" in large
     assert power_sentence([contrast("a - b", 0.1, 0.5, power=None)], 8) == ""
+    assert power_sentence([contrast("a - b", 0.0, 1.0, power=0.0)], 8) == ""
 
 
 def test_the_best_is_not_called_better_than_it_is() -> None:
@@ -331,22 +408,32 @@ def test_the_best_is_not_called_better_than_it_is() -> None:
     assert "favoured by luck" in best_sentence(rows, [contrast("blend_ps - ps", 0.06, 0.5)])
     won = best_sentence(rows, [contrast("blend_ps - ps", 0.06, 0.001)])
     assert "significantly above `ps`" in won
+    assert best_sentence(rows, [contrast("ps - blend_ps", -0.06, 0.001)]) == won
+    assert "luck" not in best_sentence(rows[:1], [])
     assert "share the highest" in best_sentence(small_study()["overall"], [])
 
 
 def test_overlap_takes_its_verdict_from_the_contrast() -> None:
     pair = {"a": "ps", "b": "blend_ps", "only_a": 1, "only_b": 7}
     for p, says in ((0.001, "is significant"), (0.018, "suggestive"), (0.5, "within noise")):
-        assert says in overlap_sentence(pair, [contrast("blend_ps - ps", 0.06, p)])
-    assert "no test is made" in overlap_sentence(pair, [contrast("ps - greedy", 0.06, 0.001)])
-    assert "a net +6" in overlap_sentence(pair, [])
-    assert "a net −6" in overlap_sentence(pair | {"only_a": 7, "only_b": 1}, [])
-    assert "the same problems" in overlap_sentence(pair | {"only_a": 0, "only_b": 0}, [])
+        assert says in overlap_sentence(pair, [contrast("blend_ps - ps", 0.06, p)], 1)
+        assert says in overlap_sentence(pair, [contrast("ps - blend_ps", -0.06, p)], 1)
+        several = overlap_sentence(pair, [contrast("blend_ps - ps", 0.06, p)], 8)
+        assert several.startswith("By the first sample of each, ")
+        assert "No test is made of first samples" in several
+        assert says not in several
+    assert "no test is made" in overlap_sentence(pair, [contrast("ps - greedy", 0.06, 0.001)], 1)
+    assert "a net +6" in overlap_sentence(pair, [], 1)
+    assert "a net −6" in overlap_sentence(pair | {"only_a": 7, "only_b": 1}, [], 1)
+    assert "the same problems" in overlap_sentence(pair | {"only_a": 0, "only_b": 0}, [], 1)
 
 
 def test_hard_problems() -> None:
     difficulty = earlier_study()["difficulty"]
     assert "`blend_ps` solves the most: 8 of 30" in hard_sentence(difficulty)
+    tied = [row | {"hard_correct": 8, "hard_accuracy": 8 / 30} for row in difficulty["rows"][-2:]]
+    both = hard_sentence(difficulty | {"rows": [*difficulty["rows"][:-2], *tied]})
+    assert "`blend_ps` and `draft_blend_ps` each solve the most: 8 of 30" in both
     none = [row | {"hard_correct": 0, "hard_accuracy": 0.0} for row in difficulty["rows"]]
     assert "No other condition" in hard_sentence(difficulty | {"rows": none})
     assert "no hard problem" in hard_sentence(difficulty | {"hard": 0})
@@ -362,7 +449,7 @@ def test_graders() -> None:
 
 def test_effects_are_added_up() -> None:
     shares = accuracies(earlier_study()["overall"])
-    sentence = additive_sentence(Quartet("greedy", "blend_greedy", "ps", "blend_ps"), shares)
+    sentence = additive_sentence(FOUR, shares)
     assert "−2.9 points" in sentence
     assert "−1.9 points if the two merely added up" in sentence
     assert "+6.7 points" in sentence
@@ -374,9 +461,24 @@ def test_the_price_of_a_chain() -> None:
     assert compute_sentence(summary["overall"][:1], summary["conditions"]) == ""
 
 
+def test_a_chain_stands_beside_the_vote_that_it_costs() -> None:
+    text = section(report(large_study()), "### 4.8 Accuracy against compute")
+    for said in (
+        "An answer of `ps` pays for 8 answers of `temp`, of which the study drew 4: a "
+        "majority of 4 is right on 74.0% of the problems, `ps` on 72.1% (−1.9 points, interval "
+        "−5.0 to +1.0).",
+        "An answer of `blend_ps` pays for 3 answers of `temp`: a majority of 3",
+    ):
+        assert said in text
+    assert "At matched decoded tokens" not in report(earlier_study())
+
+
 def test_draft_sentences_come_from_contrasts() -> None:
     rows = [contrast("draft_blend_ps - ps", -0.05, 0.001)]
-    assert "is less accurate" in draft_sentence(rows, ["draft_blend_ps"])
+    assert "`draft_blend_ps` is less accurate" in draft_sentence(rows, ["draft_blend_ps"])
+    turned = [contrast("ps - draft_blend_ps", 0.05, 0.001)]
+    assert "`draft_blend_ps` is less accurate" in draft_sentence(turned, ["draft_blend_ps"])
+    assert "interval −10.0 to ±0.0" in draft_sentence(turned, ["draft_blend_ps"])
     assert "none is tested" in draft_sentence([contrast("ps - greedy", 0.1, 0.5)], ["draft"])
 
 
@@ -397,6 +499,31 @@ def test_limitations_follow_from_the_run() -> None:
         "Other models and problem sets."
     ]
     assert len(next_steps(earlier_study(), CONFIG)) == 5
+
+
+@pytest.mark.parametrize(
+    ("alphas", "betas", "limit", "step", "map_"),
+    [
+        ([4], [0.05], "α and β were not swept", "α and β.", "sweeps neither α nor β"),
+        ([1, 2, 4], [], None, None, "ran α = 1, 2, 4, but"),
+        ([4], [0.01, 0.05], "α was not swept", "α.", "ran β = 0.01, 0.05, but"),
+        ([2, 4], [0.05], "β was not swept", "β.", "ran α = 2, 4, but"),
+    ],
+)
+def test_a_sweep_is_what_ran(
+    alphas: list[int], betas: list[float], limit: str | None, step: str | None, map_: str
+) -> None:
+    laws = [{}, *({"blend": EARLIER["blend_ps"][0]["blend"] | {"beta": beta}} for beta in betas)]
+    conditions = {
+        f"c{index}": (EARLIER["ps"][0] | {"alpha": alpha} | law, 70, 5, 613.0)
+        for index, (alpha, law) in enumerate(product(alphas, laws))
+    }
+    summary = study({"greedy": EARLIER["greedy"]} | conditions, easy=74, hard=30)
+    said = [text for text in limitations(summary, CONFIG) if "swept" in text]
+    assert said == [] if limit is None else limit in said[0]
+    steps = [text for text in next_steps(summary, CONFIG) if "sweep" in text]
+    assert steps == ([] if step is None else [f"A sweep of {step}"])
+    assert map_ in section(report(summary), "### 4.10 Sweep of α and β")
 
 
 @pytest.mark.parametrize(

@@ -209,9 +209,21 @@ def flipped(differences: Sequence[int]) -> float:
     return float(np.mean(np.abs(sums) >= abs(sum(differences))))
 
 
-@pytest.mark.parametrize("differences", [[3, 1, 0, -1, 2], [1, 1, 1], [2, -2], [4, 4, -1, 3, 0, 2]])
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [],
+        [0],
+        [-3],
+        [3, 1, 0, -1, 2],
+        [1, 1, 1],
+        [2, -2],
+        [4, 4, -1, 3, 0, 2],
+        *(RNG.integers(-4, 6, n).tolist() for n in range(6, 13)),
+    ],
+)
 def test_the_permutation_test_exchanges_within_problems(differences: list[int]) -> None:
-    first = np.array(differences) + 4
+    first = np.array(differences, np.int64) + 4
     assert sign_flip_p(first, np.full_like(first, 4)) == pytest.approx(flipped(differences))
 
 
@@ -221,11 +233,26 @@ def test_with_one_answer_the_permutation_test_is_mcnemars(b: int, c: int) -> Non
     assert sign_flip_p(first, second) == pytest.approx(compare_single(first, second).p)
 
 
-def test_many_differences_are_permuted_at_random() -> None:
+def test_random_exchanges_approach_the_permutation_test() -> None:
     first, second = RNG.binomial(8, 0.55, 200), RNG.binomial(8, 0.5, 200)
-    expected = stats.ttest_rel(first, second).pvalue
-    assert sign_flip_p(first, second) == pytest.approx(expected, abs=0.03)
-    assert sign_flip_p(first, second) == sign_flip_p(first, second)
+    resampled = stats.permutation_test(
+        (first, second),
+        lambda x, y, axis: np.sum(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=20_000,
+        batch=1000,
+        rng=np.random.default_rng(1),
+    ).pvalue
+    p = sign_flip_p(first, second)
+    assert p == pytest.approx(resampled, abs=4 * np.sqrt(p * (1 - p) / 20_000) + 1e-4)
+    assert p == pytest.approx(stats.ttest_rel(first, second).pvalue, abs=0.03)
+
+
+def test_a_small_p_is_not_bounded_by_a_number_of_resamples() -> None:
+    first, second = pairs(60, 5, both=20)
+    assert sign_flip_p(first, second) == pytest.approx(stats.binomtest(5, 65).pvalue, rel=1e-9)
+    assert sign_flip_p(np.full(500, 8), np.zeros(500, np.int64)) == pytest.approx(2.0**-499)
 
 
 def test_the_bootstrap_resamples_problems() -> None:
@@ -436,6 +463,39 @@ def test_compute_counts_what_k_answers_cost() -> None:
     assert rows["temp"]["decoded_tokens"] == 50
     assert rows["temp, best of 2"]["decoded_tokens"] == 100
     assert rows["temp, best of 2"]["method"] == "best_of"
+
+
+@pytest.mark.parametrize(("tokens", "bought", "k"), [(100, 1, 1), (399, 3, 3), (1000, 10, 5)])
+def test_a_chain_is_matched_by_the_votes_that_it_would_buy(
+    tokens: int, bought: int, k: int
+) -> None:
+    right = {name: RNG.binomial(1, 0.6, (30, 5)) for name in ("ps", "temp")}
+    grades = grades_of(right)
+    grades["answer"] = grades["correct"].map({True: "1", False: "2"})
+    grades.loc[grades["condition"] == "ps", "decoded_tokens"] = tokens
+    (row,) = summary_of(grades)["matched"]
+    majority = [
+        np.mean(
+            [2 * sum(chosen) > k or (2 * sum(chosen) == k) / 2 for chosen in combinations(n, k)]
+        )
+        for n in right["temp"].tolist()
+    ]
+    differences = right["ps"].mean(axis=1) - majority
+    assert (row["chain"], row["sampling"], row["bought"], row["k"]) == ("ps", "temp", bought, k)
+    assert row["majority"] == pytest.approx(np.mean(majority))
+    assert row["difference"] == pytest.approx(differences.mean())
+    draws = RNG.choice(differences, (20000, 30)).mean(axis=1)
+    assert [row["low"], row["high"]] == pytest.approx(
+        np.quantile(draws, [0.025, 0.975]).tolist(), abs=0.015
+    )
+
+
+def test_a_vote_that_costs_more_than_the_chain_does_not_match_it() -> None:
+    grades = grades_of({"ps": [[1, 0]], "temp": [[1, 0]]})
+    grades.loc[grades["condition"] == "ps", "decoded_tokens"] = 99
+    assert summary_of(grades)["matched"] == []
+    assert summary_of(grades_of({"ps": [1, 0], "temp": [1, 0]}))["matched"] == []
+    assert summarise(grades, {})["matched"] == []
 
 
 def test_a_sweep_is_three_settings_of_the_blend() -> None:

@@ -16,8 +16,9 @@ def contrasts(grades: pd.DataFrame, declared: Sequence[str]) -> list[dict[str, A
     """One row per declared contrast of conditions that the grades have.
 
     With one answer per problem a difference is judged by the exact McNemar test; an interaction
-    (A - B) - (C - D), and everything where there are several answers, by resampling problems. The
-    p-values are adjusted for all rows by Holm's method (Scand. J. Statist. 6, 1979).
+    (A - B) - (C - D), and everything where there are several answers, by the exact permutation test
+    over problems. The p-values are adjusted for all rows by Holm's method (Scand. J. Statist. 6,
+    1979).
     """
     counts = correct_counts(grades)
     samples = grades["sample"].nunique()

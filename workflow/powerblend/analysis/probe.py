@@ -31,7 +31,7 @@ def probed(
     -------
     ``measured`` itself; ``conditions``, a row per condition whose blend was measured;
     ``suggested``, the row of the best layer that is not the last; ``equal``, for each blend of the
-    study, the betas at which the other sources that were probed have its KL, interpolated.
+    study, the betas at which the other sources that were probed have its KL (`beta_at`).
     """
     rows = [*_conditions(measured, samplers, matched)]
     return {
@@ -78,8 +78,8 @@ def equal_betas(blends: Sequence[Row], rows: Sequence[Row]) -> list[dict[str, An
 def beta_at(kl: float, curve: Sequence[Row]) -> float | None:
     """The positive beta with a KL, from rows with ``beta`` and ``kl`` of one source.
 
-    Between measured betas log KL is nearly linear in log beta, and below the smallest KL is as
-    beta^2, so that is how it is interpolated.
+    Between measured betas log KL is nearly linear in log beta, so it is interpolated; below the
+    smallest of them it is extrapolated, KL being as beta^2 there.
     """
     points = sorted((r["beta"], r["kl"]) for r in curve if r["beta"] > 0 and r["kl"] > 0)
     if not points or kl <= 0 or kl > points[-1][1]:

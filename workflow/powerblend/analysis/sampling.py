@@ -32,7 +32,7 @@ def sampling(grades: pd.DataFrame) -> list[dict[str, Any]]:
 def _row(answers: pd.DataFrame) -> dict[str, Any]:
     correct = _by_problem(answers, "correct").astype(float)
     log_p = _by_problem(answers, "log_p").astype(float)
-    spelled = _by_problem(answers.assign(spelled=_spelled(answers["answer"])), "spelled")
+    spelled = _spellings(answers)
     ks = choices(correct.shape[1])
     by_sample = correct.mean(axis=0)
     return {
@@ -78,9 +78,22 @@ def majority_at(spelled: NDArray[Any], correct: Floats, k: int) -> float:
     Answers are equal if they are spelled the same after normalisation; None does not vote. A tie
     is settled at random, so that each of the leading answers counts its share.
     """
+    return float(_votes(spelled, correct, k).mean())
+
+
+def votes(answers: pd.DataFrame, k: int) -> Floats:
+    """The majority's accuracy on each problem, from a condition's grades; see `majority_at`."""
+    return _votes(_spellings(answers), _by_problem(answers, "correct").astype(float), k)
+
+
+def shares(answers: pd.DataFrame) -> Floats:
+    """The share of right answers to each problem, in the order of `votes`."""
+    return _by_problem(answers, "correct").astype(float).mean(axis=1)
+
+
+def _votes(spelled: NDArray[Any], correct: Floats, k: int) -> Floats:
     ballots = _ballots(correct.shape[1], k)
-    votes = [_vote(ballots, *problem) for problem in zip(spelled, correct, strict=True)]
-    return float(np.mean(votes))
+    return np.array([_vote(ballots, *problem) for problem in zip(spelled, correct, strict=True)])
 
 
 def _vote(ballots: Floats, spelled: NDArray[Any], correct: Floats) -> float:
@@ -109,5 +122,6 @@ def _by_problem(answers: pd.DataFrame, column: str) -> NDArray[Any]:
     return answers.pivot(index="problem_id", columns="sample", values=column).to_numpy()
 
 
-def _spelled(answers: pd.Series) -> pd.Series:
-    return answers.map(lambda answer: normalise(answer) or None, na_action="ignore").astype(object)
+def _spellings(answers: pd.DataFrame) -> NDArray[Any]:
+    normal = answers["answer"].map(lambda answer: normalise(answer) or None, na_action="ignore")
+    return _by_problem(answers.assign(spelled=normal.astype(object)), "spelled")

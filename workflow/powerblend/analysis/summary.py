@@ -12,6 +12,7 @@ from powerblend.analysis.contrasts import contrasts
 from powerblend.analysis.difficulty import difficulty
 from powerblend.analysis.graders import disagreements, records, ungraded
 from powerblend.analysis.grades import check_paired
+from powerblend.analysis.matched import matched
 from powerblend.analysis.overall import CONFIDENCE, overall
 from powerblend.analysis.overlap import overlaps
 from powerblend.analysis.sampling import sampling
@@ -51,6 +52,7 @@ def summarise(
         "overlaps": overlaps(grades),
         "sampling": drawn,
         "compute": compute(conditions, drawn, fixed=greedy),
+        "matched": matched(grades, samplers),
         "chains": chains(grades),
         "sweep": sweep(conditions, samplers),
         "disagreements": disagreements(grades),

@@ -20,8 +20,10 @@ def draw(summary: dict[str, Any]) -> Figure:
     rows = summary["overall"]
     figure, axes = plt.subplots(figsize=(7, 1.4 + 0.36 * len(rows)))
     interval_bars(axes, rows, [colour_of(summary, row["condition"]) for row in rows])
+    units = " over problems" if summary["samples"] > 1 else ""
     axes.set_xlabel(
-        f"answers graded correct, with {summary['confidence']:.0%} Wilson intervals", color=GREY
+        f"answers graded correct, with {summary['confidence']:.0%} Wilson intervals{units}",
+        color=GREY,
     )
     axes.set_title(f"Accuracy on {summary['problems']} problems")
     legend = legend_of(summary, [row["condition"] for row in rows])

@@ -51,9 +51,36 @@ def quartet(summary: Mapping[str, Any]) -> Quartet | None:
 
 
 def interaction_contrast(summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The study's interaction contrast, if it has one."""
-    contrasts = summary.get("contrasts") or []
-    return next((row for row in contrasts if row["kind"] == "interaction"), None)
+    """The contrast that tests the quartet's interaction, if the study declares it."""
+    four = quartet(summary)
+    oriented = (of_quartet(row, four) for row in summary.get("contrasts") or [])
+    return next((row for row in oriented if row is not None), None)
+
+
+def of_quartet(row: Mapping[str, Any], four: Quartet | None) -> Mapping[str, Any] | None:
+    """A contrast as (blend_power - power) - (blend_greedy - greedy), None if it is another."""
+    if four is None:
+        return None
+    wanted = {four.blend_power, four.greedy}, {four.power, four.blend_greedy}
+    declared = set(row["plus"]), set(row["minus"])
+    if declared == wanted:
+        return row
+    return turned(row) if declared == wanted[::-1] else None
+
+
+def turned(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same contrast, declared the other way round."""
+    low, high = row["low"], row["high"]
+    return {
+        **row,
+        "plus": row["minus"],
+        "minus": row["plus"],
+        "difference": -row["difference"],
+        "low": None if high is None else -high,
+        "high": None if low is None else -low,
+        "b": row["c"],
+        "c": row["b"],
+    }
 
 
 def draw(summary: dict[str, Any]) -> Figure:

@@ -40,7 +40,8 @@ def draw(summary: dict[str, Any]) -> Figure:
     axes.set_xlim(0, max(1, *counts) * 1.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True, axis="x")
-    axes.set_xlabel("problems", color=GREY)
+    which = ", by each condition's first sample" if summary["samples"] > 1 else ""
+    axes.set_xlabel(f"problems{which}", color=GREY)
     axes.set_title(f"Problems that {a} and {b} solve")
     remark = f"{b} gains {pair['only_b']} and loses {pair['only_a']} against {a}."
     note(figure, f"{remark} {weight_of_one(summary['problems'])}".strip())

@@ -6,10 +6,9 @@ from typing import Any
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from powerblend.figures.probe_ranks import about, measured_of
-from powerblend.figures.style import FEW, GREY, line_style, note, plain, source_label
+from powerblend.figures.style import FEW, GREY, line_style, note, percent_axis, plain, source_label
 
 Curves = dict[str, list[Mapping[str, Any]]]
 
@@ -73,10 +72,9 @@ def beta_lines(axes: Axes, curves: Curves, key: str, at_zero: float) -> None:
 
 
 def share_axis(axes: Axes) -> None:
-    """Shares from 0 up, with as many decimals as their range needs."""
-    top = max(0.01, axes.get_ylim()[1])
-    axes.set_ylim(0, top)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if top > 0.1 else 1))
+    """Shares from 0 up."""
+    axes.set_ylim(0, max(0.01, axes.get_ylim()[1]))
+    percent_axis(axes, "y")
 
 
 def _order(row: Mapping[str, Any]) -> tuple[bool, int, str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 # Okabe & Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#6E6E6E"
@@ -83,8 +83,13 @@ def line_style(index: int) -> dict[str, Any]:
 
 def percent_axis(axes: Axes, axis: str = "x") -> None:
     """Percentages with a grid along one axis."""
-    getattr(axes, f"{axis}axis").set_major_formatter(PercentFormatter(1, decimals=0))
+    getattr(axes, f"{axis}axis").set_major_formatter(FuncFormatter(tick_label))
     axes.grid(True, axis=axis)  # type: ignore[arg-type]
+
+
+def tick_label(share: float, _: int | None = None) -> str:
+    """A tick's percentage, unrounded: on a zoomed axis ticks may be at 62.5%."""
+    return f"{round(100 * share, 6):g}%"
 
 
 def interval_bars(axes: Axes, rows: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> None:

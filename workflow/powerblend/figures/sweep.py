@@ -10,17 +10,24 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 
-from powerblend.figures.style import GREY, PALE, note, plain, weight_of_one
+from powerblend.figures.style import GREY, PALE, note, plain, tick_label, weight_of_one
 
-Panel = tuple[str, int | None, str | None]
-"""What a heat map holds fixed: sampler, layer and norm."""
+PLACED = {"sampler", "blend", "source", "layer", "norm", "alpha", "beta"}
+"""Settings with a place of their own: in the name of a heat map or on its axes."""
+
+Rest = tuple[tuple[str, Any], ...]
+"""The other settings, as far as conditions differ in them."""
+
+Panel = tuple[str, int | None, str | None, Rest]
+"""What a heat map holds fixed: sampler, layer, norm and the rest."""
 
 
 def draw(summary: dict[str, Any]) -> Figure:
-    """A heat map per sampler, layer and norm, the best cells framed, those not run grey."""
+    """A heat map per `Panel`, the best cells framed, those not run grey."""
     if not summary.get("sweep"):
-        return plain("This study sweeps neither α nor β.")
+        return plain(no_map(summary))
     maps = panels(summary)
     columns = min(2, len(maps))
     lines = -(-len(maps) // columns)
@@ -35,15 +42,74 @@ def draw(summary: dict[str, Any]) -> Figure:
         axes.axis("off")
     for axes, (panel, part) in zip(grid.flat, maps.items(), strict=False):
         _heat_map(axes, panel, part, colours)
-    figure.colorbar(colours, ax=grid, format=lambda share, _: f"{share:.0%}", shrink=0.9)
+    figure.colorbar(colours, ax=grid, format=FuncFormatter(tick_label), shrink=0.9)
     remark = "β = 0 is the model's own law. The best cell of a sweep is the best by luck, too."
     note(figure, f"{remark} {weight_of_one(summary['problems'])}".strip(), 50 * columns)
     return figure
 
 
+def settings_run(summary: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The α of the conditions that have one, and the β of the blend that has the most."""
+    conditions = summary.get("conditions", {}).values()
+    betas: dict[tuple[Any, ...], set[float]] = {}
+    for how in conditions:
+        blend = dict(how.get("blend") or {})
+        if "beta" in blend:
+            beta = blend.pop("beta")
+            betas.setdefault(tuple(sorted(blend.items())), set()).add(beta)
+    alphas = {how["alpha"] for how in conditions if "alpha" in how}
+    most = max(map(sorted, betas.values()), key=len, default=[])
+    return {"α": sorted(alphas), "β": most}
+
+
+def not_swept(summary: Mapping[str, Any]) -> list[str]:
+    """Which of α and β the study has, and has at one value."""
+    return [name for name, values in settings_run(summary).items() if len(values) == 1]
+
+
+def no_map(summary: Mapping[str, Any]) -> str:
+    """Why there is no heat map."""
+    several = [
+        f"{name} = {', '.join(f'{value:g}' for value in values)}"
+        for name, values in settings_run(summary).items()
+        if len(values) > 1
+    ]
+    if not several:
+        return "This study sweeps neither α nor β."
+    return (
+        f"No map to show: the study ran {' and '.join(several)}, but no blend of one source at "
+        "three settings of the two."
+    )
+
+
 def panels(summary: Mapping[str, Any]) -> dict[Panel, list[Mapping[str, Any]]]:
-    """The sweep's rows with the unblended ones, by what a heat map holds fixed."""
-    return panels_of([*summary["sweep"], *unblended(summary)])
+    """The rows of each heat map; unblended ones are in all of their sampler and other settings."""
+    plains = unblended(summary)
+    rest = _rest(summary, [row["condition"] for row in [*summary["sweep"], *plains]])
+    panels: dict[Panel, list[Mapping[str, Any]]] = {}
+    for row in summary["sweep"]:
+        panel = row["sampler"], row["layer"], row["norm"], rest[row["condition"]]
+        panels.setdefault(panel, []).append(row)
+    for row in plains:
+        for panel in panels:
+            if panel[0] == row["sampler"] and set(rest[row["condition"]]) <= set(panel[-1]):
+                panels[panel].append(row)
+    return panels
+
+
+def _rest(summary: Mapping[str, Any], names: Sequence[str]) -> dict[str, Rest]:
+    """Of each condition, the settings in which those of its sampler differ, and its values."""
+    conditions = {name: summary["conditions"][name] for name in names}
+    settings = {name: {**how, **(how.get("blend") or {})} for name, how in conditions.items()}
+    values: dict[tuple[str, str], list[Any]] = {}
+    for how in settings.values():
+        for key in how.keys() - PLACED:
+            values.setdefault((how["sampler"], key), []).append(how[key])
+    differing = sorted(place for place, found in values.items() if len(set(found)) > 1)
+    return {
+        name: tuple((k, how[k]) for of, k in differing if of == how["sampler"] and k in how)
+        for name, how in settings.items()
+    }
 
 
 def unblended(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -55,22 +121,9 @@ def unblended(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         if how.get("sampler") in swept and how.get("blend") is None:
             settings = {"sampler": how["sampler"], "alpha": how.get("alpha"), "beta": 0.0}
             nothing = {"layer": None, "norm": None}
-            rows.append({**settings, **nothing, "accuracy": row["accuracy"]})
+            found = {key: row[key] for key in ("condition", "accuracy")}
+            rows.append({**settings, **nothing, **found})
     return rows
-
-
-def panels_of(rows: Sequence[Mapping[str, Any]]) -> dict[Panel, list[Mapping[str, Any]]]:
-    """The rows by what a heat map holds fixed; unblended rows are in every map of their sampler."""
-    blended = [row for row in rows if row["beta"]]
-    plains = [row for row in rows if not row["beta"]]
-    panels: dict[Panel, list[Mapping[str, Any]]] = {}
-    for row in blended:
-        panels.setdefault((row["sampler"], row["layer"], row["norm"]), []).append(row)
-    for row in plains:
-        for panel in panels:
-            if panel[0] == row["sampler"]:
-                panels[panel].append(row)
-    return panels
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -136,8 +189,9 @@ def _frame(axes: Axes, place: tuple[int, int]) -> None:
 
 def title(panel: Panel) -> str:
     """What a heat map holds fixed, in words."""
-    sampler, layer, norm = panel
+    sampler, layer, norm, rest = panel
     parts = [sampler, "draft" if layer is None else f"layer {layer}"]
     if norm is not None:
         parts.append(f"norm {norm}")
+    parts += [f"{key} {value}" for key, value in rest]
     return ", ".join(parts)

@@ -23,7 +23,7 @@ def draw(summary: dict[str, Any]) -> Figure:
     left.plot(losses, color=PALE, lw=1)
     width = min(SMOOTH, len(losses))
     mean = np.convolve(losses, np.ones(width) / width, "valid")
-    left.plot(np.arange(width - 1, len(losses)), mean, color=BLUE)
+    left.plot(np.arange(len(mean)) + (width - 1) / 2, mean, color=BLUE)
     left.set_yscale("log")
     left.yaxis.set_major_formatter(ScalarFormatter())
     left.yaxis.set_minor_formatter(ScalarFormatter())
@@ -44,7 +44,8 @@ def draw(summary: dict[str, Any]) -> Figure:
     right.legend(title="the target's answers", fontsize=8, title_fontsize=8)
     note(
         figure,
-        f"Left: the line is the mean of {width} steps. Right: {training['held_out']} answers of "
-        "each kind to problems that the draft was not trained on.",
+        f"Left: the line is the mean of the {width} steps around a point. Right: "
+        f"{training['held_out']} answers of each kind to problems that the draft was not trained "
+        "on.",
     )
     return figure

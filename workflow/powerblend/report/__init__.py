@@ -23,6 +23,7 @@ SECTIONS: dict[str, Any] = {
     "overlaps": [],
     "sampling": [],
     "compute": [],
+    "matched": [],
     "chains": [],
     "sweep": [],
     "probe": None,
@@ -67,6 +68,8 @@ def render(
     environment.globals.update(
         main_pair=overlap.chosen,
         quartet=interaction.quartet,
+        interaction_contrast=interaction.interaction_contrast,
+        no_map=sweep.no_map,
         sweep_panels=sweep.panels,
         sweep_title=sweep.title,
         sweep_verdict=sweep.verdict,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from powerblend.figures.interaction import Quartet, of_quartet, quartet
+from powerblend.figures.sweep import not_swept
 from powerblend.report.phrases import named
 from powerblend.report.text import cell, count, percent, points
 
@@ -55,13 +57,16 @@ def powers(summary: Summary) -> dict[str, Mapping[str, Any]]:
 
 
 def _steps(summary: Summary) -> str:
-    steps = sorted({how["steps"] for how in powers(summary).values()})
+    chains = powers(summary).values()
+    steps = sorted({how["steps"] for how in chains})
     if not steps or steps[0] >= PAPER_STEPS:
         return ""
     listed = " or ".join(map(str, steps))
+    exact = all(how["mh"] == "exact" for how in chains)
+    leaves = "The kernel leaves its target invariant, but a" if exact else "A"
     return (
-        f"**Short chains**: {listed} moves per block, where the paper made {PAPER_STEPS}. The "
-        "kernel leaves its target invariant, but a chain this short may be far from it."
+        f"**Short chains**: {listed} moves per block, where the paper made {PAPER_STEPS}. "
+        f"{leaves} chain this short may be far from its stationary law."
     )
 
 
@@ -97,24 +102,28 @@ def _published_mh(summary: Summary) -> str:
 
 
 def _one_setting(summary: Summary) -> str:
-    if summary["sweep"] or not summary["blended"]:
+    single = not_swept(summary)
+    if not single:
         return ""
+    were = "was" if len(single) == 1 else "were"
     return (
-        "**One setting**: α and β were not swept, so nothing is said of others, nor that these are "
-        "the best."
+        f"**One setting**: {' and '.join(single)} {were} not swept, so nothing is said of other "
+        "values, nor that this is the best."
     )
 
 
 def findings(summary: Summary) -> list[tuple[str, str, str]]:
     """Finding, evidence and verdict, a row per declared contrast."""
     shares = {row["condition"]: row["accuracy"] for row in summary["overall"]}
-    return [_finding(row, shares) for row in summary["contrasts"]]
+    four = quartet(summary)
+    return [
+        _interaction(row, four) if row["kind"] == "interaction" else _difference(row, shares)
+        for row in summary["contrasts"]
+    ]
 
 
-def _finding(row: Mapping[str, Any], shares: Mapping[str, float]) -> tuple[str, str, str]:
-    if row["kind"] == "interaction":
-        return _interaction(row), points(row["difference"]), row["verdict"]
-    plus, minus = _one(row["plus"]), _one(row["minus"])
+def _difference(row: Mapping[str, Any], shares: Mapping[str, float]) -> tuple[str, str, str]:
+    [plus], [minus] = row["plus"], row["minus"]
     words = {"significant": "differs from", "suggestive": "may differ from"}
     if row["difference"] and row["verdict"] == "significant":
         words["significant"] = "beats" if row["difference"] > 0 else "is worse than"
@@ -125,7 +134,13 @@ def _finding(row: Mapping[str, Any], shares: Mapping[str, float]) -> tuple[str, 
     return f"`{plus}` {verb} `{minus}`", f"{evidence}: {gain}, {relative} relative", row["verdict"]
 
 
-def _interaction(row: Mapping[str, Any]) -> str:
+def _interaction(row: Mapping[str, Any], four: Quartet | None) -> tuple[str, str, str]:
+    oriented = of_quartet(row, four)
+    found = _of_any(row) if oriented is None else _of_quartet(oriented)
+    return found, points((oriented or row)["difference"]), row["verdict"]
+
+
+def _of_quartet(row: Mapping[str, Any]) -> str:
     if row["verdict"] == "within noise":
         return "Blend and power sampling: no interaction told from noise"
     more = "more" if row["difference"] > 0 else "less"
@@ -133,8 +148,11 @@ def _interaction(row: Mapping[str, Any]) -> str:
     return f"Blend and power sampling together {verb} {more} than the sum of each alone"
 
 
-def _one(side: Sequence[str] | str) -> str:
-    return side if isinstance(side, str) else side[0]
+def _of_any(row: Mapping[str, Any]) -> str:
+    (a, d), (b, c) = row["plus"], row["minus"]
+    above = "above" if row["difference"] > 0 else "below"
+    verbs = {"significant": f"is {above}", "suggestive": f"may be {above}"}
+    return f"`{a}` − `{b}` {verbs.get(row['verdict'], 'is not told from')} `{c}` − `{d}`"
 
 
 def conclusion(summary: Summary) -> str:
@@ -145,7 +163,7 @@ def conclusion(summary: Summary) -> str:
         return "No contrast was tested, so this run concludes nothing about the method."
     if "significant" in verdicts:
         return (
-            "What is marked significant below holds after adjustment for all declared contrasts, "
+            "What is marked significant below holds after adjustment for all contrasts tested, "
             "for this model and these problems; the rest is open."
         )
     if "suggestive" in verdicts:
@@ -162,13 +180,14 @@ def conclusion(summary: Summary) -> str:
 def next_steps(summary: Summary, config: Mapping[str, Any]) -> list[str]:
     """What would make the study say more, without what it did already."""
     steps = {how["steps"] for how in powers(summary).values()}
+    single = not_swept(summary)
     shards = config["shards"]
     whole = len(_indices(shards["use"])) >= shards["of"]
     candidates = [
         (not whole, f"All shards: this run used {_named(shards['use'])} of {shards['of']}."),
         (summary["samples"] == 1, "Several samples per problem, for majority vote and best-of-k."),
         (bool(steps) and max(steps) < PAPER_STEPS, f"{PAPER_STEPS} moves per block, as the paper."),
-        (not summary["sweep"] and bool(summary["blended"]), "A sweep of α and β."),
+        (bool(single), f"A sweep of {' and '.join(single)}."),
         (True, "Other models and problem sets."),
     ]
     return [text for wanted, text in candidates if wanted]

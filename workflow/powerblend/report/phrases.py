@@ -7,7 +7,7 @@ within noise. Nothing here computes a statistic.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from powerblend.figures.interaction import Quartet
+from powerblend.figures.interaction import Quartet, of_quartet, turned
 from powerblend.report.text import count, interval, p_value, points, series
 
 Row = Mapping[str, Any]
@@ -15,14 +15,15 @@ Row = Mapping[str, Any]
 ENOUGH_POWER = 0.8
 
 
-def contrast_sentence(row: Row) -> str:
+def contrast_sentence(row: Row, four: Quartet | None = None) -> str:
     """What a contrast found, in the words that its p-value allows."""
     if row["kind"] == "interaction":
-        return interaction_sentence(row)
+        oriented = of_quartet(row, four)
+        return any_interaction(row) if oriented is None else quartet_interaction(oriented)
     plus, minus = named(row["plus"]), named(row["minus"])
     effect = points(row["difference"])
     if row["difference"] == 0:
-        return f"{plus} and {minus} are equally accurate."
+        return f"{plus} and {minus} give equally many right answers: {effect}, {evidence(row)}."
     if row["verdict"] == "significant":
         better = "more" if row["difference"] > 0 else "less"
         return f"{plus} is {better} accurate than {minus}: {effect}, {evidence(row)}."
@@ -32,8 +33,8 @@ def contrast_sentence(row: Row) -> str:
     return f"{plus} and {minus} differ within noise: {effect}, {evidence(row)}."
 
 
-def interaction_sentence(row: Row) -> str:
-    """Whether two interventions together do other than the sum of each alone."""
+def quartet_interaction(row: Row) -> str:
+    """Whether the blend does more for power sampling than for greedy decoding."""
     effect = f"{points(row['difference'])}, {evidence(row)}"
     more = "more" if row["difference"] > 0 else "less"
     if row["verdict"] == "significant":
@@ -47,6 +48,19 @@ def interaction_sentence(row: Row) -> str:
         "Whether the blend does as much for power sampling as for greedy decoding cannot be told: "
         f"the interaction is within noise, {effect}."
     )
+
+
+def any_interaction(row: Row) -> str:
+    """Which of two differences is the larger: (A - B) - (C - D) with plus A, D and minus B, C."""
+    (a, d), (b, c) = row["plus"], row["minus"]
+    first, second = f"`{a}` − `{b}`", f"`{c}` − `{d}`"
+    effect = f"{points(row['difference'])}, {evidence(row)}"
+    above = "above" if row["difference"] > 0 else "below"
+    if row["verdict"] == "significant":
+        return f"The difference {first} is {above} {second}: {effect}."
+    if row["verdict"] == "suggestive":
+        return f"The difference {first} is {above} {second}, which is suggestive only: {effect}."
+    return f"The differences {first} and {second} differ within noise: {effect}."
 
 
 def additive_sentence(four: Quartet, shares: Mapping[str, float]) -> str:
@@ -79,7 +93,7 @@ def contrasts_sentence(rows: Sequence[Row]) -> str:
     if not rows:
         return "The study has no declared contrast whose conditions ran."
     by = {v: sum(row["verdict"] == v for row in rows) for v in ("significant", "suggestive")}
-    total = count(len(rows), "declared contrast")
+    total = count(len(rows), "contrast tested", "contrasts tested")
     if by["significant"]:
         tail = f", and {by['suggestive']} suggestive" if by["suggestive"] else ""
         return f"Of {total}, {by['significant']} came out significant{tail}."
@@ -89,20 +103,21 @@ def contrasts_sentence(rows: Sequence[Row]) -> str:
 
 
 def power_sentence(rows: Sequence[Row], problems: int) -> str:
-    """Whether the study was large enough for the effects that it saw."""
-    powers = [row["power"] for row in rows if row["power"] is not None]
+    """Whether the study was large enough for the differences that it saw."""
+    powers = [row["power"] for row in rows if row["difference"] and row["power"] is not None]
     if not powers:
         return ""
+    chance = f"with a chance of {max(powers):.0%}"
+    found = f"the clearest of them at p < 0.05, before adjustment, {chance}."
     if max(powers) < ENOUGH_POWER:
         return (
             f"With {count(problems, 'problem')} the study is small for effects of this size: were "
-            "the observed differences the true ones, a repetition would find the clearest of them "
-            f"with a chance of {max(powers):.0%}. What is within noise is not shown to be nothing."
+            f"the observed differences the true ones, a repetition would find {found} What is "
+            "within noise is not shown to be nothing."
         )
     return (
         "Were the observed differences the true ones, a repetition with "
-        f"{count(problems, 'problem')} would find the clearest of them with a chance of "
-        f"{max(powers):.0%}."
+        f"{count(problems, 'problem')} would find {found}"
     )
 
 
@@ -112,14 +127,14 @@ def best_sentence(overall: Sequence[Row], contrasts: Sequence[Row]) -> str:
     equal = [row["condition"] for row in overall if row["accuracy"] == best["accuracy"]]
     if len(equal) > 1:
         return f"{named(equal)} share the highest accuracy, {best['accuracy']:.1%}."
-    beaten = [
-        named(row["minus"])
+    if len(overall) == 1:
+        return f"`{best['condition']}`, the only condition, has accuracy {best['accuracy']:.1%}."
+    won = [
+        row if row["difference"] > 0 else turned(row)
         for row in contrasts
-        if row["verdict"] == "significant"
-        and row["kind"] == "difference"
-        and best["condition"] in row["plus"]
-        and row["difference"] > 0
+        if row["verdict"] == "significant" and row["kind"] == "difference"
     ]
+    beaten = [named(row["minus"]) for row in won if best["condition"] in row["plus"]]
     first = f"`{best['condition']}` has the highest accuracy, {best['accuracy']:.1%}"
     if beaten:
         return f"{first}, and is significantly above {series(beaten)}."
@@ -129,25 +144,31 @@ def best_sentence(overall: Sequence[Row], contrasts: Sequence[Row]) -> str:
     )
 
 
-def overlap_sentence(pair: Row, contrasts: Sequence[Row]) -> str:
-    """Gains and losses between two conditions, with the verdict on their contrast if declared."""
+def overlap_sentence(pair: Row, contrasts: Sequence[Row], samples: int) -> str:
+    """Gains and losses between two conditions, with the verdict on their contrast if declared.
+
+    A verdict on several samples is not one on the first of them, which is what a pair counts.
+    """
     a, b = f"`{pair['a']}`", f"`{pair['b']}`"
     gained, lost = pair["only_b"], pair["only_a"]
+    which = "By the first sample of each, " if samples > 1 else ""
     if gained == lost == 0:
-        return f"{a} and {b} solve the same problems."
+        return f"{which}{a} and {b} solve the same problems."
     net = gained - lost
     sign = "+" if net > 0 else "−" if net < 0 else "±"
     counts = (
-        f"{b} solves {count(gained, 'problem')} that {a} does not, and misses "
+        f"{which}{b} solves {count(gained, 'problem')} that {a} does not, and misses "
         f"{lost} that it does: a net {sign}{abs(net)}."
     )
+    if samples > 1:
+        return f"{counts} No test is made of first samples; contrasts (section 4.5) are of all."
     return f"{counts} {_overlap_verdict(pair, contrasts)}"
 
 
 def _overlap_verdict(pair: Row, contrasts: Sequence[Row]) -> str:
-    sides = {(pair["a"],), (pair["b"],)}
+    sides = [pair["a"]], [pair["b"]]
     verdict = next(
-        (r["verdict"] for r in contrasts if {_sides(r["plus"]), _sides(r["minus"])} == sides), None
+        (r["verdict"] for r in contrasts if (r["plus"], r["minus"]) in (sides, sides[::-1])), None
     )
     return {
         "significant": "So uneven an exchange is significant after adjustment (section 4.5).",
@@ -155,10 +176,6 @@ def _overlap_verdict(pair: Row, contrasts: Sequence[Row]) -> str:
         "within noise": "Exchanges as uneven as this are within noise (section 4.5).",
         None: "No contrast of the two was declared, so no test is made of it.",
     }[verdict]
-
-
-def _sides(conditions: Sequence[str] | str) -> tuple[str, ...]:
-    return (conditions,) if isinstance(conditions, str) else tuple(conditions)
 
 
 def hard_sentence(difficulty: Row) -> str:
@@ -169,8 +186,10 @@ def hard_sentence(difficulty: Row) -> str:
     best = max(others, key=lambda row: row["hard_accuracy"])
     if not best["hard_correct"]:
         return "No other condition solves any of the hard problems."
+    equal = [r["condition"] for r in others if r["hard_accuracy"] == best["hard_accuracy"]]
+    solve = "solves" if len(equal) == 1 else "each solve"
     return (
-        f"Of the hard problems, `{best['condition']}` solves the most: {best['hard_correct']} of "
+        f"Of the hard problems, {named(equal)} {solve} the most: {best['hard_correct']} of "
         f"{best.get('hard_total', difficulty['hard'])} answers, {best['hard_accuracy']:.1%}."
     )
 
@@ -208,13 +227,33 @@ def compute_sentence(overall: Sequence[Row], conditions: Mapping[str, Row]) -> s
     )
 
 
+def matched_sentence(row: Row) -> str:
+    """A chain beside the majority vote that its decoded tokens would buy."""
+    chain, other, k = f"`{row['chain']}`", f"`{row['sampling']}`", row["k"]
+    drawn = f", of which the study drew {k}" if k < row["bought"] else ""
+    bounds = "" if row["low"] is None else f", interval {interval(row['low'], row['high'])}"
+    best = f"a majority of {k}" if k > 1 else "one"
+    return (
+        f"An answer of {chain} pays for {count(row['bought'], 'answer')} of {other}{drawn}: "
+        f"{best} is right on {row['majority']:.1%} of the problems, {chain} on "
+        f"{row['accuracy']:.1%} ({points(row['difference'])}{bounds})."
+    )
+
+
 def _moves(row: Row, conditions: Mapping[str, Row]) -> bool:
     return conditions.get(row["condition"], {}).get("sampler") == "power"
 
 
-def draft_sentence(contrasts: Sequence[Row], drafts: Sequence[str]) -> str:
-    """What the declared contrasts say of the draft conditions."""
-    about = [row for row in contrasts if set(_sides(row["plus"])) & set(drafts)]
+def draft_sentence(
+    contrasts: Sequence[Row], drafts: Sequence[str], four: Quartet | None = None
+) -> str:
+    """What the declared contrasts say of the draft conditions, a draft first."""
+    ours = set(drafts)
+    about = [
+        row if ours & set(row["plus"]) else turned(row)
+        for row in contrasts
+        if ours & {*row["plus"], *row["minus"]}
+    ]
     if not about:
         return "No contrast with a draft condition was declared, so none is tested."
-    return " ".join(contrast_sentence(row) for row in about)
+    return " ".join(contrast_sentence(row, four) for row in about)

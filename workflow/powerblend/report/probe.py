@@ -90,14 +90,20 @@ def hard_tokens_sentence(measured: Row) -> str:
     hard, blends = measured["hard_tokens"], measured["blends"]
     if not hard or not blends:
         return "No token is hard, so whether a blend helps on such tokens is not seen."
-    best = max(blends, key=lambda row: row["hard_better"])
-    if not best["hard_better"]:
+    most = max(row["hard_better"] for row in blends)
+    if not most:
         return f"None of the blends ranks any of the {count(hard, 'hard token')} better."
+    best = [row for row in blends if row["hard_better"] == most]
+    losses = dict.fromkeys(number(f(row["log_loss"] for row in best), 3) for f in (min, max))
+    which = (
+        f"{blend_label(best[0])} ranks the most hard tokens better than the model does"
+        if len(best) == 1
+        else f"{len(best)} rank equally many hard tokens better than the model does, the most"
+    )
     text = (
-        f"Of the {len(blends)} blends measured, {blend_label(best)} ranks the most hard tokens "
-        f"better than the model does, {percent(best['hard_better'])} of {hard}; on all tokens it "
-        f"changes the log-loss from {number(measured['final']['log_loss'], 3)} to "
-        f"{number(best['log_loss'], 3)}."
+        f"Of the {len(blends)} blends measured, {which}: {percent(most)} of {hard}. On all tokens "
+        f"the log-loss changes from {number(measured['final']['log_loss'], 3)} to "
+        f"{' – '.join(losses)}."
     )
     if hard < FEW:
         return f"{text} With {count(hard, 'hard token')}, nothing follows from it."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from powerblend.report.text import cell, percent, points
+from powerblend.report.text import cell, percent, points, series
 
 Rows = list[list[str]]
 
@@ -11,6 +11,7 @@ GAINS = (
     ("power", "temperature", "Power sampling over low temperature"),
     ("power", "base", "Power sampling over ordinary sampling (base)"),
     ("power", "greedy", "Power sampling over greedy"),
+    ("temperature", "greedy", "Low temperature over greedy"),
     ("blend_power", "greedy", "Blended power sampling over greedy"),
     ("blend_power", "power", "Blended power sampling over power sampling"),
 )
@@ -28,7 +29,30 @@ def role_of(condition: Mapping[str, Any]) -> str:
     """What a condition is in the words of ``resources/published.yaml``."""
     blend = condition.get("blend")
     prefix = "" if blend is None else "draft_blend_" if blend["source"] == "draft" else "blend_"
-    return prefix + str(condition["sampler"])
+    ordinary = condition.get("temperature") == 1
+    return prefix + ("base" if ordinary else str(condition["sampler"]))
+
+
+def conditions_of(summary: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The study's conditions by role; the first of a role stands for it."""
+    roles: dict[str, list[str]] = {}
+    for row in summary["overall"]:
+        name = row["condition"]
+        roles.setdefault(role_of(summary["conditions"][name]), []).append(name)
+    return roles
+
+
+def stand_ins(summary: Mapping[str, Any]) -> str:
+    """Which conditions stand for their role, where a role has several."""
+    compared = {role for plus, minus, _ in GAINS for role in (plus, minus)}
+    several = [
+        f"`{names[0]}` of {series(f'`{name}`' for name in names)}"
+        for role, names in conditions_of(summary).items()
+        if role in compared and len(names) > 1
+    ]
+    if not several:
+        return ""
+    return f"Of this study's conditions of one kind the first is taken: {'; '.join(several)}."
 
 
 def columns(
@@ -39,9 +63,8 @@ def columns(
     for row in published["results"]:
         label = f"{published['sources'][row['source']]['label']}, {row['model']}"
         groups.setdefault(label, {})[row["role"]] = row["accuracy"]
-    ours: dict[str, float] = {}
-    for row in summary["overall"]:
-        ours.setdefault(role_of(summary["conditions"][row["condition"]]), row["accuracy"])
+    shares = {row["condition"]: row["accuracy"] for row in summary["overall"]}
+    ours = {role: shares[names[0]] for role, names in conditions_of(summary).items()}
     return groups | {"this study": ours}
 
 
