@@ -12,7 +12,12 @@ import yaml
 import enumeration
 import tiny
 from powerblend import load_model, sample
+from powerblend.analysis.probe import probed
+from powerblend.figures import probe_kl
 from powerblend.graders import parse_grader
+from powerblend.probe.passages import Passage, Text
+from powerblend.probe.run import match, probe
+from powerblend.samplers import parse_sampler
 from powerblend.study.cells import cells_of
 from powerblend.study.config import parse_study
 from powerblend.study.grade import grade_records
@@ -79,6 +84,25 @@ def blend() -> None:
     source = {"source": "mean", "layers": [0, 1], "beta": 0.2}
     decoding = {"sampler": "power", "max_new_tokens": CAP, **power, "blend": source}
     follows(decoding, mean, proposal="base", **power)
+    _probe_reads(decoding)
+
+
+def _probe_reads(decoding: dict[str, Any]) -> None:
+    """The probe measures the source over beta and finds it for a KL, and the study's tables do."""
+    text = Text([Passage([*tiny.PROMPT, 3, 2, 0], 2)], [np.array([True, True, True])])
+    source = decoding["blend"]
+    spec = {"over": {"text": "solutions"}, "layers": [], "betas": [0.1, 0.3], "blends": [source]}
+    found = json.loads(json.dumps(probe(spec, MODEL, text)))
+    assert [(row["source"], row["beta"]) for row in found["blends"]] == [
+        ("mean", 0.1),
+        ("mean", 0.3),
+    ]
+    tables = probed(found, {"mean_ps": parse_sampler(decoding)}, {})
+    (row,) = tables["conditions"]
+    assert row["kl"] == found["configured"][0]["kl"] > 0
+    probe_kl.draw({"probe": tables})
+    matched = match({**spec, "blend": source, "match_kl": source | {"beta": 0.1}}, MODEL, text)
+    assert abs(matched["beta"] - 0.1) < 1e-4
 
 
 def dataset() -> None:
