@@ -174,9 +174,14 @@ DATA = [
     (TWICE, "data.jsonl, line 4: has the unique_id 'sums/2' of line 3; every problem needs"),
     (field(4, problem="\ud800"), "data.jsonl, line 4: problem is no text"),
 ]
+WAY_OUT = (
+    "; if the workflow made it, delete it and run the workflow again; if not, give the file that "
+    "belongs there (--help says which)"
+)
+REMADE = f"{WAY_OUT}; finished chains are stored and stay"
 PART = [
     (TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
-    (LOST, f"{SHARD}, line 6: not what the dataset has there (5 problems of 6); delete the file"),
+    (LOST, f"{SHARD}, line 6: not what the dataset has there (5 problems of 6){WAY_OUT}"),
     (replaced(b""), f"{SHARD}, line 1: not what the dataset has there (0 problems of 6)"),
     (field(2, answer="4"), f"{SHARD}, line 2: not what the dataset has there (6 problems of 6)"),
     (TWICE, f"{SHARD}, line 4: not what the dataset has there (7 problems of 6)"),
@@ -194,7 +199,6 @@ MODEL = [
     ("tokenizer.json", cut(to=200), "cannot load the model model: "),
     ("generation_config.json", cut(to=20), "generation_config.json' is not a valid JSON file"),
 ]
-REMADE = "; delete the file and run the workflow again; finished chains are stored and stay"
 ANSWERS = [
     (TORN, f"{RECORDS}, line 3: not JSON in UTF-8"),
     (LATIN, f"{RECORDS}, line 3: not JSON in UTF-8"),
@@ -222,8 +226,14 @@ CASES = [
     *[("problems", Path("data.jsonl"), *case) for case in DATA],
     *[("check", SHARD, *case) for case in PART],
     ("check", LAYOUT.config, cut(to=40), f"{LAYOUT.config}: not JSON in UTF-8"),
+    ("check", LAYOUT.config, replaced(b"study: small\n"), WAY_OUT),
     ("generate", SHARD, TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
-    ("generate", SHARD, field(2, unique_id=...), f"{SHARD}, line 2: unique_id: field required"),
+    (
+        "generate",
+        SHARD,
+        field(2, unique_id=...),
+        f"{SHARD}, line 2: unique_id: field required{WAY_OUT}",
+    ),
     *[("generate", Path("model") / file, *case) for file, *case in MODEL],
     ("grade", SHARD, TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
     *[("grade", RECORDS, *case) for case in ANSWERS],

@@ -106,6 +106,5 @@ def test_the_sweep_of_the_guide_is_what_it_says() -> None:
 
 
 def test_clean_removes_nothing_that_the_repository_holds() -> None:
-    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nclean:\n\trm -rf ")[1]
-    tracked = ["git", "ls-files", *recipe.split()]
-    assert subprocess.run(tracked, cwd=ROOT, capture_output=True, check=True).stdout == b""
+    _, recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nclean:\n\trm -rf ")
+    assert recipe.split() == [".venv", "results/demo"]

@@ -311,7 +311,7 @@ def _parser() -> argparse.ArgumentParser:
     paths(
         sub,
         config=configuration,
-        problems="the whole dataset, as JSON lines",
+        problems="the whole dataset, as JSON lines (results/STUDY/problems/)",
         output="what was learned, as JSON",
     )
 
