@@ -56,6 +56,8 @@ class Model:
         The decoder blocks, and the norm before ``lm_head``.
     layers, vocabulary
         Number of decoder blocks, and width of the logits.
+    positions
+        The longest prompt and answer that it has positions for, or None where it names no end.
     draft
         A DFlash draft to blend in, or None.
     own_lengths
@@ -78,6 +80,8 @@ class Model:
         self.device: torch.device = self._hf.device
         self.dtype: torch.dtype = self._hf.dtype
         self.own_lengths = attention.has_kernel(self.device, self.dtype)
+        config = self._hf.config.get_text_config()
+        self.positions: int | None = getattr(config, "max_position_embeddings", None)
         self.vocabulary = int(self._hf.get_output_embeddings().out_features)
         # To be compared with itself as its authors wrote it.
         tried = torch.arange(4, device=self.device)[None] % self.vocabulary

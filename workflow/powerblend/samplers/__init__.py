@@ -33,11 +33,16 @@ def parse_sampler(decoding: Mapping[str, Any] | Sampler) -> Sampler:
     Raises
     ------
     ValueError
-        If there is no such sampler, or (pydantic.ValidationError) a key is unknown or a value is
-        not allowed.
+        If it is no mapping, there is no such sampler, or (pydantic.ValidationError) a key is
+        unknown or a value is not allowed.
     """
     if isinstance(decoding, Sampler):
         return decoding
+    if not isinstance(decoding, Mapping):
+        raise ValueError(
+            f"decoding is {decoding!r}; give a mapping, as "
+            "{'sampler': 'power', 'alpha': 4.0, 'max_new_tokens': 64}"
+        )
     return sampler_class(decoding).model_validate(dict(decoding))
 
 
