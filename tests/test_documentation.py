@@ -59,6 +59,31 @@ def test_every_benchmark_is_listed_and_starts() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment(), check=True)
 
 
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("host.py --rows 2 --device-ms 6 --new 8 --repeats 1", "decode more tokens with --new"),
+        ("host.py --rows 4 8 --device-ms 6", "--device-ms: give 2 of them, as many as --rows"),
+        ("gpu.py", "there is no GPU; try it out with --device cpu --layers 2"),
+        ("work.py", "smollm2-135m-instruct: run make demo first"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_run_says_so(
+    command: str, sentence: str, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
+    done = subprocess.run(
+        [sys.executable, *f"benchmarks/{command}".split()],
+        cwd=tmp_path,
+        env=environment() | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode
+    assert done.stderr.rstrip().endswith(sentence)
+    assert "Traceback" not in done.stderr
+
+
 def patched(text: str, diff: str) -> str:
     """Apply a diff whose lines of context, in order, say where its changes belong."""
     lines, at = text.splitlines(), 0
