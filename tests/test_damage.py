@@ -285,6 +285,49 @@ def test_a_damaged_table_is_named(
     assert sentence in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value", "sentence"),
+    [
+        (
+            "generate",
+            "--spec",
+            "{}",
+            "--spec lacks model, engine, decoding, prompt, seed; snakemake",
+        ),
+        ("generate", "--spec", '{"model": 1}', "--spec lacks engine, decoding, prompt, seed; "),
+        ("generate", "--spec", "{", "--spec is not JSON (Expecting property name enclosed in"),
+        ("generate", "--spec", "[]", "--spec is []; give a mapping, as JSON"),
+        ("probe", "--spec", "{}", "--spec lacks model, over, prompt, problems, tokens, layers, "),
+        (
+            "match",
+            "--spec",
+            "{}",
+            "--spec lacks model, over, prompt, problems, tokens, blend, match",
+        ),
+        ("train-draft", "--spec", '{"a": 1}', "--spec lacks model, engine, training, dataset, pro"),
+        ("grade", "--grading", "{", "--grading is not JSON"),
+        ("problems", "--dataset", '{"nam": 1}', "name: missing\nnam: unknown key (its value is 1)"),
+    ],
+)
+def test_an_option_that_does_not_hold_what_it_should_is_named(
+    study: Path, caplog: pytest.LogCaptureFixture, name: str, option: str, value: str, sentence: str
+) -> None:
+    files = {"store": STORE, "problems": SHARD, "records": RECORDS, "output": "out.json"}
+    takes = {"problems": ["output"], "grade": ["problems", "records", "output"]}
+    takes |= {"train-draft": ["store", "output"], "generate": ["problems", "store", "output"]}
+    paths = [f"--{key}={files[key]}" for key in takes.get(name, ["problems", "output"])]
+    assert main([name, option, value, *paths]) == 1
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert f"error: {sentence}" in record.getMessage()
+
+
+def test_a_figure_that_there_is_none_of_is_named(
+    study: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["figure", "nosuch", *map(str, STEPS["figure"][1:])]) == 1
+    assert "there is no figure 'nosuch'; use one of architecture, accuracy, " in caplog.text
+
+
 def test_a_cell_of_another_engine_is_refused(study: Path, caplog: pytest.LogCaptureFixture) -> None:
     RECORDS.unlink()
     assert step("generate", "--spec", canonical(json.loads(GREEDY.spec) | {"engine": "0"})) == 1
