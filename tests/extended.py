@@ -19,6 +19,7 @@ from powerblend.probe.passages import Passage, Text
 from powerblend.probe.run import match, probe
 from powerblend.samplers import parse_sampler
 from powerblend.study.cells import cells_of
+from powerblend.study.check import check_study
 from powerblend.study.config import parse_study
 from powerblend.study.grade import grade_records
 from powerblend.study.problems import load_problems, write_problems
@@ -32,6 +33,15 @@ MODEL = load_model(HF)
 
 def study(file: str) -> Any:
     return parse_study(merged(BASE, yaml.safe_load(Path(file).read_text(encoding="utf-8"))))
+
+
+def own() -> None:
+    """Everything that can be known to be wrong beforehand is right, where the model is as said."""
+    tiny.save(Path("models/ours"), num_hidden_layers=24, max_position_embeddings=1024)
+    Path("problems.jsonl").write_text('{"question": "2 + 2?", "answer": "4"}\n')
+    ours = study("own.yaml")
+    facts = check_study(ours, None, load_problems(ours.dataset))
+    assert (facts["layers"], facts["problems"]) == (24, 1)
 
 
 def condition() -> None:
@@ -137,7 +147,7 @@ def grader() -> None:
 
 
 if __name__ == "__main__":
-    checks = (condition, sweep, sampler, blend, dataset, grader)
+    checks = (own, condition, sweep, sampler, blend, dataset, grader)
     for check in checks:
         check()
     print(", ".join(check.__name__ for check in checks))

@@ -28,7 +28,7 @@ def test_the_examples_work(tmp_path: Path) -> None:
         ROOT / "workflow", tmp_path / "workflow", ignore=shutil.ignore_patterns("__py*")
     )
     blocks = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     for name, language, text in blocks:
         path = tmp_path / name
         if language == "diff":
@@ -46,7 +46,7 @@ def test_the_examples_work(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "condition, sweep, sampler, blend, dataset, grader"
+    assert done.stdout.splitlines()[-1] == "own, condition, sweep, sampler, blend, dataset, grader"
 
 
 def test_every_benchmark_is_listed_and_starts() -> None:

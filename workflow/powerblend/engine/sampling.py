@@ -33,10 +33,12 @@ class Generation:
     ----------
     tokens, text
         The answer's token ids, EOS included; and as text, None where there is no tokenizer.
+    n_tokens, prompt_tokens
+        How many the answer has, and how many the prompt.
     finish
         ``eos``, or ``length`` if the answer was cut at ``max_new_tokens``.
     decoded_tokens
-        Positions the model was run on after the prompt, rejected work included.
+        Tokens drawn for the answer, rejected work included.
     moves, accepted, unchanged, early_rejected
         Metropolis-Hastings moves; unchanged ones proposed the state itself.
     log_p, log_t
