@@ -40,6 +40,7 @@ def model() -> Model:
             "prompts[1][0] is {'role': 'user'}; a message is {'role'",
         ),
         ([[MESSAGE, 5]], "prompts[0][1] is 5; a message is"),
+        ([[MESSAGE | {"content": None}]], "prompts[0][0] is {'role': 'user', 'content': None}; a"),
         ([[5], []], "prompts[1] has no tokens: it needs at least one"),
         ([[5], [6, 98]], "prompts[1] has the token id 98; use 0 to 97"),
         ([[-1]], "prompts[0] has the token id -1; use 0 to 97"),
@@ -68,6 +69,7 @@ def test_arrays_are_prompts_and_the_last_position_is_used(model: Model) -> None:
     [
         (None, "decoding is None; give a mapping, as {'sampler': 'power'"),
         ("greedy", "decoding is 'greedy'; give a mapping, as {'sampler': 'power'"),
+        ({"sampler": ["power"]}, "sampler is ['power']; use one of greedy, temperature, power"),
         (GREEDY | {"blend": "layer"}, "decoding.blend: give a mapping, as {'source': 'layer', "),
         (
             GREEDY | {"blend": {"source": "dark", "beta": 1}},

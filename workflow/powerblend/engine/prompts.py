@@ -46,11 +46,12 @@ def _tokens(model: Any, prompt: Any, name: str) -> list[int]:
         )
     try:
         parts = list(prompt)
-        if parts and isinstance(parts[0], Mapping):
-            return _chat(model, parts, name)
-        tokens = [operator.index(part) for part in parts]
+        is_chat = bool(parts) and isinstance(parts[0], Mapping)
+        tokens = [] if is_chat else [operator.index(part) for part in parts]
     except TypeError as error:
         raise ValueError(f"{name}: {error}; give token ids or chat messages") from None
+    if is_chat:
+        return _chat(model, parts, name)
     if not tokens:
         raise ValueError(f"{name} has no tokens: it needs at least one")
     known = getattr(model, "vocabulary", 1 + max(tokens))
@@ -64,7 +65,7 @@ def _chat(model: Any, messages: list[Any], name: str) -> list[int]:
     if model.tokenizer is None:
         raise ValueError(f"{name} has messages, which need a tokenizer: load the model with one")
     for place, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+        if not _is_message(message):
             raise ValueError(
                 f"{name}[{place}] is {message!r:.60}; a message is "
                 "{'role': 'user', 'content': 'What is 2 + 2?'}"
@@ -73,3 +74,12 @@ def _chat(model: Any, messages: list[Any], name: str) -> list[int]:
         messages, add_generation_prompt=True, return_dict=True
     )
     return list(encoded["input_ids"])
+
+
+def _is_message(message: Any) -> bool:
+    """Whether it has a role and a content, which some templates take in parts."""
+    return (
+        isinstance(message, Mapping)
+        and isinstance(message.get("role"), str)
+        and isinstance(message.get("content"), str | list)
+    )

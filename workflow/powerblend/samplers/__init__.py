@@ -22,7 +22,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
 def sampler_class(decoding: Mapping[str, Any]) -> type[Sampler]:
     """The class that a condition's ``sampler`` key names."""
     name = decoding.get("sampler")
-    if name not in SAMPLERS:
+    if not isinstance(name, str) or name not in SAMPLERS:
         raise ValueError(f"sampler is {name!r}; use one of {', '.join(SAMPLERS)}")
     return SAMPLERS[name]
 
