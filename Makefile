@@ -2,6 +2,8 @@
 # make test    the tests
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
+# make schema  the configuration's keys, described anew in workflow/schemas/
+# make clean   remove .venv and the demo's results; its report, which is in the repository, stays
 # CORES=8 make demo
 
 PYTHON ?= python3
@@ -42,4 +44,4 @@ schema: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv results/demo report/demo.md report/demo.html report/demo
+	rm -rf .venv results/demo

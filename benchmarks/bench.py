@@ -18,7 +18,7 @@ from powerblend.study.files import read_jsonl
 from powerblend.study.prompts import Messages, chat
 
 ROOT = Path(__file__).parents[1]
-MODEL = ROOT / "results" / "models" / "smollm2-135m-instruct"
+_MODEL = ROOT / "results" / "models" / "smollm2-135m-instruct"
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -27,6 +27,19 @@ def parser(description: str | None, repeats: int = 3) -> argparse.ArgumentParser
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--repeats", type=int, default=repeats, help=f"(default {repeats})")
     return options
+
+
+def rows_option(options: argparse.ArgumentParser, *default: int) -> None:
+    """The numbers of rows to measure."""
+    shown = " ".join(map(str, default))
+    options.add_argument("--rows", type=int, nargs="+", default=default, help=f"(default {shown})")
+
+
+def demo_model() -> Path:
+    """The directory of the demo's model."""
+    if not _MODEL.is_dir():
+        raise SystemExit(f"there is no model in {_MODEL}: run make demo first")
+    return _MODEL
 
 
 def prompts(count: int) -> list[Messages]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from bench import MODEL, parser, prompts, side_by_side, write_table
+from bench import demo_model, parser, prompts, rows_option, side_by_side, write_table
 from step import flops_per_token, matrix_product
 
 from powerblend import load_model, sample
@@ -67,7 +67,7 @@ class Stopwatch:
 def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
-    options.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32, 64, 128])
+    rows_option(options, 1, 8, 32, 64, 128)
     options.add_argument("--steps", type=int, default=40, help="per repetition (default 40)")
     options.add_argument("--processes", type=int, default=2, help="of one thread (default 2)")
     chosen = options.parse_args()
@@ -94,7 +94,7 @@ def main() -> None:
 
 def breakdown(rows: int, steps: int) -> dict[str, float]:
     """Milliseconds of a step by part, as means."""
-    model, watch = load_model(MODEL), Stopwatch()
+    model, watch = load_model(demo_model()), Stopwatch()
     attention.attend = watch.around(ATTENTION, attention.attend)
     for module in model.blocks.modules():
         if isinstance(module, Tiled):

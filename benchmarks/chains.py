@@ -8,7 +8,7 @@ fewer problems, for they take long; loading the model is nobody's time.
 import time
 
 import torch
-from bench import MODEL, median, parser, prompts, side_by_side, write_table
+from bench import demo_model, median, parser, prompts, side_by_side, write_table
 from reference import Reference
 
 from powerblend import load_model, sample
@@ -61,7 +61,7 @@ def main() -> None:
 
 def powerblend(part: int, count: int, processes: int) -> tuple[float, int]:
     """Seconds and moves of the engine on every ``processes``-th problem."""
-    model = load_model(MODEL)
+    model = load_model(demo_model())
     decoding = {"sampler": "power", "alpha": ALPHA, "max_new_tokens": LENGTH}
     chats = prompts(count)[part::processes]
     started = time.perf_counter()
@@ -82,7 +82,7 @@ def single(part: int, count: int, processes: int) -> tuple[float, int]:
 def _reference(part: int, count: int, processes: int, batch: int) -> tuple[float, int]:
     torch.set_flush_denormal(True)
     torch.manual_seed(part)
-    sampler = Reference(str(MODEL), ALPHA)
+    sampler = Reference(str(demo_model()), ALPHA)
     chats = prompts(count)[part::processes]
     started = time.perf_counter()
     for first in range(0, len(chats), batch):

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from bench import median, parser, write_table
+from bench import median, parser, rows_option, write_table
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from powerblend import Model, load_model, sample
@@ -47,12 +47,14 @@ QWEN3_4B = {
 def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
-    options.add_argument("--rows", type=int, nargs="+", default=[16, 64, 256])
-    options.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    rows_option(options, 16, 64, 256)
+    options.add_argument("--device", default="cuda", choices=["cuda", "cpu"], help="(default cuda)")
     options.add_argument("--layers", type=int, default=36, help="(default 36)")
     options.add_argument("--prompt", type=int, default=256, help="prompt tokens (default 256)")
     options.add_argument("--new", type=int, default=256, help="decoded tokens (default 256)")
     chosen = options.parse_args()
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        options.error("there is no GPU; try it out with --device cpu --layers 2")
     hf = random_model(chosen.layers, chosen.device)
     copied, multiplied = bandwidth(chosen.device), products(chosen.device)
     table = []
@@ -130,13 +132,14 @@ def power_step(model: Model, prompts: torch.Tensor, chosen: argparse.Namespace) 
 def stretches(scheduler: Scheduler) -> list[PowerStep]:
     """A step's times over every `STRETCH` of them, until a chain is done."""
     steps, measured = scheduler.run(), []
-    next(steps), next(steps)  # in the first it is recorded; the second has an outcome to look at
+    for _ in range(2):  # in the first it is recorded; the second has an outcome to look at
+        next(steps, None)
     with waiting() as waits:
         while True:
             waits.clear()
             started = time.perf_counter()
             for _ in range(STRETCH):
-                next(steps)
+                next(steps, None)
             host = time.perf_counter() - started - sum(waits)
             synchronize()
             whole = time.perf_counter() - started

@@ -15,7 +15,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 import torch
-from bench import median, parser, side_by_side, write_table
+from bench import median, parser, rows_option, side_by_side, write_table
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -130,10 +130,18 @@ class Watched:
 def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
-    options.add_argument("--rows", type=int, nargs="+", default=[16, 64, 256])
-    options.add_argument("--device-ms", type=float, nargs="+", default=[6.4, 8.1, 15.4])
+    rows_option(options, 16, 64, 256)
+    options.add_argument(
+        "--device-ms",
+        type=float,
+        nargs="+",
+        default=[6.4, 8.1, 15.4],
+        help="of a step, one for each of --rows (default 6.4 8.1 15.4)",
+    )
     options.add_argument("--new", type=int, default=256, help="decoded tokens (default 256)")
     chosen = options.parse_args()
+    if len(chosen.device_ms) != len(chosen.rows):
+        options.error(f"--device-ms: give {len(chosen.rows)} of them, as many as --rows")
     table = []
     for rows, takes in zip(chosen.rows, chosen.device_ms, strict=True):
         cases = [(rows, chosen.new, 1e-3 * takes)]
@@ -176,10 +184,10 @@ def run(rows: int, new: int, takes: float, operations: Operations) -> Between:
     batch = Run(Costless(rows), requests, parse_sampler(settings), 0, rows)
     scheduler = batch._scheduler(batch._jobs)
     steps = scheduler.run()
-    next(steps)
+    next(steps, None)
     watched = Watched(scheduler, takes, operations)
-    for _ in range(STEPS):
-        next(steps)
+    if any(next(steps, None) is None for _ in range(STEPS)):
+        raise SystemExit(f"all chains were done in {STEPS} steps: decode more tokens with --new")
     end = watched.host
     return Between(
         turns=watched.turns / STEPS,

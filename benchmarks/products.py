@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from bench import median, parser, side_by_side, write_table
+from bench import median, parser, rows_option, side_by_side, write_table
 from torch import nn
 
 from powerblend.engine.products import Tiled
@@ -28,7 +28,7 @@ BYTES = 2**28
 def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
-    options.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64, 128])
+    rows_option(options, 1, 8, 64, 128)
     chosen = options.parse_args()
     (table,) = side_by_side(measure, 1, [(chosen.rows, chosen.repeats)])
     notes = f"Medians of {chosen.repeats} passes over {BYTES / 2**20:.0f} MiB of weights or more."

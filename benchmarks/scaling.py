@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import MODEL, median, parser, prompts, side_by_side, write_table
+from bench import demo_model, median, parser, prompts, side_by_side, write_table
 
 from powerblend import load_model, sample
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 def run(case: dict[str, Any]) -> tuple[float, float, float]:
     """Seconds, decoded tokens and MiB of memory of one case."""
-    model = load_model(MODEL)
+    model = load_model(demo_model())
     decoding = DECODING | {"max_new_tokens": case.get("length", 64)}
     chats = prompts(case.get("problems", 13))
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far, which is that of loading

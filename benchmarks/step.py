@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from bench import MODEL, median, parser, side_by_side, write_table
+from bench import demo_model, median, parser, rows_option, side_by_side, write_table
 from transformers import AutoModelForCausalLM
 
 from powerblend import load_model, sample
@@ -24,7 +24,7 @@ ALPHA = 4.0
 def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
-    options.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32, 64, 128])
+    rows_option(options, 1, 8, 32, 64, 128)
     options.add_argument("--processes", type=int, default=2, help="of one thread (default 2)")
     chosen = options.parse_args()
     count = chosen.processes
@@ -61,7 +61,7 @@ def main() -> None:
 
 def powerblend(rows: int, repeats: int) -> float:
     """Tokens per second of the engine."""
-    hf = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    hf = AutoModelForCausalLM.from_pretrained(demo_model(), dtype=torch.float32)
     model = load_model(hf, eos_token_ids=[0])
     prompts = _prompts(rows).tolist()
 
@@ -75,7 +75,7 @@ def powerblend(rows: int, repeats: int) -> float:
 
 def hugging_face(rows: int, repeats: int) -> float:
     """Tokens per second of ``generate``."""
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(demo_model(), dtype=torch.float32).eval()
     prompts = _prompts(rows)
     settings: dict[str, Any] = {"temperature": 1 / ALPHA, "top_k": 0, "top_p": 1.0}
 
@@ -100,7 +100,7 @@ def matrix_product(repeats: int) -> float:
 
 def flops_per_token() -> float:
     """Multiplications and additions with weights: every matrix once, ``lm_head`` included."""
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(demo_model(), dtype=torch.float32)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     return 2.0 * (sum(p.numel() for p in matrices) + model.get_output_embeddings().weight.numel())
 

@@ -10,7 +10,7 @@ that fall into a rounding gap).
 from dataclasses import dataclass
 from typing import Any
 
-from bench import MODEL, parser, prompts, write_table
+from bench import demo_model, parser, prompts, write_table
 
 from powerblend import load_model, sample
 from powerblend.engine import scheduler
@@ -49,10 +49,12 @@ class Prefixes:
 def main() -> None:
     """Count and write the table."""
     options = parser(__doc__, repeats=1)
-    options.add_argument("--problems", type=int, default=26)
-    options.add_argument("--alphas", type=float, nargs="+", default=[2.0, 4.0, 8.0])
+    options.add_argument("--problems", type=int, default=26, help="(default 26)")
+    options.add_argument(
+        "--alphas", type=float, nargs="+", default=[2.0, 4.0, 8.0], help="(default 2 4 8)"
+    )
     chosen = options.parse_args()
-    model = load_model(MODEL)
+    model = load_model(demo_model())
     chats = prompts(chosen.problems)
     table = []
     for alpha in chosen.alphas:

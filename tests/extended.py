@@ -12,8 +12,14 @@ import yaml
 import enumeration
 import tiny
 from powerblend import load_model, sample
+from powerblend.analysis.probe import probed
+from powerblend.figures import probe_kl
 from powerblend.graders import parse_grader
+from powerblend.probe.passages import Passage, Text
+from powerblend.probe.run import match, probe
+from powerblend.samplers import parse_sampler
 from powerblend.study.cells import cells_of
+from powerblend.study.check import check_study
 from powerblend.study.config import parse_study
 from powerblend.study.grade import grade_records
 from powerblend.study.problems import load_problems, write_problems
@@ -27,6 +33,15 @@ MODEL = load_model(HF)
 
 def study(file: str) -> Any:
     return parse_study(merged(BASE, yaml.safe_load(Path(file).read_text(encoding="utf-8"))))
+
+
+def own() -> None:
+    """Everything that can be known to be wrong beforehand is right, where the model is as said."""
+    tiny.save(Path("models/ours"), num_hidden_layers=24, max_position_embeddings=1024)
+    Path("problems.jsonl").write_text('{"question": "2 + 2?", "answer": "4"}\n')
+    ours = study("own.yaml")
+    facts = check_study(ours, None, load_problems(ours.dataset))
+    assert (facts["layers"], facts["problems"]) == (24, 1)
 
 
 def condition() -> None:
@@ -79,6 +94,25 @@ def blend() -> None:
     source = {"source": "mean", "layers": [0, 1], "beta": 0.2}
     decoding = {"sampler": "power", "max_new_tokens": CAP, **power, "blend": source}
     follows(decoding, mean, proposal="base", **power)
+    _probe_reads(decoding)
+
+
+def _probe_reads(decoding: dict[str, Any]) -> None:
+    """The probe measures the source over beta and finds it for a KL, and the study's tables do."""
+    text = Text([Passage([*tiny.PROMPT, 3, 2, 0], 2)], [np.array([True, True, True])])
+    source = decoding["blend"]
+    spec = {"over": {"text": "solutions"}, "layers": [], "betas": [0.1, 0.3], "blends": [source]}
+    found = json.loads(json.dumps(probe(spec, MODEL, text)))
+    assert [(row["source"], row["beta"]) for row in found["blends"]] == [
+        ("mean", 0.1),
+        ("mean", 0.3),
+    ]
+    tables = probed(found, {"mean_ps": parse_sampler(decoding)}, {})
+    (row,) = tables["conditions"]
+    assert row["kl"] == found["configured"][0]["kl"] > 0
+    probe_kl.draw({"probe": tables})
+    matched = match({**spec, "blend": source, "match_kl": source | {"beta": 0.1}}, MODEL, text)
+    assert abs(matched["beta"] - 0.1) < 1e-4
 
 
 def dataset() -> None:
@@ -113,7 +147,7 @@ def grader() -> None:
 
 
 if __name__ == "__main__":
-    checks = (condition, sweep, sampler, blend, dataset, grader)
+    checks = (own, condition, sweep, sampler, blend, dataset, grader)
     for check in checks:
         check()
     print(", ".join(check.__name__ for check in checks))

@@ -174,9 +174,14 @@ DATA = [
     (TWICE, "data.jsonl, line 4: has the unique_id 'sums/2' of line 3; every problem needs"),
     (field(4, problem="\ud800"), "data.jsonl, line 4: problem is no text"),
 ]
+WAY_OUT = (
+    "; if the workflow made it, delete it and run the workflow again; if not, give the file that "
+    "belongs there (--help says which)"
+)
+REMADE = f"{WAY_OUT}; finished chains are stored and stay"
 PART = [
     (TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
-    (LOST, f"{SHARD}, line 6: not what the dataset has there (5 problems of 6); delete the file"),
+    (LOST, f"{SHARD}, line 6: not what the dataset has there (5 problems of 6){WAY_OUT}"),
     (replaced(b""), f"{SHARD}, line 1: not what the dataset has there (0 problems of 6)"),
     (field(2, answer="4"), f"{SHARD}, line 2: not what the dataset has there (6 problems of 6)"),
     (TWICE, f"{SHARD}, line 4: not what the dataset has there (7 problems of 6)"),
@@ -194,7 +199,6 @@ MODEL = [
     ("tokenizer.json", cut(to=200), "cannot load the model model: "),
     ("generation_config.json", cut(to=20), "generation_config.json' is not a valid JSON file"),
 ]
-REMADE = "; delete the file and run the workflow again; finished chains are stored and stay"
 ANSWERS = [
     (TORN, f"{RECORDS}, line 3: not JSON in UTF-8"),
     (LATIN, f"{RECORDS}, line 3: not JSON in UTF-8"),
@@ -222,8 +226,14 @@ CASES = [
     *[("problems", Path("data.jsonl"), *case) for case in DATA],
     *[("check", SHARD, *case) for case in PART],
     ("check", LAYOUT.config, cut(to=40), f"{LAYOUT.config}: not JSON in UTF-8"),
+    ("check", LAYOUT.config, replaced(b"study: small\n"), WAY_OUT),
     ("generate", SHARD, TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
-    ("generate", SHARD, field(2, unique_id=...), f"{SHARD}, line 2: unique_id: field required"),
+    (
+        "generate",
+        SHARD,
+        field(2, unique_id=...),
+        f"{SHARD}, line 2: unique_id: field required{WAY_OUT}",
+    ),
     *[("generate", Path("model") / file, *case) for file, *case in MODEL],
     ("grade", SHARD, TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
     *[("grade", RECORDS, *case) for case in ANSWERS],
@@ -273,6 +283,49 @@ def test_a_damaged_table_is_named(
     spec = json.dumps({"name": "data.parquet"})
     assert main(["problems", "--dataset", spec, "--output", "out.jsonl"]) == 1
     assert sentence in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "sentence"),
+    [
+        (
+            "generate",
+            "--spec",
+            "{}",
+            "--spec lacks model, engine, decoding, prompt, seed; snakemake",
+        ),
+        ("generate", "--spec", '{"model": 1}', "--spec lacks engine, decoding, prompt, seed; "),
+        ("generate", "--spec", "{", "--spec is not JSON (Expecting property name enclosed in"),
+        ("generate", "--spec", "[]", "--spec is []; give a mapping, as JSON"),
+        ("probe", "--spec", "{}", "--spec lacks model, over, prompt, problems, tokens, layers, "),
+        (
+            "match",
+            "--spec",
+            "{}",
+            "--spec lacks model, over, prompt, problems, tokens, blend, match",
+        ),
+        ("train-draft", "--spec", '{"a": 1}', "--spec lacks model, engine, training, dataset, pro"),
+        ("grade", "--grading", "{", "--grading is not JSON"),
+        ("problems", "--dataset", '{"nam": 1}', "name: missing\nnam: unknown key (its value is 1)"),
+    ],
+)
+def test_an_option_that_does_not_hold_what_it_should_is_named(
+    study: Path, caplog: pytest.LogCaptureFixture, name: str, option: str, value: str, sentence: str
+) -> None:
+    files = {"store": STORE, "problems": SHARD, "records": RECORDS, "output": "out.json"}
+    takes = {"problems": ["output"], "grade": ["problems", "records", "output"]}
+    takes |= {"train-draft": ["store", "output"], "generate": ["problems", "store", "output"]}
+    paths = [f"--{key}={files[key]}" for key in takes.get(name, ["problems", "output"])]
+    assert main([name, option, value, *paths]) == 1
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert f"error: {sentence}" in record.getMessage()
+
+
+def test_a_figure_that_there_is_none_of_is_named(
+    study: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["figure", "nosuch", *map(str, STEPS["figure"][1:])]) == 1
+    assert "there is no figure 'nosuch'; use one of architecture, accuracy, " in caplog.text
 
 
 def test_a_cell_of_another_engine_is_refused(study: Path, caplog: pytest.LogCaptureFixture) -> None:

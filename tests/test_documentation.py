@@ -28,7 +28,7 @@ def test_the_examples_work(tmp_path: Path) -> None:
         ROOT / "workflow", tmp_path / "workflow", ignore=shutil.ignore_patterns("__py*")
     )
     blocks = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     for name, language, text in blocks:
         path = tmp_path / name
         if language == "diff":
@@ -46,7 +46,7 @@ def test_the_examples_work(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "condition, sweep, sampler, blend, dataset, grader"
+    assert done.stdout.splitlines()[-1] == "own, condition, sweep, sampler, blend, dataset, grader"
 
 
 def test_every_benchmark_is_listed_and_starts() -> None:
@@ -57,6 +57,31 @@ def test_every_benchmark_is_listed_and_starts() -> None:
     assert set(listed) == {path.stem for path in folder.glob("*.py")} - shared
     program = "import " + ", ".join(listed)
     subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment(), check=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("host.py --rows 2 --device-ms 6 --new 8 --repeats 1", "decode more tokens with --new"),
+        ("host.py --rows 4 8 --device-ms 6", "--device-ms: give 2 of them, as many as --rows"),
+        ("gpu.py", "there is no GPU; try it out with --device cpu --layers 2"),
+        ("work.py", "smollm2-135m-instruct: run make demo first"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_run_says_so(
+    command: str, sentence: str, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
+    done = subprocess.run(
+        [sys.executable, *f"benchmarks/{command}".split()],
+        cwd=tmp_path,
+        env=environment() | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode
+    assert done.stderr.rstrip().endswith(sentence)
+    assert "Traceback" not in done.stderr
 
 
 def patched(text: str, diff: str) -> str:
@@ -103,3 +128,8 @@ def test_the_sweep_of_the_guide_is_what_it_says() -> None:
     assert "blend_ps_alpha_2_beta_m0p05" in names
     assert "ps_alpha_4" not in names
     assert len(names) == 4 + 2 + 1 + 5
+
+
+def test_clean_removes_nothing_that_the_repository_holds() -> None:
+    _, recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nclean:\n\trm -rf ")
+    assert recipe.split() == [".venv", "results/demo"]

@@ -155,13 +155,14 @@ def test_greedy_on_the_embedded_model_is_hugging_face_s(embedded: Path) -> None:
     ("how", "error", "says"),
     [
         ({"dtype": "float99"}, ValueError, "float99.*float32, float64, bfloat16"),
-        ({"device": "cuda"}, RuntimeError, "no CUDA device"),
-        ({"source": "nowhere"}, OSError, "nowhere"),
+        ({"device": "cuda"}, RuntimeError, 'no CUDA device.* device="cpu" from Python'),
+        ({"draft": "x"}, ValueError, r"draft is 'x'; load it first: draft=load_draft\('x'\)"),
+        ({"source": "nowhere"}, OSError, "nowhere: there is no such directory"),
         ({"source": "empty"}, OSError, "empty"),
         ({"eos": None}, ValueError, "no EOS token.*eos_token_ids"),
         ({"eos": 99}, ValueError, r"\[99\].*outside"),
     ],
-    ids=["dtype", "cuda", "missing", "empty", "no_eos", "wrong_eos"],
+    ids=["dtype", "cuda", "draft", "missing", "empty", "no_eos", "wrong_eos"],
 )
 def test_what_cannot_be_loaded_is_said_in_one_sentence(
     how: dict[str, Any], error: type[Exception], says: str, tmp_path: Path

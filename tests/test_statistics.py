@@ -104,6 +104,12 @@ def test_intervals_are_wilsons(correct: int, total: int) -> None:
     assert row[["low", "high"]].tolist() == pytest.approx([expected.low, expected.high], abs=1e-9)
 
 
+@pytest.mark.parametrize(("correct", "end", "value"), [(0, "low", 0.0), (53, "high", 1.0)])
+def test_an_interval_ends_at_nothing_and_at_all(correct: int, end: str, value: float) -> None:
+    row = overall(grades_of({"greedy": [1] * correct + [0] * (53 - correct)})).iloc[0]
+    assert row[end] == value
+
+
 def test_samples_do_not_narrow_an_interval_as_if_they_were_problems() -> None:
     one = overall(grades_of({"greedy": [1, 1, 0, 1]})).iloc[0]
     many = overall(grades_of({"greedy": [[1] * 8, [1] * 8, [0] * 8, [1] * 8]})).iloc[0]

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(options)
     except EXPECTED as error:
-        log.error("error: %s", error)
+        log.error("error: %s", _message(error))
         log.debug("", exc_info=error)
         return 1
     except Terminated:
@@ -54,6 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("interrupted; what was finished is kept, run the same command again to go on")
         return 130
     return 0
+
+
+def _message(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    from powerblend.sentences import sentences
+
+    return "\n".join(sentences(error)) if isinstance(error, ValidationError) else str(error)
 
 
 def model(options: argparse.Namespace) -> None:
@@ -68,7 +76,7 @@ def problems(options: argparse.Namespace) -> None:
     from powerblend.study.config import DatasetSpec
     from powerblend.study.problems import load_problems, write_problems
 
-    dataset = DatasetSpec.model_validate_json(options.dataset)
+    dataset = DatasetSpec.model_validate(_given(options, "dataset"))
     write_problems(options.output, load_problems(dataset))
 
 
@@ -102,7 +110,8 @@ def _probe(options: argparse.Namespace, matching: bool) -> None:
     from powerblend.study.files import read_jsonl
     from powerblend.study.problems import read_problems
 
-    spec = json.loads(options.spec)
+    measured = ("blend", "match_kl") if matching else ("layers", "betas", "blends")
+    spec = _spec(options, "over", "prompt", "problems", "tokens", *measured)
     records = [record for path in options.records for record in read_jsonl(path)]
     loaded = _load(options, spec, run.blends_of(spec))
     text = text_of(spec, loaded.tokenizer, read_problems(options.problems), records)
@@ -127,7 +136,7 @@ def _train_draft(options: argparse.Namespace) -> None:
     from powerblend.study.config import DatasetSpec
     from powerblend.study.problems import load_problems
 
-    spec = json.loads(options.spec)
+    spec = _spec(options, "engine", "training", "dataset", "prompt", "seed")
     training.train_draft(
         spec,
         _load(options, spec, []),
@@ -164,7 +173,7 @@ def _generate(options: argparse.Namespace) -> None:
     from powerblend.study.problems import read_problems
     from powerblend.study.store import ChainStore
 
-    spec = json.loads(options.spec)
+    spec = _spec(options, "engine", "decoding", "prompt", "seed")
     if options.beta is not None:
         spec = with_beta(spec, json.loads(options.beta.read_text(encoding="utf-8"))["beta"])
     blend = parse_sampler(spec["decoding"]).blend
@@ -189,7 +198,7 @@ def grade(options: argparse.Namespace) -> None:
     from powerblend.graders import parse_grader
     from powerblend.study.grade import grade_records
 
-    grader = parse_grader(json.loads(options.grading))
+    grader = parse_grader(_given(options, "grading"))
     grade_records(options.records, options.problems, options.output, grader, options.workers)
 
 
@@ -255,6 +264,28 @@ def schema(options: argparse.Namespace) -> None:
     print(json.dumps(study_schema(), indent=2))
 
 
+def _spec(options: argparse.Namespace, *keys: str) -> Any:
+    """A job's spec, if it has these keys and names a model."""
+    spec = _given(options, "spec")
+    missing = [key for key in ("model", *keys) if key not in spec]
+    if missing:
+        raise ValueError(
+            f"--spec lacks {', '.join(missing)}; snakemake -n -p shows the command of every job"
+        )
+    return spec
+
+
+def _given(options: argparse.Namespace, name: str) -> Any:
+    """The mapping that an option holds as JSON."""
+    try:
+        value = json.loads(getattr(options, name))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--{name} is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"--{name} is {value!r}; give a mapping, as JSON")
+    return value
+
+
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -311,7 +342,7 @@ def _parser() -> argparse.ArgumentParser:
     paths(
         sub,
         config=configuration,
-        problems="the whole dataset, as JSON lines",
+        problems="the whole dataset, as JSON lines (results/STUDY/problems/)",
         output="what was learned, as JSON",
     )
 
@@ -384,7 +415,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = add(
         generate,
         epilog="A finished chain is stored at once. Run the same command again after an "
-        "interruption:\nit continues from the store.",
+        "interruption:\nit continues from the store. To see the spec of a study's cells: "
+        "snakemake -n -p --until generate.",
     )
     sub.add_argument("--spec", required=True, help="the cell, as canonical JSON")
     paths(

@@ -49,8 +49,9 @@ def accuracy(answers: pd.DataFrame) -> dict[str, Any]:
         "correct": correct,
         "total": total,
         "accuracy": correct / total,
-        "low": float(low),
-        "high": float(high),
+        # Rounding leaves 5.6e-17 of 0 of n.
+        "low": float(low) if correct else 0.0,
+        "high": float(high) if correct < total else 1.0,
     }
 
 

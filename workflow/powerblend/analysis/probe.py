@@ -102,7 +102,8 @@ def _conditions(
     for name, sampler in samplers.items():
         if sampler.blend is None:
             continue
-        blend = sampler.blend.model_dump(exclude_none=True)
+        # As JSON has it, which is where the rows come from: a tuple is a list there.
+        blend = sampler.blend.model_dump(mode="json", exclude_none=True)
         found = matched.get(name) or next(
             (row for row in configured if blend.items() <= row.items()), None
         )

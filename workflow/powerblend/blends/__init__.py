@@ -15,8 +15,10 @@ from powerblend.blends.layer import LayerBlend
 
 
 def _source(blend: Any) -> Any:
-    """A blend's ``source``, which is ``layer`` where a mapping has none."""
-    return blend.get("source", "layer") if isinstance(blend, dict) else blend.source
+    """A blend's ``source``, which is ``layer`` where a mapping has none; None of anything else."""
+    if isinstance(blend, dict):
+        return blend.get("source", "layer")
+    return getattr(blend, "source", None)
 
 
 AnyBlend = Annotated[

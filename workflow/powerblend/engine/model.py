@@ -56,6 +56,8 @@ class Model:
         The decoder blocks, and the norm before ``lm_head``.
     layers, vocabulary
         Number of decoder blocks, and width of the logits.
+    positions
+        The longest prompt and answer that it has positions for, or None where it names no end.
     draft
         A DFlash draft to blend in, or None.
     own_lengths
@@ -78,6 +80,8 @@ class Model:
         self.device: torch.device = self._hf.device
         self.dtype: torch.dtype = self._hf.dtype
         self.own_lengths = attention.has_kernel(self.device, self.dtype)
+        config = self._hf.config.get_text_config()
+        self.positions: int | None = getattr(config, "max_position_embeddings", None)
         self.vocabulary = int(self._hf.get_output_embeddings().out_features)
         # To be compared with itself as its authors wrote it.
         tried = torch.arange(4, device=self.device)[None] % self.vocabulary
@@ -320,12 +324,14 @@ def load_model(
     ------
     ValueError
         If the dtype is unknown, no EOS token is known, the architecture is not supported, or the
-        draft was made for another model.
+        draft is not one from `load_draft` or was made for another model.
     OSError
         If there is no such model or its files are damaged, in one sentence with the way out.
     """
     # Denormal numbers are slow and negligible, and alpha z leaves most of a vocabulary among them.
     torch.set_flush_denormal(True)
+    if not isinstance(draft, Draft | None):
+        raise ValueError(f"draft is {draft!r}; load it first: draft=load_draft({str(draft)!r})")
     if isinstance(source, PreTrainedModel):
         return Model(source, tokenizer, eos_token_ids or _eos_token_ids(source, tokenizer), draft)
     if dtype not in DTYPES:
@@ -333,7 +339,8 @@ def load_model(
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(
             "a GPU was asked for, but torch finds no CUDA device: check the driver and "
-            "CUDA_VISIBLE_DEVICES, or run on the CPU with --resources gpu=0"
+            'CUDA_VISIBLE_DEVICES, or run on the CPU: device="cpu" from Python, --resources gpu=0 '
+            "in a study"
         )
     try:
         tokenizer, hf = _from_files(source, dtype, revision)
@@ -355,6 +362,9 @@ def load_model(
 def _from_files(source: str | Path, dtype: str, revision: str | None) -> tuple[Any, Any]:
     """Tokenizer and model, with no code from their files and with all of the model's weights."""
     options = {"revision": revision, "trust_remote_code": False}
+    is_path = str(source).startswith((".", "/", "~")) or str(source).count("/") > 1
+    if is_path and not Path(source).is_dir():
+        raise OSError("there is no such directory")
     if (Path(source) / "generation_config.json").is_file():
         # transformers passes over a damaged one, and over the EOS tokens that it names.
         GenerationConfig.from_pretrained(source)

@@ -5,19 +5,22 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.guided import Guided
 from powerblend.engine.capacity import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.chain import Chain
 from powerblend.engine.model import Model
+from powerblend.engine.prompts import token_ids
 from powerblend.engine.randomness import Stream
 from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
 from powerblend.samplers import Sampler, parse_sampler
+from powerblend.sentences import sentences
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +33,12 @@ class Generation:
     ----------
     tokens, text
         The answer's token ids, EOS included; and as text, None where there is no tokenizer.
+    n_tokens, prompt_tokens
+        How many the answer has, and how many the prompt.
     finish
         ``eos``, or ``length`` if the answer was cut at ``max_new_tokens``.
     decoded_tokens
-        Positions the model was run on after the prompt, rejected work included.
+        Tokens drawn for the answer, rejected work included.
     moves, accepted, unchanged, early_rejected
         Metropolis-Hastings moves; unchanged ones proposed the state itself.
     log_p, log_t
@@ -85,9 +90,12 @@ class Run:
         seed: int,
         rows: int | None,
     ) -> None:
-        if rows is not None and rows < 1:
-            raise ValueError(f"rows is {rows}; use at least 1, or None to choose by free memory")
-        self._jobs = [Job(_prompt(r), Stream(seed, r.problem_id, r.sample), r) for r in requests]
+        if rows is not None:
+            _check_whole("rows", rows, least=1, otherwise=", or None to choose by free memory")
+        self._jobs = [
+            Job(np.asarray(r.prompt, np.int64), Stream(seed, r.problem_id, r.sample), r)
+            for r in requests
+        ]
         self._model, self._sampler = _prepared(model, sampler.blend), sampler
         self._tokenizer = getattr(model, "tokenizer", None)
         self.tally = Tally()
@@ -187,16 +195,20 @@ def sample(
 
     Raises
     ------
-    pydantic.ValidationError
-        If ``decoding`` has an unknown key or a value that is not allowed.
     ValueError
-        If the blend's layer is not one of the model's, the model lacks the draft that the blend
-        mixes in, or a prompt is empty.
+        If ``decoding`` has an unknown key or a value that is not allowed, the blend's layer is not
+        one of the model's, the model lacks the draft that the blend mixes in, a prompt is none for
+        this model or too long for it, or a number is not whole or too small.
     """
-    sampler = parse_sampler(decoding)
+    _check_whole("samples", samples, least=1)
+    _check_whole("seed", seed)
+    try:
+        sampler = parse_sampler(decoding)
+    except ValidationError as error:
+        raise ValueError("\n".join(sentences(error, "decoding"))) from None
     if sampler.blend is not None and isinstance(model, Model):
         sampler.blend.check(model.layers)
-    tokens = [_tokenised(model, prompt) for prompt in prompts]
+    tokens = token_ids(model, prompts, sampler.max_new_tokens)
     requests = [
         Request(prompt, problem_id, sample)
         for prompt, problem_id in zip(tokens, _identities(tokens), strict=True)
@@ -208,6 +220,13 @@ def sample(
         for request, generation in finished
     }
     return [[done[i, j] for j in range(samples)] for i in _identities(tokens)]
+
+
+def _check_whole(name: str, value: Any, least: int | None = None, otherwise: str = "") -> None:
+    """Refuse what is no whole number, or too small a one."""
+    if not isinstance(value, Integral) or (least is not None and value < least):
+        allowed = "a whole number" if least is None else f"a whole number, at least {least}"
+        raise ValueError(f"{name} is {value!r}; use {allowed}{otherwise}")
 
 
 def _prepared(model: LanguageModel, blend: Blend | None) -> LanguageModel:
@@ -232,20 +251,3 @@ def _identities(prompts: list[list[int]]) -> list[str]:
         names.append(f"{digest}#{seen[digest]}")
         seen[digest] += 1
     return names
-
-
-def _tokenised(model: Any, prompt: Sequence[Any]) -> list[int]:
-    if prompt and isinstance(prompt[0], Mapping):
-        if model.tokenizer is None:
-            raise ValueError("chat messages need a tokenizer: load the model with one")
-        encoded = model.tokenizer.apply_chat_template(
-            list(prompt), add_generation_prompt=True, return_dict=True
-        )
-        return list(encoded["input_ids"])
-    return [int(token) for token in prompt]
-
-
-def _prompt(request: Request) -> NDArray[np.int64]:
-    if not request.prompt:
-        raise ValueError(f"the prompt of {request.problem_id} has no tokens: it needs at least one")
-    return np.asarray(request.prompt, np.int64)

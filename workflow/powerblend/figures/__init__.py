@@ -58,6 +58,8 @@ def material(
 
 def save_figure(name: str, summary: dict[str, Any], png: Path) -> None:
     """Draw a figure in the common style, as PNG and, beside it, as SVG."""
+    if name not in FIGURES:
+        raise ValueError(f"there is no figure {name!r}; use one of {', '.join(FIGURES)}")
     matplotlib.use("agg")
     with matplotlib.rc_context(STYLE):
         figure = FIGURES[name](summary)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from powerblend.blends import Blend, LayerBlend
+from powerblend.blends import Blend, HiddenBlend
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.model import Model
 from powerblend.engine.scheduler import common_prefix
@@ -80,7 +80,7 @@ class Reading(NamedTuple):
 
     def source(self, blend: Blend, chunk: slice, model: Model) -> Tensor:
         """The hidden states of what a blend mixes in, for some of the tokens."""
-        if isinstance(blend, LayerBlend):
+        if isinstance(blend, HiddenBlend):
             return blend.hidden(tuple(self.blocks[tap][chunk] for tap in blend.taps), model)
         if self.draft is None:
             raise ValueError(f"to probe a blend with source {blend.model_dump()}, give its draft")

@@ -129,6 +129,7 @@ def _sources(
 ) -> list[Blend]:
     """What is blended at each beta: the given layers, the study's own sources, and the draft."""
     asked: list[Blend] = [LayerBlend(layer=k, norm=n, beta=0.0) for k in layers for n in NORMS]
-    of_study = [b.model_copy(update={"beta": 0.0}) for b in configured if isinstance(b, LayerBlend)]
+    hidden = [blend for blend in configured if isinstance(blend, HiddenBlend)]
+    of_study = [blend.model_copy(update={"beta": 0.0}) for blend in hidden]
     drafts: list[Blend] = [DraftBlend(beta=0.0)] if draft else []
     return list(dict.fromkeys([*asked, *of_study, *drafts]))

@@ -22,7 +22,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
 def sampler_class(decoding: Mapping[str, Any]) -> type[Sampler]:
     """The class that a condition's ``sampler`` key names."""
     name = decoding.get("sampler")
-    if name not in SAMPLERS:
+    if not isinstance(name, str) or name not in SAMPLERS:
         raise ValueError(f"sampler is {name!r}; use one of {', '.join(SAMPLERS)}")
     return SAMPLERS[name]
 
@@ -33,11 +33,16 @@ def parse_sampler(decoding: Mapping[str, Any] | Sampler) -> Sampler:
     Raises
     ------
     ValueError
-        If there is no such sampler, or (pydantic.ValidationError) a key is unknown or a value is
-        not allowed.
+        If it is no mapping, there is no such sampler, or (pydantic.ValidationError) a key is
+        unknown or a value is not allowed.
     """
     if isinstance(decoding, Sampler):
         return decoding
+    if not isinstance(decoding, Mapping):
+        raise ValueError(
+            f"decoding is {decoding!r}; give a mapping, as "
+            "{'sampler': 'power', 'alpha': 4.0, 'max_new_tokens': 64}"
+        )
     return sampler_class(decoding).model_validate(dict(decoding))
 
 

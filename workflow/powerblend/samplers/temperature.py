@@ -27,6 +27,8 @@ class Temperature(Sampler):
     @classmethod
     def _from_alpha(cls, data: dict[str, Any]) -> dict[str, Any]:
         if "alpha" not in data:
+            if "temperature" not in data:
+                raise ValueError("temperature is missing; give it, or alpha, which is 1 / T")
             return data
         data = dict(data)
         alpha = data.pop("alpha")

@@ -10,6 +10,7 @@ from powerblend.blends.draft import TRAINED
 from powerblend.draft.dflash import Target, read_architecture
 from powerblend.samplers import Sampler
 from powerblend.study.config import ConfigError, Study
+from powerblend.study.files import REMADE
 from powerblend.study.problems import Problem
 from powerblend.study.prompts import chat, read_shots, tokenise
 
@@ -64,7 +65,7 @@ def check_shards(study: Study, whole: list[Problem], shards: Mapping[Path, list[
             line = same.index(False) + 1 if False in same else min(len(problems), len(belong)) + 1
             raise ConfigError(
                 f"{path}, line {line}: not what the dataset has there ({len(problems)} problems of "
-                f"{len(belong)}); delete the file and run the workflow again"
+                f"{len(belong)}); {REMADE}"
             )
     if not any(shards.values()):
         raise ConfigError(f"shards.use: the shards {study.shards.use} hold no problems")

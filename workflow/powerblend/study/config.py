@@ -19,11 +19,12 @@ from pydantic import (
     model_validator,
 )
 
-from powerblend.blends import SOURCES, AnyBlend, Blend, DraftBlend
+from powerblend.blends import AnyBlend, Blend, DraftBlend
 from powerblend.blends.draft import TRAINED
 from powerblend.datasets import ADAPTERS
 from powerblend.graders import AnyGrader, MathGrader
 from powerblend.samplers import SAMPLERS, Greedy, Sampler, parse_sampler, sampler_class
+from powerblend.sentences import sentences
 from powerblend.study.sweep import Sweep
 
 BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
@@ -346,7 +347,7 @@ class Study(Section):
             try:
                 self._sampler(condition)
             except ValidationError as error:
-                yield from _sentences(error, f"conditions.{name}")
+                yield from sentences(error, f"conditions.{name}")
             except ValueError as error:
                 yield f"conditions.{name}: {error}"
         for name in self.use:
@@ -370,7 +371,7 @@ class Study(Section):
             try:
                 self._sampler(condition)
             except ValidationError as error:
-                yield from _sentences(error, f"sweep: {name}")
+                yield from sentences(error, f"sweep: {name}")
 
     def _contrast_errors(self, known: Collection[str]) -> Iterator[str]:
         for text in sorted(set(self.contrasts)):
@@ -477,7 +478,7 @@ def parse_study(config: Mapping[str, Any]) -> Study:
     try:
         return Study.model_validate(dict(config))
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentences(error))) from None
+        raise ConfigError("\n".join(sentences(error))) from None
 
 
 def study_schema() -> dict[str, Any]:
@@ -513,31 +514,6 @@ def _condition_schema() -> dict[str, Any]:
             }
         )
     return {"anyOf": variants}
-
-
-def _sentences(error: ValidationError, where: str = "") -> Iterator[str]:
-    """One sentence per error, with the key's full path, its value and what is allowed."""
-    for problem in error.errors():
-        path = ".".join(filter(None, [where, *_keys(problem["loc"])]))
-        if problem["type"] == "value_error":
-            reason = str(problem["ctx"]["error"])
-            # Errors of conditions bring the paths of their own keys.
-            yield f"{path}: {reason}" if path else reason
-        elif problem["type"] == "extra_forbidden":
-            yield f"{path}: unknown key (its value is {problem['input']!r})"
-        elif problem["type"] == "union_tag_invalid" and problem["loc"][-1:] == ("blend",):
-            expected = problem["ctx"]["expected_tags"]
-            yield f"{path}.source: there is no {problem['ctx']['tag']!r}; use one of {expected}"
-        elif problem["type"] == "missing":
-            yield f"{path}: missing"
-        else:
-            yield f"{path}: {problem['msg']} (it is {problem['input']!r})"
-
-
-def _keys(place: Sequence[int | str]) -> list[str]:
-    """The keys that lead to a place; pydantic adds the kind of a blend behind its key."""
-    pairs = zip(("", *place), place, strict=False)
-    return [str(key) for before, key in pairs if not (before == "blend" and key in SOURCES)]
 
 
 def _listed(names: Any) -> str:

@@ -12,6 +12,13 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Errors that end when somebody makes room: no space, a quota, a limit on the size of files."""
 
 
+REMADE = (
+    "if the workflow made it, delete it and run the workflow again; if not, give the file that "
+    "belongs there (--help says which)"
+)
+"""The way out of a file that does not hold what it should: it is damaged, or it is another."""
+
+
 class DamagedFile(ValueError):
     """A file that does not hold what it should; the message names the file and the line."""
 
@@ -27,9 +34,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes().decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedFile(
-            f"{path}: not JSON in UTF-8 ({error}); delete it and run the workflow again"
-        ) from None
+        raise DamagedFile(f"{path}: not JSON in UTF-8 ({error}); {REMADE}") from None
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

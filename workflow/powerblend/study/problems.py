@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from powerblend.datasets import ADAPTERS
 from powerblend.study.config import ConfigError, DatasetSpec
-from powerblend.study.files import DamagedFile, numbered_jsonl, write_jsonl
+from powerblend.study.files import REMADE, DamagedFile, numbered_jsonl, write_jsonl
 
 Row = tuple[str, Mapping[str, Any]]
 """A problem as the dataset has it, and where: ``line 3``."""
@@ -81,9 +81,7 @@ def read_problems(path: Path) -> list[Problem]:
         except ValidationError as error:
             problem = error.errors()[0]
             reason = ".".join(map(str, problem["loc"])) + ": " + problem["msg"].lower()
-            raise DamagedFile(
-                f"{path}, line {number}: {reason}; delete the file and run the workflow again"
-            ) from None
+            raise DamagedFile(f"{path}, line {number}: {reason}; {REMADE}") from None
     return problems
 
 

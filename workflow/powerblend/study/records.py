@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from powerblend.study import files
 from powerblend.study.files import DamagedFile, numbered_jsonl
 
-REMADE = "delete the file and run the workflow again; finished chains are stored and stay"
-"""The way out of a damaged file that the workflow makes."""
+REMADE = f"{files.REMADE}; finished chains are stored and stay"
+"""The same, where the file is made of a chain store."""
 
 
 class Counted(BaseModel):
