@@ -261,13 +261,13 @@ def _sampling(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def sweep_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """The sweep of a summary: its power sampling with a layer's blend."""
+    """The sweep of a summary: its power sampling with a blend of hidden states."""
     rows = []
     for row in summary["overall"]:
         how = summary["conditions"][row["condition"]]
         blend = how.get("blend", {})
-        if how["sampler"] == "power" and blend.get("source") == "layer":
-            settings = {key: blend.get(key) for key in ("beta", "layer", "norm")}
+        if how["sampler"] == "power" and blend.get("source", "draft") != "draft":
+            settings = {key: blend.get(key) for key in ("beta", "source", "layer", "norm")}
             scores = {key: row[key] for key in ("condition", "accuracy", "low", "high")}
             rows.append({"sampler": "power", "alpha": how["alpha"], **settings, **scores})
     return rows

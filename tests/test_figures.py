@@ -17,7 +17,7 @@ from powerblend.figures.architecture import cells_of
 from powerblend.figures.interaction import quartet
 from powerblend.figures.overlap import chosen
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
-from powerblend.figures.sweep import panels, title, verdict
+from powerblend.figures.sweep import not_swept, panels, title, verdict
 from summaries import (
     DRAFT,
     EARLIER,
@@ -184,7 +184,7 @@ def test_published_numbers_on_other_problems_are_not_compared() -> None:
 def test_a_sweep_has_a_panel_per_layer_with_the_unblended_in_each() -> None:
     summary = large_study()
     maps = panels(summary)
-    assert [panel[1] for panel in maps] == [33, 17]
+    assert [panel[2] for panel in maps] == [33, 17]
     assert all(any(row["beta"] == 0 for row in rows) for rows in maps.values())
 
 
@@ -207,6 +207,25 @@ def test_a_cell_of_a_sweep_is_one_condition() -> None:
         assert len(set(cells)) == len(cells)
     assert [len(rows) for rows in maps.values()] == [4, 3]
     assert "steps 10" in words(drawn("sweep", summary))
+
+
+def test_a_source_that_reads_a_list_of_layers_is_swept_too() -> None:
+    """As the guide's own does; a summary has it as JSON does."""
+    mean = {"source": "mean", "norm": "none"}
+    conditions = {
+        f"mean_{layers[0]}_{beta}": (
+            POWER | {"blend": mean | {"layers": layers, "beta": beta}}, 70, 4, 600.0,
+        )
+        for layers in ([12, 24], [9, 18])
+        for beta in (0.01, 0.05, 0.1)
+    }  # fmt: skip
+    summary = study({"ps": EARLIER["ps"]} | conditions, easy=74, hard=30)
+    assert not_swept(summary) == ["α"]
+    summary |= {"sweep": sweep_rows(summary)}
+    assert [title(panel) for panel in panels(summary)] == [
+        "power, mean, norm none, layers [12, 24]",
+        "power, mean, norm none, layers [9, 18]",
+    ]
 
 
 def test_the_probe_says_what_it_read_and_how_few_are_hard() -> None:

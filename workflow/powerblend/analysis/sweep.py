@@ -11,7 +11,7 @@ from powerblend.samplers import Sampler
 FEWEST = 3
 """Different (alpha, beta) of a sampler and source below which there is no sweep to speak of."""
 
-SOURCE = ("sampler", "layer", "norm")
+SOURCE = ("sampler", "source", "layer", "norm")
 
 
 def sweep(overall: pd.DataFrame, samplers: Mapping[str, Sampler]) -> list[dict[str, Any]]:
@@ -36,6 +36,7 @@ def _settings(name: str, sampler: Sampler) -> dict[str, Any]:
         "sampler": getattr(sampler, "sampler", None),
         "alpha": getattr(sampler, "alpha", None),
         "beta": getattr(sampler.blend, "beta", None),
+        "source": getattr(sampler.blend, "source", None),
         "layer": getattr(sampler.blend, "layer", None),
         "norm": getattr(sampler.blend, "norm", None),
     }

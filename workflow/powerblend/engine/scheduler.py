@@ -145,7 +145,8 @@ class Scheduler:
         self.tally = tally
         self._model, self._sampler = model, sampler
         self._waiting = deque(jobs)
-        self._missed = 0  # steps that free rows have not taken part in since the last prefill
+        self._steps, self._done = 0, 0
+        self._missed = 0  # turns of free rows since the last prefill
         self._slots: list[Slot] = []
         longest = max((len(job.prompt) for job in jobs), default=0)
         limit = sampler.max_new_tokens
@@ -177,6 +178,8 @@ class Scheduler:
         ahead = len(self._launched) > AHEAD[self._model.device.type]
         done = self._settle(self._launched.popleft()) if ahead else []
         self._clock += (time.perf_counter() - started) / live
+        self._steps += 1
+        self._done += len(done)
         self.tally.chains += len(done)
         return [Finished(s.job, s.chain, self._clock - s.admitted) for s in done]
 
@@ -275,14 +278,16 @@ class Scheduler:
         """How many jobs to admit now.
 
         A prefill of a few prompts takes as long as a step: both read all weights. So free rows wait
-        for one another until, together, they have missed as many turns as a step has: then what
-        waiting costs equals what a prefill costs, and the sum of both is least (as in ordering for
-        a store; Harris, "How many parts to make at once", 1913). The last jobs do not wait, nor do
-        those whose prompt is a row's already.
+        for the next one if, by then, they will have missed fewer turns together than a step has:
+        then waiting and prefills cost least a chain (the rule for ordering whole lots; Harris, "How
+        many parts to make at once", 1913). The last jobs do not wait, nor do those whose prompt is
+        a row's already.
         """
         free = min(self.rows - len(self._slots), len(self._waiting))
-        self._missed += free
-        if self._slots and 0 < free < len(self._waiting) and self._missed < self.rows:
+        until_next = self._steps / max(1, self._done)
+        pays = self._missed + free * until_next < self.rows
+        if self._slots and 0 < free < len(self._waiting) and pays:
+            self._missed += free
             here = {slot.job.prompt.tobytes() for slot in self._slots}
             twins = takewhile(lambda job: job.prompt.tobytes() in here, self._waiting)
             return len(list(islice(twins, free)))

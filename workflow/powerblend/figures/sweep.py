@@ -1,5 +1,6 @@
 """Accuracy over α and β, where the study sweeps them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,11 +18,11 @@ from powerblend.figures.style import GREY, PALE, note, plain, tick_label, weight
 PLACED = {"sampler", "blend", "source", "layer", "norm", "alpha", "beta"}
 """Settings with a place of their own: in the name of a heat map or on its axes."""
 
-Rest = tuple[tuple[str, Any], ...]
-"""The other settings, as far as conditions differ in them."""
+Rest = tuple[tuple[str, str], ...]
+"""The other settings, as far as conditions differ in them; what a source reads may be a list."""
 
-Panel = tuple[str, int | None, str | None, Rest]
-"""What a heat map holds fixed: sampler, layer, norm and the rest."""
+Panel = tuple[str, str, int | None, str | None, Rest]
+"""What a heat map holds fixed: sampler, source, layer, norm and the rest."""
 
 
 def draw(summary: dict[str, Any]) -> Figure:
@@ -51,12 +52,12 @@ def draw(summary: dict[str, Any]) -> Figure:
 def settings_run(summary: Mapping[str, Any]) -> dict[str, list[float]]:
     """The α of the conditions that have one, and the β of the blend that has the most."""
     conditions = summary.get("conditions", {}).values()
-    betas: dict[tuple[Any, ...], set[float]] = {}
+    betas: dict[str, set[float]] = {}
     for how in conditions:
         blend = dict(how.get("blend") or {})
         if "beta" in blend:
             beta = blend.pop("beta")
-            betas.setdefault(tuple(sorted(blend.items())), set()).add(beta)
+            betas.setdefault(json.dumps(blend, sort_keys=True), set()).add(beta)
     alphas = {how["alpha"] for how in conditions if "alpha" in how}
     most = max(map(sorted, betas.values()), key=len, default=[])
     return {"α": sorted(alphas), "β": most}
@@ -88,7 +89,8 @@ def panels(summary: Mapping[str, Any]) -> dict[Panel, list[Mapping[str, Any]]]:
     rest = _rest(summary, [row["condition"] for row in [*summary["sweep"], *plains]])
     panels: dict[Panel, list[Mapping[str, Any]]] = {}
     for row in summary["sweep"]:
-        panel = row["sampler"], row["layer"], row["norm"], rest[row["condition"]]
+        source = row["source"], row["layer"], row["norm"]
+        panel = row["sampler"], *source, rest[row["condition"]]
         panels.setdefault(panel, []).append(row)
     for row in plains:
         for panel in panels:
@@ -101,13 +103,13 @@ def _rest(summary: Mapping[str, Any], names: Sequence[str]) -> dict[str, Rest]:
     """Of each condition, the settings in which those of its sampler differ, and its values."""
     conditions = {name: summary["conditions"][name] for name in names}
     settings = {name: {**how, **(how.get("blend") or {})} for name, how in conditions.items()}
-    values: dict[tuple[str, str], list[Any]] = {}
+    values: dict[tuple[str, str], set[str]] = {}
     for how in settings.values():
         for key in how.keys() - PLACED:
-            values.setdefault((how["sampler"], key), []).append(how[key])
-    differing = sorted(place for place, found in values.items() if len(set(found)) > 1)
+            values.setdefault((how["sampler"], key), set()).add(str(how[key]))
+    differing = sorted(place for place, found in values.items() if len(found) > 1)
     return {
-        name: tuple((k, how[k]) for of, k in differing if of == how["sampler"] and k in how)
+        name: tuple((k, str(how[k])) for of, k in differing if of == how["sampler"] and k in how)
         for name, how in settings.items()
     }
 
@@ -120,7 +122,7 @@ def unblended(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         how = summary["conditions"].get(row["condition"], {})
         if how.get("sampler") in swept and how.get("blend") is None:
             settings = {"sampler": how["sampler"], "alpha": how.get("alpha"), "beta": 0.0}
-            nothing = {"layer": None, "norm": None}
+            nothing = {"source": None, "layer": None, "norm": None}
             found = {key: row[key] for key in ("condition", "accuracy")}
             rows.append({**settings, **nothing, **found})
     return rows
@@ -189,8 +191,8 @@ def _frame(axes: Axes, place: tuple[int, int]) -> None:
 
 def title(panel: Panel) -> str:
     """What a heat map holds fixed, in words."""
-    sampler, layer, norm, rest = panel
-    parts = [sampler, "draft" if layer is None else f"layer {layer}"]
+    sampler, source, layer, norm, rest = panel
+    parts = [sampler, source if layer is None else f"{source} {layer}"]
     if norm is not None:
         parts.append(f"norm {norm}")
     parts += [f"{key} {value}" for key, value in rest]
