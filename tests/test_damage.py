@@ -288,22 +288,12 @@ def test_a_damaged_table_is_named(
 @pytest.mark.parametrize(
     ("name", "option", "value", "sentence"),
     [
-        (
-            "generate",
-            "--spec",
-            "{}",
-            "--spec lacks model, engine, decoding, prompt, seed; snakemake",
-        ),
+        ("generate", "--spec", "{}", "--spec lacks model, engine, decoding, prompt, seed; "),
         ("generate", "--spec", '{"model": 1}', "--spec lacks engine, decoding, prompt, seed; "),
         ("generate", "--spec", "{", "--spec is not JSON (Expecting property name enclosed in"),
         ("generate", "--spec", "[]", "--spec is []; give a mapping, as JSON"),
         ("probe", "--spec", "{}", "--spec lacks model, over, prompt, problems, tokens, layers, "),
-        (
-            "match",
-            "--spec",
-            "{}",
-            "--spec lacks model, over, prompt, problems, tokens, blend, match",
-        ),
+        ("match", "--spec", "{}", "--spec lacks model, over, prompt, problems, tokens, blend, "),
         ("train-draft", "--spec", '{"a": 1}', "--spec lacks model, engine, training, dataset, pro"),
         ("grade", "--grading", "{", "--grading is not JSON"),
         ("problems", "--dataset", '{"nam": 1}', "name: missing\nnam: unknown key (its value is 1)"),
