@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from powerblend.infrastructure.files import read_jsonl
 from powerblend.report.run import git_revision, hardware
-from powerblend.study.files import read_jsonl
 from powerblend.study.prompts import Messages, chat
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ from step import flops_per_token, matrix_product
 
 from powerblend import load_model, sample
 from powerblend.engine import attention
-from powerblend.engine.products import Tiled
 from powerblend.engine.scheduler import Finished, Scheduler
+from powerblend.engine.tiled_linear import Tiled
 from powerblend.samplers import Power
 
 DECODING = {"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8, "steps": 2}

@@ -21,8 +21,8 @@ from bench import median, parser, rows_option, write_table
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from powerblend import Model, load_model, sample
-from powerblend.engine import graphs
-from powerblend.engine.sampling import Request, Run
+from powerblend.api.generation import Request, Run
+from powerblend.engine import cuda_graphs
 from powerblend.engine.scheduler import Scheduler
 from powerblend.engine.transfers import Download
 from powerblend.samplers import parse_sampler
@@ -86,7 +86,7 @@ def main() -> None:
         f"Qwen3-4B's architecture with {chosen.layers} layers at random weights, {chosen.new} "
         f"tokens after {chosen.prompt}; a large copy ran at {copied / 1e9:.0f} GB/s, a large "
         f"product at {multiplied / 1e12:.1f} TFLOP/s. Medians of {chosen.repeats}. "
-        f"Recorded steps: {'yes' if graphs.wanted(torch.device(chosen.device)) else 'no'}.",
+        f"Recorded steps: {'yes' if cuda_graphs.wanted(torch.device(chosen.device)) else 'no'}.",
     )
 
 

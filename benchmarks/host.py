@@ -19,12 +19,12 @@ from bench import median, parser, rows_option, side_by_side, write_table
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from powerblend.api.generation import Request, Run
 from powerblend.blends import Blend
+from powerblend.engine.batch import Feed
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.chain import Trace
-from powerblend.engine.laws import Logits
-from powerblend.engine.rows import Feed
-from powerblend.engine.sampling import Request, Run
+from powerblend.engine.distributions import Logits
 from powerblend.engine.scheduler import AHEAD, Launched, Scheduler, Slot
 from powerblend.samplers import parse_sampler
 

@@ -1,7 +1,8 @@
 """GFLOP/s of a model's linear maps by rows and by the layout of the weights; needs no model.
 
 ``by outputs`` is torch's own layout, ``by inputs`` its transpose, and ``tiles`` that of
-`powerblend.engine.products`. One thread, so many copies of the weights that no cache holds them.
+`powerblend.engine.tiled_linear`. One thread, so many copies of the weights that no cache holds
+them.
 """
 
 import time
@@ -12,7 +13,7 @@ import torch
 from bench import median, parser, rows_option, side_by_side, write_table
 from torch import nn
 
-from powerblend.engine.products import Tiled
+from powerblend.engine.tiled_linear import Tiled
 
 MAPS = {
     "135M, attention output": (576, 576),

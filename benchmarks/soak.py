@@ -17,7 +17,7 @@ from bench import ROOT, parser, write_table
 
 from powerblend.engine import REVISION
 from powerblend.engine.model import Model, load_model
-from powerblend.study.generate import generate
+from powerblend.jobs.generate import generate
 from powerblend.study.problems import Problem
 from powerblend.study.store import ChainStore
 

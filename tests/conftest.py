@@ -60,19 +60,19 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     As on a GPU: steps are run before they are recorded, rows fill up to powers of two, lengths are
     rounded, an outcome is overwritten by the next, and steps are launched ahead of decisions.
     """
-    from powerblend.engine import graphs, scheduler
+    from powerblend.engine import cuda_graphs, scheduler
 
     recorded = []
 
-    def record(run: "Callable[[], Tensor]", *_: Any) -> graphs.Recording:
-        for _ in range(graphs.WARM_UP):
+    def record(run: "Callable[[], Tensor]", *_: Any) -> cuda_graphs.Recording:
+        for _ in range(cuda_graphs.WARM_UP):
             outcome = run()
         recorded.append(len(outcome))
-        return graphs.Recording(lambda: outcome.copy_(run()), outcome)
+        return cuda_graphs.Recording(lambda: outcome.copy_(run()), outcome)
 
-    monkeypatch.setattr(graphs, "wanted", lambda device: True)
-    monkeypatch.setattr(graphs, "record", record)
-    monkeypatch.setattr(graphs, "LENGTHS", 8)
+    monkeypatch.setattr(cuda_graphs, "wanted", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "record", record)
+    monkeypatch.setattr(cuda_graphs, "LENGTHS", 8)
     monkeypatch.setitem(scheduler.AHEAD, "cpu", 1)
     return recorded
 

@@ -15,14 +15,14 @@ from powerblend import load_model, sample
 from powerblend.analysis.probe import probed
 from powerblend.figures import probe_kl
 from powerblend.graders import parse_grader
+from powerblend.jobs.check import check_study
+from powerblend.jobs.grade import grade_records
 from powerblend.probe.passages import Passage, Text
 from powerblend.probe.run import match, probe
 from powerblend.samplers import parse_sampler
 from powerblend.study.cells import cells_of
-from powerblend.study.check import check_study
-from powerblend.study.config import parse_study
-from powerblend.study.grade import grade_records
 from powerblend.study.problems import load_problems, write_problems
+from powerblend.study.schema import parse_study
 from small_study import merged
 
 CAP = 3

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import tiny
-from powerblend.study.config import Study, parse_study
+from powerblend.study.schema import Study, parse_study
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from enumeration import Floats, String
 from enumeration import Logits as Reference
 from powerblend.blends import HiddenBlend
-from powerblend.engine.laws import Logits
-from powerblend.engine.rows import Feed
+from powerblend.engine.batch import Feed
+from powerblend.engine.distributions import Logits
 
 
 class TokenCache:

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 import tiny
 from powerblend import Model, load_model, sample
 from powerblend.engine import attention
+from powerblend.engine.batch import Feed
 from powerblend.engine.cache import RaggedCache
-from powerblend.engine.rows import Feed
 
 PREFIX, LENGTHS = 5, (9, 8, 12)
 

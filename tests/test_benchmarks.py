@@ -8,9 +8,9 @@ import pytest
 
 from powerblend.graders import Case, parse_grader
 from powerblend.graders.integer import integer
-from powerblend.study.config import ConfigError, DatasetSpec
-from powerblend.study.grade import grade_records
+from powerblend.jobs.grade import grade_records
 from powerblend.study.problems import load_problems, write_problems
+from powerblend.study.schema import ConfigError, DatasetSpec
 
 DATA = Path(__file__).parent / "data"
 CODE = {"grader": "code", "run_code": True, "seconds": 10}

@@ -21,8 +21,8 @@ import tiny
 from powerblend.cli import main
 from powerblend.engine import REVISION
 from powerblend.study.cells import canonical, cells_of
-from powerblend.study.config import parse_study
 from powerblend.study.layout import Layout
+from powerblend.study.schema import parse_study
 from powerblend.study.store import ChainStore
 from small_study import ROOT, merged, problems
 

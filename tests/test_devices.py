@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from powerblend.study import devices
+from powerblend.infrastructure import devices
 from small_study import environment, snakemake, write_study
 
 EIGHT = ",".join(map(str, range(8)))
@@ -18,7 +18,7 @@ EIGHT = ",".join(map(str, range(8)))
 JOB = """
 import logging, os, sys, time
 from pathlib import Path
-from powerblend.study import devices
+from powerblend.infrastructure import devices
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 devices.LOCKS, device_folder, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])

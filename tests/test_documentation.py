@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from powerblend.study.config import parse_study
+from powerblend.study.schema import parse_study
 from small_study import ROOT, environment, merged
 
 GUIDE = ROOT / "docs" / "extending.md"

@@ -16,11 +16,11 @@ import tiny
 from powerblend import load_model
 from powerblend.cli import main
 from powerblend.figures import FIGURES
+from powerblend.infrastructure.files import read_jsonl, write_jsonl
 from powerblend.study.cells import Cell, cells_of
-from powerblend.study.config import ConfigError, parse_study
-from powerblend.study.files import read_jsonl, write_jsonl
 from powerblend.study.layout import Layout
 from powerblend.study.prompts import chat, tokenise
+from powerblend.study.schema import ConfigError, parse_study
 from small_study import ROOT, merged, parsed, snakemake, write_study
 from test_report import HOSTILE, Page
 

@@ -11,7 +11,7 @@ import tiny
 from powerblend import Generation, load_model, sample
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import Guided
-from powerblend.engine.rows import Feed, Rows
+from powerblend.engine.batch import Feed, Rows
 from powerblend.engine.scheduler import Step
 from powerblend.samplers import parse_sampler
 

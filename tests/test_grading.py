@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
+from powerblend.graders.mathematics.normalise import LONGEST, normalise
+from powerblend.graders.mathematics.parsing import Unreadable, read
+from powerblend.graders.mathematics.shape import Shape, shape_of
 from powerblend.grading import GraderPool, Verdict, extract_boxed, grade
-from powerblend.grading.budget import OutOfBudgetError, budget
-from powerblend.grading.normalise import LONGEST, normalise
-from powerblend.grading.reading import Unreadable, read
-from powerblend.grading.shape import Shape, shape_of
 
 PAIRS = Path(__file__).parents[2] / "shared" / "data" / "grading_pairs.jsonl"
 
@@ -370,7 +370,7 @@ def test_hostile_answers_pass_through_the_pool(tmp_path: Path) -> None:
 
 TROUBLESOME = """
 import os, sys, time
-from powerblend.grading.worker import serve
+from powerblend.graders.mathematics.worker import serve
 
 def primary(answer, gold):
     with open(sys.argv[1], "a") as log:

@@ -15,14 +15,14 @@ import tiny
 from powerblend import Model, load_model, sample
 from powerblend.analysis.probe import beta_at, probed, suggested
 from powerblend.blends import LayerBlend
-from powerblend.probe import measures, reading, run
-from powerblend.probe.match import matched_beta, mean_kl
+from powerblend.probe import hidden_states, measures, run
+from powerblend.probe.matching import matched_beta, mean_kl
 from powerblend.probe.passages import Passage, Text, sample_tokens, text_of
 from powerblend.probe.run import match, probe
 from powerblend.samplers import parse_sampler
 from powerblend.study.cells import betas_of, cells_of, probe_of
-from powerblend.study.config import ConfigError, parse_study
 from powerblend.study.problems import Problem
+from powerblend.study.schema import ConfigError, parse_study
 from small_study import ROOT, merged, planned, write_study
 from toy import follow, plans
 
@@ -164,7 +164,7 @@ def test_logits_are_never_of_more_than_a_chunk(
         return logits(hidden)
 
     monkeypatch.setattr(model, "logits", counted)
-    for module in (measures, reading):
+    for module in (hidden_states, measures):
         monkeypatch.setattr(module, "CHUNK", 4)
     again = probe(SPEC, model, text)
     assert most == [4]
@@ -182,7 +182,7 @@ def test_a_matched_beta_has_the_kl(
     row = match({**SPEC, "blend": source, "match_kl": kl}, model, text)
     assert row["kl"] == pytest.approx(kl, rel=1e-3)
     assert row["beta"] == float(f"{row['beta']:.4g}") > 0
-    read = reading.read(model, text, [layer])
+    read = hidden_states.read(model, text, [layer])
     blend = LayerBlend(layer=layer, norm=norm, beta=row["beta"])
     assert mean_kl(model, read, blend) == pytest.approx(kl, rel=1e-3)
 
@@ -191,7 +191,7 @@ def test_a_beta_is_matched_to_another_blend(model: Model, text: Text) -> None:
     like = {"source": "layer", "layer": 0, "beta": 0.1, "norm": "none"}
     source = {"source": "layer", "layer": 1, "norm": "final"}
     row = match({**SPEC, "blend": source, "match_kl": like}, model, text)
-    expected = mean_kl(model, reading.read(model, text, [0]), LayerBlend(**like))
+    expected = mean_kl(model, hidden_states.read(model, text, [0]), LayerBlend(**like))
     assert row["kl"] == pytest.approx(expected, rel=1e-3)
     assert row["like"] == like
     itself = match({**SPEC, "blend": source | like, "match_kl": like}, model, text)
@@ -199,7 +199,7 @@ def test_a_beta_is_matched_to_another_blend(model: Model, text: Text) -> None:
 
 
 def test_a_kl_out_of_reach_is_refused(model: Model, text: Text) -> None:
-    read = reading.read(model, text, [0, tiny.LAYERS - 1])
+    read = hidden_states.read(model, text, [0, tiny.LAYERS - 1])
     with pytest.raises(ValueError, match=r"match_kl is 1e\+06, but the KL of .* even at beta 1"):
         matched_beta(model, read, LayerBlend(layer=0, beta=0.0), 1e6)
     with pytest.raises(ValueError, match=r"only 0 even|only 1e-|even at beta 1"):
@@ -234,7 +234,7 @@ class Oracle(Echo):
 def with_draft(monkeypatch: pytest.MonkeyPatch, model: Model, text: Text) -> Any:
     """Probes the model as if a stand-in were its draft."""
 
-    def found(draft: reading.Draft) -> dict[str, Any]:
+    def found(draft: hidden_states.Draft) -> dict[str, Any]:
         monkeypatch.setattr(run, "drafted", lambda _model: draft)
         return probe(SPEC, model, text)
 
@@ -267,7 +267,7 @@ def test_a_draft_like_the_target_agrees_and_is_the_targets_at_offset_0(
     right = with_draft(Oracle(hf))
     assert right["draft"]["agreement"] == 1
     assert all(row["kl"] < 1e-12 for row in right["blends"] if row["source"] == "draft")
-    read = reading.read(model, text, [], Echo())
+    read = hidden_states.read(model, text, [], Echo())
     assert read.draft is not None
     first = read.offset == 0
     assert torch.equal(read.draft[first], read.final[first])
@@ -531,7 +531,7 @@ def test_a_matched_record_is_that_of_its_beta(finished: Path, tmp_path: Path) ->
 
 def _keys(path: Path, **changes: Any) -> set[str]:
     """The keys that the records of the matched condition would have under a given beta."""
-    from powerblend.study.generate import tasks_of
+    from powerblend.jobs.generate import tasks_of
     from powerblend.study.problems import load_problems
 
     config = merged(BASE, yaml.safe_load(path.read_text()))

@@ -18,7 +18,7 @@ import pytest
 import tiny
 import warm
 from powerblend.engine import REVISION
-from powerblend.study.interrupts import Terminated, heed_sigterm, held_back
+from powerblend.infrastructure.interrupts import Terminated, heed_sigterm, held_back
 from powerblend.study.store import ChainStore
 from small_study import problems
 

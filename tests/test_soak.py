@@ -11,10 +11,10 @@ import pytest
 
 import tiny
 from powerblend import load_model
+from powerblend.api.generation import Generation
 from powerblend.engine import REVISION
 from powerblend.engine.chain import Chain
-from powerblend.engine.sampling import Generation
-from powerblend.study.generate import generate
+from powerblend.jobs.generate import generate
 from powerblend.study.problems import Problem
 from powerblend.study.store import ChainStore
 

@@ -10,8 +10,8 @@ import torch
 import tiny
 from powerblend import Generation, Model, load_model, sample
 from powerblend.engine import scheduler
+from powerblend.engine.batch import Rows, Written
 from powerblend.engine.chain import Schedule, Trace
-from powerblend.engine.rows import Rows, Written
 from powerblend.samplers import Power
 from table_model import TableModel
 

@@ -28,10 +28,10 @@ from powerblend.analysis.paired import (
     sign_flip_p,
     t_power,
 )
-from powerblend.analysis.sampling import best_of, choices, majority_at, pass_at, sampling
+from powerblend.analysis.several_samples import best_of, choices, majority_at, pass_at, sampling
 from powerblend.analysis.summary import summarise
-from powerblend.study.config import CONTRASTS, ConfigError, parse_contrast, parse_study
-from powerblend.study.files import write_jsonl
+from powerblend.infrastructure.files import write_jsonl
+from powerblend.study.schema import CONTRASTS, ConfigError, parse_contrast, parse_study
 from small_study import ROOT, merged
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())

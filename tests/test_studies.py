@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-import powerblend.grading
 import tiny
+from powerblend.graders.mathematics import pool as grader_pool
 from powerblend.grading import GraderPool
 from powerblend.study.cells import cells_of
-from powerblend.study.config import Study, parse_study
+from powerblend.study.schema import Study, parse_study
 from small_study import ROOT, merged, problems
 from toy import Plan, follow, plans
 
@@ -128,7 +128,7 @@ def test_a_toy_of_the_study_has_the_figures_it_promises(
     if configuration(name).get("grading", {}).get("grader") == "code":
         request.getfixturevalue("sandboxed")
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(powerblend.grading, "GraderPool", lambda **_: nullcontext(pool))
+    monkeypatch.setattr(grader_pool, "GraderPool", lambda **_: nullcontext(pool))
     follow(plan, PROMISES[name][2])
     report = (folder / "report" / f"{name}.md").read_text(encoding="utf-8")
     for figure in PROMISES[name][2]:

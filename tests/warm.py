@@ -11,7 +11,7 @@ from powerblend.cli import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["powerblend.study.generate", "transformers.models.llama.modeling_llama", "warm"]
+    ["powerblend.jobs.generate", "transformers.models.llama.modeling_llama", "warm"]
 )
 
 

@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from powerblend.api.generation import Generation, sample
     from powerblend.draft.dflash import load_draft
     from powerblend.engine.model import Model, load_model
-    from powerblend.engine.sampling import Generation, sample
 
 __all__ = ["Generation", "Model", "load_draft", "load_model", "sample"]
 __version__ = "0.1.0"
@@ -22,11 +22,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import the engine when it is first asked for: a workflow's parser needs only the names."""
     home = {
-        "Generation": "engine.sampling",
+        "Generation": "api.generation",
         "Model": "engine.model",
         "load_draft": "draft.dflash",
         "load_model": "engine.model",
-        "sample": "engine.sampling",
+        "sample": "api.generation",
     }
     if name not in home:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

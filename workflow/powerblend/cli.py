@@ -11,15 +11,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from powerblend.study.files import read_json, write_text
-from powerblend.study.interrupts import Terminated, heed_sigterm
+from powerblend.infrastructure.files import read_json, write_text
+from powerblend.infrastructure.interrupts import Terminated, heed_sigterm
 
 if TYPE_CHECKING:
     # Imported where they are used: a figure does not need torch, nor a seconds-long import of it.
     from powerblend.blends import Blend
     from powerblend.engine.model import Model
-    from powerblend.study.config import Study
     from powerblend.study.layout import Layout
+    from powerblend.study.schema import Study
 
 log = logging.getLogger("powerblend")
 
@@ -59,22 +59,22 @@ def main(arguments: list[str] | None = None) -> int:
 def _message(error: Exception) -> str:
     from pydantic import ValidationError
 
-    from powerblend.sentences import sentences
+    from powerblend.infrastructure.sentences import sentences
 
     return "\n".join(sentences(error)) if isinstance(error, ValidationError) else str(error)
 
 
 def model(options: argparse.Namespace) -> None:
     """Fetch and convert an embedded model."""
-    from powerblend.study.embedded import fetch
+    from powerblend.infrastructure.embedded import fetch
 
     fetch(options.name, options.output)
 
 
 def problems(options: argparse.Namespace) -> None:
     """Read and check a dataset."""
-    from powerblend.study.config import DatasetSpec
     from powerblend.study.problems import load_problems, write_problems
+    from powerblend.study.schema import DatasetSpec
 
     dataset = DatasetSpec.model_validate(_given(options, "dataset"))
     write_problems(options.output, load_problems(dataset))
@@ -82,7 +82,7 @@ def problems(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Check conditions and prompts against the model."""
-    from powerblend.study.check import check_shards, check_study
+    from powerblend.jobs.check import check_shards, check_study
     from powerblend.study.problems import read_problems
 
     study = _study(options.config)
@@ -105,9 +105,9 @@ def match(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace, matching: bool) -> None:
+    from powerblend.infrastructure.files import read_jsonl
     from powerblend.probe import run
     from powerblend.probe.passages import text_of
-    from powerblend.study.files import read_jsonl
     from powerblend.study.problems import read_problems
 
     measured = ("blend", "match_kl") if matching else ("layers", "betas", "blends")
@@ -120,7 +120,7 @@ def _probe(options: argparse.Namespace, matching: bool) -> None:
 
 
 def _load(options: argparse.Namespace, spec: Any, blends: "list[Blend]") -> "Model":
-    from powerblend.study.models import load
+    from powerblend.jobs.models import load
 
     where: Any = {"path": options.model, "draft": options.draft, "device": options.device}
     return load(spec["model"], blends, **where)
@@ -132,12 +132,12 @@ def train_draft(options: argparse.Namespace) -> None:
 
 
 def _train_draft(options: argparse.Namespace) -> None:
-    from powerblend.study import training
-    from powerblend.study.config import DatasetSpec
+    from powerblend.jobs.train_draft import train_draft as train_draft_job
     from powerblend.study.problems import load_problems
+    from powerblend.study.schema import DatasetSpec
 
     spec = _spec(options, "engine", "training", "dataset", "prompt", "seed")
-    training.train_draft(
+    train_draft_job(
         spec,
         _load(options, spec, []),
         load_problems(DatasetSpec.model_validate(spec["dataset"])),
@@ -154,7 +154,7 @@ def generate(options: argparse.Namespace) -> None:
 
 def _on_device(options: argparse.Namespace, run: Callable[[], None]) -> None:
     """Run a job of the model with its threads, and on a GPU of its own if it is to have one."""
-    from powerblend.study.devices import leased_gpu, placement
+    from powerblend.infrastructure.devices import leased_gpu, placement
 
     with leased_gpu() if options.device == "cuda" else nullcontext():
         log.info("runs on %s", placement(options.device))
@@ -168,8 +168,8 @@ def _on_device(options: argparse.Namespace, run: Callable[[], None]) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
+    from powerblend.jobs.generate import generate, with_beta
     from powerblend.samplers import parse_sampler
-    from powerblend.study.generate import generate, with_beta
     from powerblend.study.problems import read_problems
     from powerblend.study.store import ChainStore
 
@@ -196,7 +196,7 @@ def _generate(options: argparse.Namespace) -> None:
 def grade(options: argparse.Namespace) -> None:
     """Grade a shard's answers."""
     from powerblend.graders import parse_grader
-    from powerblend.study.grade import grade_records
+    from powerblend.jobs.grade import grade_records
 
     grader = parse_grader(_given(options, "grading"))
     grade_records(options.records, options.problems, options.output, grader, options.workers)
@@ -259,7 +259,7 @@ def report(options: argparse.Namespace) -> None:
 
 def schema(options: argparse.Namespace) -> None:
     """Print the JSON schema of a study's configuration."""
-    from powerblend.study.config import study_schema
+    from powerblend.study.schema import study_schema
 
     print(json.dumps(study_schema(), indent=2))
 
@@ -291,7 +291,7 @@ def _json(path: Path) -> Any:
 
 
 def _study(config: Path) -> "Study":
-    from powerblend.study.config import parse_study
+    from powerblend.study.schema import parse_study
 
     return parse_study(read_json(config))
 

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from powerblend.figures import FIGURES
 from powerblend.study.cells import betas_of, canonical, cells_of, probe_of, training_of
-from powerblend.study.config import ConfigError, parse_study
+from powerblend.study.schema import ConfigError, parse_study
 from powerblend.study.layout import Layout, models
 
 # `python` is the one that runs the workflow, unless a job has a conda environment of its own.

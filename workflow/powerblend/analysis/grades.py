@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from powerblend.study.records import Graded, read_records
+from powerblend.vocabulary.records import Graded, read_records
 
 
 def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:

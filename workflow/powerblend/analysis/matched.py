@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from powerblend.analysis.paired import bootstrap_interval
-from powerblend.analysis.sampling import shares, votes
+from powerblend.analysis.several_samples import shares, votes
 from powerblend.samplers import Power, Sampler, Temperature
 
 

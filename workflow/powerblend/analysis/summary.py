@@ -10,12 +10,12 @@ from powerblend.analysis.chains import chains
 from powerblend.analysis.compute import compute
 from powerblend.analysis.contrasts import contrasts
 from powerblend.analysis.difficulty import difficulty
-from powerblend.analysis.graders import disagreements, records, ungraded
+from powerblend.analysis.disagreements import disagreements, records, ungraded
 from powerblend.analysis.grades import check_paired
 from powerblend.analysis.matched import matched
 from powerblend.analysis.overall import CONFIDENCE, overall
 from powerblend.analysis.overlap import overlaps
-from powerblend.analysis.sampling import sampling
+from powerblend.analysis.several_samples import sampling
 from powerblend.analysis.sweep import sweep
 from powerblend.samplers import Greedy, Sampler
 

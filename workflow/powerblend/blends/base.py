@@ -1,10 +1,13 @@
 """What every blend source offers the engine."""
 
 from abc import abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+
+if TYPE_CHECKING:
+    # A configuration names blends and mixes nothing: it does not wait for torch.
+    from torch import Tensor
 
 
 class BlendModel(Protocol):
@@ -12,7 +15,7 @@ class BlendModel(Protocol):
 
     layers: int
 
-    def normalise(self, hidden: Tensor) -> Tensor:
+    def normalise(self, hidden: "Tensor") -> "Tensor":
         """The model's final norm."""
 
 
@@ -29,7 +32,7 @@ class Blend(BaseModel):
     def check(self, layers: int) -> None:
         """Raise ValueError if a model of ``layers`` decoder blocks has no such source."""
 
-    def mix(self, final: Tensor, source: Tensor) -> Tensor:
+    def mix(self, final: "Tensor", source: "Tensor") -> "Tensor":
         """The guided logits, in the precision of the logits given."""
         return final.lerp(source, self.beta)
 
@@ -43,7 +46,7 @@ class HiddenBlend(Blend):
         """Decoder blocks, counted from 0, whose outputs the source reads."""
 
     @abstractmethod
-    def hidden(self, tapped: tuple[Tensor, ...], model: BlendModel) -> Tensor:
+    def hidden(self, tapped: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
         """The hidden states [rows, hidden] that ``lm_head`` turns into the source's logits.
 
         ``tapped`` holds the outputs [rows, hidden] of the blocks named by `taps`, from the same

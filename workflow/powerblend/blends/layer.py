@@ -1,11 +1,13 @@
 """Blending in the logits of an intermediate layer of the target itself."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from powerblend.blends.base import BlendModel, HiddenBlend
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LayerBlend(HiddenBlend):
@@ -27,7 +29,7 @@ class LayerBlend(HiddenBlend):
         """The one layer."""
         return (self.layer,)
 
-    def hidden(self, tapped: tuple[Tensor, ...], model: BlendModel) -> Tensor:
+    def hidden(self, tapped: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
         """The layer's output, normalised or not."""
         (hidden,) = tapped
         return model.normalise(hidden) if self.norm == "final" else hidden

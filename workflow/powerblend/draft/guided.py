@@ -20,10 +20,10 @@ from torch import Tensor
 
 from powerblend.blends import Blend
 from powerblend.draft.dflash import Context, Draft
+from powerblend.engine.batch import Feed
 from powerblend.engine.cache import RaggedCache
-from powerblend.engine.laws import Logits
+from powerblend.engine.distributions import Logits
 from powerblend.engine.model import Model
-from powerblend.engine.rows import Feed
 from powerblend.engine.transfers import upload
 
 

@@ -19,11 +19,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from powerblend.blends import Blend, HiddenBlend
 from powerblend.draft.dflash import Draft, Target
 from powerblend.engine import attention
+from powerblend.engine.batch import Feed
 from powerblend.engine.cache import RaggedCache
-from powerblend.engine.fused import fused
-from powerblend.engine.laws import Logits
-from powerblend.engine.products import tiled
-from powerblend.engine.rows import Feed
+from powerblend.engine.distributions import Logits
+from powerblend.engine.fused_blocks import fused
+from powerblend.engine.tiled_linear import tiled
 from powerblend.engine.transfers import upload
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from powerblend.blends import Blend
-from powerblend.engine import graphs
+from powerblend.engine import cuda_graphs
+from powerblend.engine.batch import RESTED, Feed, Rows, Start, Written
 from powerblend.engine.chain import Chain, Moves, Proposal, Trace
-from powerblend.engine.laws import Logits
+from powerblend.engine.distributions import Logits
 from powerblend.engine.randomness import Stream
-from powerblend.engine.rows import RESTED, Feed, Rows, Start, Written
 from powerblend.engine.transfers import Download, upload
 from powerblend.samplers import Sampler
 
@@ -155,11 +155,13 @@ class Scheduler:
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         eos, device = model.eos_token_ids, model.device
         self._batch = Rows(self.rows, limit, eos, device, resting=self._shared)
-        self._step: graphs.Advance = Step(model, self._cache, self._batch, sampler)
-        if graphs.wanted(device):
+        self._step: cuda_graphs.Advance = Step(model, self._cache, self._batch, sampler)
+        if cuda_graphs.wanted(device):
             most = (self.rows, self._capacity)
-            lengths = self._capacity if model.own_lengths else graphs.LENGTHS
-            self._step = graphs.Recorded(self._step, self._batch.at_rest, most, lengths, device)
+            lengths = self._capacity if model.own_lengths else cuda_graphs.LENGTHS
+            self._step = cuda_graphs.Recorded(
+                self._step, self._batch.at_rest, most, lengths, device
+            )
         self._launched: deque[Launched] = deque()
         # The device's positions and counts again, on the host, which asks for them at every step.
         self._positions, self._answered = np.zeros((2, self.rows), np.int64)

@@ -37,7 +37,7 @@ class Grader(BaseModel):
     def answer(self, completion: str) -> str | None:
         """The answer of a completion, by default what is in its last box; None: there is none."""
         # Reading a configuration needs no computer algebra.
-        from powerblend.grading import extract_boxed
+        from powerblend.graders.mathematics.boxed import extract_boxed
 
         return extract_boxed(completion)
 

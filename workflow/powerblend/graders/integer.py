@@ -42,8 +42,8 @@ class IntegerGrader(Grader):
 
 def integer(text: str) -> int | None:
     """The integer that a text writes, without units, separators and a name before it, or None."""
-    from powerblend.grading.normalise import normalise
-    from powerblend.grading.shape import without_name
+    from powerblend.graders.mathematics.normalise import normalise
+    from powerblend.graders.mathematics.shape import without_name
 
     if len(text) > LONGEST:
         return None

@@ -22,7 +22,7 @@ class MathGrader(Grader):
 
     def verdicts(self, cases: Sequence[Case], workers: int) -> Iterator[Verdict]:
         """Both graders' verdicts; equal cases are graded once."""
-        from powerblend.grading import GraderPool
+        from powerblend.graders.mathematics.pool import GraderPool
 
         with GraderPool(workers=workers, seconds=SECONDS) as pool:
             yield from pool.grade((case.answer, case.reference) for case in cases)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from powerblend.blends import Blend
 from powerblend.engine.model import Model
-from powerblend.probe.reading import CHUNK, HARD, Reading
+from powerblend.probe.hidden_states import CHUNK, HARD, Reading
 
 
 class Target(NamedTuple):

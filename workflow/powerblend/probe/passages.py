@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from powerblend.study.config import ConfigError
 from powerblend.study.problems import Problem
 from powerblend.study.prompts import chat, tokenise
+from powerblend.study.schema import ConfigError
 
 
 class Passage(NamedTuple):

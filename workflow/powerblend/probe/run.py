@@ -10,10 +10,10 @@ from torch import Tensor
 from powerblend.blends import AnyBlend, Blend, DraftBlend, HiddenBlend, LayerBlend
 from powerblend.engine.model import Model
 from powerblend.probe.drafted import drafted
-from powerblend.probe.match import matched_beta, mean_kl
+from powerblend.probe.hidden_states import HARD, Draft, Reading, read
+from powerblend.probe.matching import matched_beta, mean_kl
 from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
-from powerblend.probe.reading import HARD, Draft, Reading, read
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import yaml
 
-from powerblend.study.files import read_json
+from powerblend.infrastructure.files import read_json
 
 PACKAGES = ("torch", "transformers", "snakemake", "numpy", "scipy", "sympy", "pandas")
 

@@ -1,19 +1,81 @@
-"""What every sampler offers the engine."""
+"""What every sampler offers the engine and the report."""
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from powerblend.blends import AnyBlend
 from powerblend.engine.chain import Schedule
-from powerblend.engine.laws import Draw, Logits
+
+if TYPE_CHECKING:
+    # A configuration names samplers and draws nothing: it does not wait for torch to be imported.
+    from torch import Tensor
+
+    from powerblend.engine.distributions import Draw, Logits
+
+
+class ChainDescription(BaseModel):
+    """The Metropolis-Hastings chain of a sampler, as the report speaks of it.
+
+    Attributes
+    ----------
+    blocks, steps
+        Stages of the chain, and moves in each.
+    acceptance
+        The rule by which a proposal is accepted: ``exact``, or the name of one that is not.
+    exact
+        Whether the moves leave the target invariant.
+    proposal
+        Where proposals come from: the model alone (``base``) or the blended ``target``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    blocks: int
+    steps: int
+    acceptance: str
+    exact: bool
+    proposal: Literal["base", "target"]
+
+
+class SamplerDescription(BaseModel):
+    """What a sampler says of itself: whoever reports on it needs to know no sampler by name.
+
+    Attributes
+    ----------
+    role
+        What it is in the words of ``resources/published.yaml``: ``greedy``, ``base`` (ordinary
+        sampling, T = 1), ``temperature``, ``power``, or the sampler's own name.
+    title
+        Its name in a heading, as ``power sampling``.
+    how
+        How it draws, in a line or two of a figure.
+    sampling
+        What it draws from and how, for a table; ``{p}`` stands for the distribution's name.
+    deterministic
+        Whether every sample of a problem is the same.
+    chain
+        Its chain; None where each token is drawn once and kept.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: str
+    title: str
+    how: str
+    sampling: str
+    deterministic: bool = False
+    chain: ChainDescription | None = None
 
 
 class Sampler(BaseModel):
-    """A way of decoding: the law of one token, and the schedule of a chain of strings."""
+    """A way of decoding: the distribution of one token, and the schedule of a chain of strings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    short_name: ClassVar[str] = ""
+    """What paths call it, as ``ps``; by default its name in the registry."""
 
     max_new_tokens: int = Field(gt=0, description="longest answer, in tokens")
     blend: AnyBlend | None = Field(
@@ -25,10 +87,42 @@ class Sampler(BaseModel):
         """What a condition with this sampler reads."""
         return set(cls.model_fields)
 
+    @property
+    def name(self) -> str:
+        """Its name in the registry: the value of the key ``sampler``."""
+        return str(getattr(self, "sampler", type(self).__name__.lower()))
+
     @abstractmethod
     def schedule(self) -> Schedule:
         """Stages and moves."""
 
     @abstractmethod
-    def draw(self, logits: Logits, uniforms: Tensor, current: Tensor) -> Draw:
-        """One token per row, with its worth; a law of `engine.laws`."""
+    def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":
+        """One token per row, with its worth; a law of `engine.distributions`."""
+
+    def describe(self) -> SamplerDescription:
+        """What the report says of it; from its schedule, unless a sampler says more."""
+        title = self.name.replace("_", " ")
+        chain = self.chain_description()
+        if chain is None:
+            how, sampling = "a draw per token", f"{title}: a draw per token from {{p}}"
+        else:
+            how = "Metropolis–Hastings\nover whole answers"
+            sampling = f"{title}: Metropolis–Hastings over answers of {{p}}"
+        return SamplerDescription(
+            role=self.name, title=title, how=how, sampling=sampling, chain=chain
+        )
+
+    def chain_description(self) -> ChainDescription | None:
+        """Its chain as its schedule has it; None where the schedule has no moves."""
+        schedule = self.schedule()
+        if not schedule.steps:
+            return None
+        proposal: Any = getattr(self, "proposal", "base")
+        return ChainDescription(
+            blocks=schedule.blocks,
+            steps=schedule.steps,
+            acceptance=schedule.mh,
+            exact=schedule.mh == "exact",
+            proposal=proposal,
+        )

@@ -1,12 +1,14 @@
 """Greedy decoding: the most likely token of the (perhaps blended) model, always."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
-
-from powerblend.engine import laws
 from powerblend.engine.chain import Schedule
-from powerblend.samplers.base import Sampler
+from powerblend.samplers.base import Sampler, SamplerDescription
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from powerblend.engine.distributions import Draw, Logits
 
 
 class Greedy(Sampler):
@@ -18,6 +20,18 @@ class Greedy(Sampler):
         """One extension and no moves."""
         return Schedule(self.max_new_tokens)
 
-    def draw(self, logits: laws.Logits, uniforms: Tensor, current: Tensor) -> laws.Draw:
+    def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":
         """The most likely token."""
-        return laws.greedy(logits)
+        from powerblend.engine import distributions
+
+        return distributions.greedy(logits)
+
+    def describe(self) -> SamplerDescription:
+        """It gives the same answer every time."""
+        return SamplerDescription(
+            role="greedy",
+            title="greedy",
+            how="argmax, token by token",
+            sampling="argmax {p}",
+            deterministic=True,
+        )

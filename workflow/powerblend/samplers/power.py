@@ -1,17 +1,22 @@
 """Power sampling: Metropolis-Hastings over answers, with target p^alpha or p_guided^alpha."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from powerblend.engine import laws
 from powerblend.engine.chain import Schedule
-from powerblend.samplers.base import Sampler
+from powerblend.samplers.base import Sampler, SamplerDescription
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from powerblend.engine.distributions import Draw, Logits
 
 
 class Power(Sampler):
     """Block-wise power sampling (Karan & Du, arXiv 2510.14901, Algorithm 1)."""
+
+    short_name: ClassVar[str] = "ps"
 
     sampler: Literal["power"]
     alpha: float = Field(ge=1, allow_inf_nan=False, description="exponent; T = 1 / alpha proposes")
@@ -42,6 +47,18 @@ class Power(Sampler):
         early = same_law and self.mh == "exact"
         return Schedule(self.max_new_tokens, self.blocks, self.steps, self.mh, early=early)
 
-    def draw(self, logits: laws.Logits, uniforms: Tensor, current: Tensor) -> laws.Draw:
+    def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":
         """A token from q, weighted by the target."""
-        return laws.power(logits, uniforms, current, self.alpha, self.proposal)
+        from powerblend.engine import distributions
+
+        return distributions.power(logits, uniforms, current, self.alpha, self.proposal)
+
+    def describe(self) -> SamplerDescription:
+        """A chain towards p^alpha; with no moves, its proposal alone."""
+        return SamplerDescription(
+            role="power",
+            title="power sampling",
+            how="Metropolis–Hastings\nover whole answers, p^α",
+            sampling=f"Metropolis–Hastings towards {{p}}^α, α = {self.alpha:g}",
+            chain=self.chain_description(),
+        )

@@ -1,17 +1,22 @@
 """Sampling at a temperature: softmax(z / T), token by token, with full support."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from powerblend.engine import laws
 from powerblend.engine.chain import Schedule
-from powerblend.samplers.base import Sampler
+from powerblend.samplers.base import Sampler, SamplerDescription
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from powerblend.engine.distributions import Draw, Logits
 
 
 class Temperature(Sampler):
     """The proposal of power sampling on its own. ``log_t`` is the answer's log q."""
+
+    short_name: ClassVar[str] = "temp"
 
     sampler: Literal["temperature"]
     temperature: float = Field(
@@ -43,6 +48,17 @@ class Temperature(Sampler):
         """One extension and no moves."""
         return Schedule(self.max_new_tokens)
 
-    def draw(self, logits: laws.Logits, uniforms: Tensor, current: Tensor) -> laws.Draw:
+    def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":
         """A token from softmax(z / T)."""
-        return laws.temperature(logits, uniforms, current, self.temperature)
+        from powerblend.engine import distributions
+
+        return distributions.temperature(logits, uniforms, current, self.temperature)
+
+    def describe(self) -> SamplerDescription:
+        """Ordinary sampling at T = 1 is a role of its own."""
+        return SamplerDescription(
+            role="base" if self.temperature == 1 else "temperature",
+            title="temperature",
+            how="a draw per token\nfrom softmax(z / T)",
+            sampling=f"a draw per token at T = {self.temperature:g}",
+        )

@@ -15,12 +15,8 @@ from powerblend.blends import Blend, DraftBlend
 from powerblend.blends.draft import TRAINED
 from powerblend.engine import REVISION
 from powerblend.samplers import Sampler
-from powerblend.study.config import Match, Study
 from powerblend.study.prompts import read_shots
-
-SHORT = {"power": "ps", "temperature": "temp"}
-"""Samplers as the names of conditions have them."""
-
+from powerblend.study.schema import Match, Study
 
 PROBE_REVISION = "1"
 """Changes when the probe's code comes to measure something else, or of other tokens."""
@@ -160,12 +156,12 @@ def _cell(study: Study, sampler: Sampler, matched: dict[str, Any] | None) -> Cel
             **_trained(study, [sampler.blend]),
         }
     )
-    return Cell(f"{_slug(decoding)}-{digest(spec)}", spec)
+    return Cell(f"{_slug(sampler, decoding)}-{digest(spec)}", spec)
 
 
-def _slug(decoding: dict[str, Any]) -> str:
+def _slug(sampler: Sampler, decoding: dict[str, Any]) -> str:
     """What a reader wants to know first: ``blend_ps-b0.05-l27``."""
-    name: str = SHORT.get(decoding["sampler"], decoding["sampler"])
+    name = sampler.short_name or sampler.name
     blend = decoding.get("blend")
     if blend is None:
         return name

@@ -25,8 +25,8 @@ from powerblend.study.cells import (
     probe_of,
     training_of,
 )
-from powerblend.study.config import ConfigError, Study
 from powerblend.study.problems import LOCAL
+from powerblend.study.schema import ConfigError, Study
 
 EMBEDDED = "embedded/"
 """Prefix of the names of models that the workflow fetches itself."""

@@ -12,8 +12,8 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from powerblend.datasets import ADAPTERS
-from powerblend.study.config import ConfigError, DatasetSpec
-from powerblend.study.files import REMADE, DamagedFile, numbered_jsonl, write_jsonl
+from powerblend.infrastructure.files import REMADE, DamagedFile, numbered_jsonl, write_jsonl
+from powerblend.study.schema import ConfigError, DatasetSpec
 
 Row = tuple[str, Mapping[str, Any]]
 """A problem as the dataset has it, and where: ``line 3``."""

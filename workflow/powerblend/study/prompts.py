@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from jinja2 import TemplateError
 
-from powerblend.study.config import ConfigError, PromptSpec
+from powerblend.study.schema import ConfigError, PromptSpec
 
 Messages = list[dict[str, str]]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from powerblend.study.files import DamagedFile, naming, parse_line
+from powerblend.infrastructure.files import DamagedFile, naming, parse_line
 
 log = logging.getLogger(__name__)
 

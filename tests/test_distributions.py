@@ -13,9 +13,9 @@ import tiny
 from enumeration import Floats, chi_squared, log_softmax
 from powerblend import Model, sample
 from powerblend.blends import LayerBlend
+from powerblend.engine.batch import Feed
 from powerblend.engine.chain import Trace, log_acceptance
-from powerblend.engine.laws import NOTHING, Logits, greedy, inverse_cdf, power, temperature
-from powerblend.engine.rows import Feed
+from powerblend.engine.distributions import NOTHING, Logits, greedy, inverse_cdf, power, temperature
 
 SIZES = (1, 5, 255, 256, 257, 50_000)
 LAST = 1 - 2.0**-53  # the largest uniform

@@ -7,8 +7,8 @@ True
 """
 
 from powerblend.graders.base import Verdict
-from powerblend.grading.boxed import extract_boxed
-from powerblend.grading.pool import GraderPool, Pair
-from powerblend.grading.symbolic import grade
+from powerblend.graders.mathematics.boxed import extract_boxed
+from powerblend.graders.mathematics.equivalence import grade
+from powerblend.graders.mathematics.pool import GraderPool, Pair
 
 __all__ = ["GraderPool", "Pair", "Verdict", "extract_boxed", "grade"]

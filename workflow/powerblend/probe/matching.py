@@ -8,8 +8,8 @@ from scipy.optimize import brentq
 
 from powerblend.blends import Blend
 from powerblend.engine.model import Model
+from powerblend.probe.hidden_states import Reading
 from powerblend.probe.measures import measure
-from powerblend.probe.reading import Reading
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from powerblend.api.generation import Generation, Request, Run
 from powerblend.engine import REVISION
 from powerblend.engine.model import Model
-from powerblend.engine.sampling import Generation, Request, Run
+from powerblend.infrastructure.files import write_jsonl
+from powerblend.infrastructure.interrupts import held_back
 from powerblend.samplers import Sampler, parse_sampler
 from powerblend.study.cells import canonical
-from powerblend.study.files import write_jsonl
-from powerblend.study.interrupts import held_back
 from powerblend.study.problems import Problem
 from powerblend.study.prompts import chat, tokenise
 from powerblend.study.store import ChainStore

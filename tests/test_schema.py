@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from powerblend.jobs.check import check_study
 from powerblend.study.cells import cells_of
-from powerblend.study.check import check_study
-from powerblend.study.config import ConfigError, parse_study, study_schema
 from powerblend.study.layout import Layout
 from powerblend.study.problems import load_problems
+from powerblend.study.schema import ConfigError, parse_study, study_schema
 from powerblend.study.sweep import Sweep
 from small_study import ROOT, merged, parsed, snakemake, write_study
 

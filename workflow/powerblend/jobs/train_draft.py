@@ -13,8 +13,8 @@ from powerblend.draft import training
 from powerblend.draft.dflash import Architecture, Draft
 from powerblend.draft.training import Text
 from powerblend.engine.model import Model
-from powerblend.study.files import write_text
-from powerblend.study.generate import answer, tasks_of
+from powerblend.infrastructure.files import write_text
+from powerblend.jobs.generate import answer, tasks_of
 from powerblend.study.problems import Problem
 from powerblend.study.store import ChainStore
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from powerblend.grading.normalise import normalise
+from powerblend.graders.mathematics.normalise import normalise
 
 MAX_SUBSETS = 500
 """Majority votes are held among all choices of k samples, or this many random ones."""

@@ -8,11 +8,11 @@ from transformers import AutoConfig, AutoTokenizer
 
 from powerblend.blends.draft import TRAINED
 from powerblend.draft.dflash import Target, read_architecture
+from powerblend.infrastructure.files import REMADE
 from powerblend.samplers import Sampler
-from powerblend.study.config import ConfigError, Study
-from powerblend.study.files import REMADE
 from powerblend.study.problems import Problem
 from powerblend.study.prompts import chat, read_shots, tokenise
+from powerblend.study.schema import ConfigError, Study
 
 TARGET_SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from powerblend.engine.chain import Proposal, Trace
-from powerblend.engine.laws import NOTHING, Draw
+from powerblend.engine.distributions import NOTHING, Draw
 from powerblend.engine.transfers import Reader, upload
 
 CELL = 8

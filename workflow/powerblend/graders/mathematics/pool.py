@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from powerblend.graders.base import Verdict
-from powerblend.grading.normalise import LONGEST
-from powerblend.grading.symbolic import grade
+from powerblend.graders.mathematics.equivalence import grade
+from powerblend.graders.mathematics.normalise import LONGEST
 
 START_SECONDS = 120.0
 """For a worker to import sympy, which on a cluster's file system is slow."""
@@ -38,7 +38,9 @@ class GraderPool:
         self, workers: int = 2, seconds: float = 20.0, command: Sequence[str] | None = None
     ) -> None:
         self.seconds = seconds
-        self._command = [*(command or (sys.executable, "-P", "-m", "powerblend.grading.worker"))]
+        self._command = [
+            *(command or (sys.executable, "-P", "-m", "powerblend.graders.mathematics.worker"))
+        ]
         self._verdicts: dict[Pair, Verdict] = {}
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
@@ -214,6 +216,6 @@ class _Worker:
 
 def _environment() -> dict[str, str]:
     """Ours, with this package on the path, and the same hashes, hence orders, in every run."""
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}

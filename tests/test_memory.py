@@ -8,10 +8,11 @@ import torch
 
 import tiny
 from powerblend import Model, load_model, sample
-from powerblend.engine import capacity, sampling
+from powerblend.api import generation
+from powerblend.api.generation import Request, Run
+from powerblend.engine import memory
+from powerblend.engine.batch import Feed
 from powerblend.engine.cache import RaggedCache
-from powerblend.engine.rows import Feed
-from powerblend.engine.sampling import Request, Run
 from powerblend.samplers import parse_sampler
 
 DECODING = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": 2}
@@ -27,8 +28,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def test_rows_follow_the_free_memory(
     model: Model, monkeypatch: pytest.MonkeyPatch, free: int, rows: int
 ) -> None:
-    monkeypatch.setattr(capacity, "free_bytes", lambda device: free)
-    assert capacity.decide_rows(model, 100) == rows
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
+    assert memory.decide_rows(model, 100) == rows
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_rows_follow_the_free_memory(
     ],
 )
 def test_memory_may_end_in_several_words(error: RuntimeError, ended: bool) -> None:
-    assert capacity.is_out_of_memory(error) == ended
+    assert memory.is_out_of_memory(error) == ended
 
 
 def test_a_row_is_charged_for_its_keys(model: Model) -> None:
@@ -55,7 +56,7 @@ def test_rows_leave_room_for_what_proposals_may_give_back(
     model: Model, monkeypatch: pytest.MonkeyPatch, steps: int, tokens: int
 ) -> None:
     charged = []
-    monkeypatch.setattr(sampling, "decide_rows", lambda model, n: charged.append(n) or 1)
+    monkeypatch.setattr(generation, "decide_rows", lambda model, n: charged.append(n) or 1)
     decoding = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": steps}
     Run(model, [Request([5, 7], "problem", 0)], parse_sampler(decoding), 0, None)
     assert charged == [tokens]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from powerblend.engine import products
-from powerblend.engine.products import Tiled, tiled
+from powerblend.engine import tiled_linear
+from powerblend.engine.tiled_linear import Tiled, tiled
 
 OUTPUTS = (1, 15, 16, 48, 49, 96, 97, 1000)
 SHAPES: list[tuple[int, ...]] = [(5,), (1, 5), (3, 5), (2, 3, 5)]
@@ -14,7 +14,7 @@ SHAPES: list[tuple[int, ...]] = [(5,), (1, 5), (3, 5), (2, 3, 5)]
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles so narrow that small maps have several."""
-    monkeypatch.setattr(products, "WIDTH", 32)
+    monkeypatch.setattr(tiled_linear, "WIDTH", 32)
 
 
 def linear(outputs: int, bias: bool = False) -> nn.Linear:

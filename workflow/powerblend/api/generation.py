@@ -11,16 +11,16 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from pydantic import ValidationError
 
+from powerblend.api.prompts import token_ids
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.guided import Guided
-from powerblend.engine.capacity import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.chain import Chain
+from powerblend.engine.memory import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.model import Model
-from powerblend.engine.prompts import token_ids
 from powerblend.engine.randomness import Stream
 from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
+from powerblend.infrastructure.sentences import sentences
 from powerblend.samplers import Sampler, parse_sampler
-from powerblend.sentences import sentences
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from powerblend.study import files
-from powerblend.study.files import DamagedFile, numbered_jsonl
+from powerblend.infrastructure import files
+from powerblend.infrastructure.files import DamagedFile, numbered_jsonl
 
 REMADE = f"{files.REMADE}; finished chains are stored and stay"
 """The same, where the file is made of a chain store."""

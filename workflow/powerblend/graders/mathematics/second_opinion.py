@@ -11,7 +11,7 @@ from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
 
-from powerblend.grading.normalise import LONGEST
+from powerblend.graders.mathematics.normalise import LONGEST
 
 STEP_SECONDS = 2
 """For each parse and each comparison, in whole seconds as an alarm takes them."""

@@ -3,7 +3,7 @@
 In comes ``[answer, gold]``; out goes the primary verdict as soon as there is one, and then the
 second opinion, so that the first is not lost when the second does not end. Before the first pair a
 line says that the worker is ready. Knows nothing about the pool: it is started as
-``python -m powerblend.grading.worker SECONDS`` and ends with its input.
+``python -m powerblend.graders.mathematics.worker SECONDS`` and ends with its input.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from powerblend.grading.second_opinion import second_opinion
-from powerblend.grading.symbolic import grade
+from powerblend.graders.mathematics.equivalence import grade
+from powerblend.graders.mathematics.second_opinion import second_opinion
 
 MEMORY = 2 * 2**30
 """Bytes that a worker may hold: the power towers of some answers would take all there is."""

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import tiny
 from powerblend import load_model
-from powerblend.engine.fused import MLP, Attention, fused, merged
+from powerblend.engine.fused_blocks import MLP, Attention, fused, merged
 
 FAMILIES = {
     "llama": {"attention_bias": True, "mlp_bias": True},

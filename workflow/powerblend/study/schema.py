@@ -23,8 +23,8 @@ from powerblend.blends import AnyBlend, Blend, DraftBlend
 from powerblend.blends.draft import TRAINED
 from powerblend.datasets import ADAPTERS
 from powerblend.graders import AnyGrader, MathGrader
+from powerblend.infrastructure.sentences import sentences
 from powerblend.samplers import SAMPLERS, Greedy, Sampler, parse_sampler, sampler_class
-from powerblend.sentences import sentences
 from powerblend.study.sweep import Sweep
 
 BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)

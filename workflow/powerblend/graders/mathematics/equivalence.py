@@ -13,10 +13,10 @@ from math import comb
 import sympy
 from sympy import Expr
 
-from powerblend.grading.budget import OutOfBudgetError, budget
-from powerblend.grading.normalise import LONGEST, UNIT, normalise
-from powerblend.grading.reading import Unreadable, at_probe, read
-from powerblend.grading.shape import Shape, is_words, shape_of, without_name
+from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
+from powerblend.graders.mathematics.normalise import LONGEST, UNIT, normalise
+from powerblend.graders.mathematics.parsing import Unreadable, at_probe, read
+from powerblend.graders.mathematics.shape import Shape, is_words, shape_of, without_name
 
 _INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?\Z")
 _FRACTION = re.compile(

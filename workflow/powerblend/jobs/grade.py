@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from powerblend.graders import Case, Grader
-from powerblend.study.files import DamagedFile, write_jsonl
+from powerblend.infrastructure.files import DamagedFile, write_jsonl
 from powerblend.study.problems import read_problems
-from powerblend.study.records import REMADE, Generated, read_records
+from powerblend.vocabulary.records import REMADE, Generated, read_records
 
 BULKY = ("completion", "tokens", "key", "study", "condition")
 """Fields of a record that no table needs."""

@@ -1,0 +1,1 @@
+r"""Mathematics: the boxed answer of a completion, and whether it equals the reference answer."""

@@ -1,0 +1,1 @@
+"""What any program needs: files, signals, devices, fetched models. Knows nothing of sampling."""
