@@ -1,16 +1,16 @@
 """Loading what a job's spec names: its model, and the draft that a blend of it mixes in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.dflash import Draft, load_draft
 from powerblend.engine.model import Model, load_model
+from powerblend.vocabulary.specs import ModelSpec
 
 
 def load(
-    wanted: Mapping[str, Any],
+    wanted: ModelSpec,
     blends: Sequence[Blend],
     *,
     path: str | None,
@@ -22,7 +22,7 @@ def load(
     Parameters
     ----------
     wanted
-        A spec's model: name, revision and dtype.
+        A spec's model.
     blends
         Those that the job mixes in.
     path, draft
@@ -35,10 +35,10 @@ def load(
         there are several drafts.
     """
     model = load_model(
-        path or wanted["name"],
-        dtype=wanted["dtype"],
+        path or wanted.name,
+        dtype=wanted.dtype,
         device=device,
-        revision=wanted["revision"],
+        revision=wanted.revision,
         draft=_draft(blends, draft),
     )
     for blend in blends:
