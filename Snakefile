@@ -16,7 +16,6 @@ include: "workflow/rules/analysis.smk"
 localrules:
     all,
     config,
-    specs,
     embedded_model,
     problems,
     shard,

@@ -53,7 +53,7 @@ STORE = LAYOUT.chains(GREEDY.name, "shard-0-of-1")
 SUMMARY = LAYOUT.tables / "summary.json"
 
 STEPS = {
-    "specs": ["--config", LAYOUT.config],
+    "config": ["--merged", json.dumps(CONFIG), "--output", LAYOUT.config],
     "problems": ["--spec", LAYOUT.dataset_spec, "--output", LAYOUT.problems],
     "check": ["--config", LAYOUT.config, "--problems", LAYOUT.problems, "--shards", SHARD,
               "--output", LAYOUT.checked],
@@ -81,9 +81,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data.jsonl").write_text("".join(json.dumps(p) + "\n" for p in problems()))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        LAYOUT.config.parent.mkdir(parents=True)
-        LAYOUT.config.write_text(json.dumps(CONFIG))
-        assert step("specs") == 0
+        assert step("config") == 0
         assert step("problems") == 0
         shutil.copy(LAYOUT.problems, SHARD)
         for name in ("check", "generate", "grade"):

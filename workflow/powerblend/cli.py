@@ -14,8 +14,8 @@ from powerblend.infrastructure.interrupts import Terminated, heed_sigterm
 log = logging.getLogger("powerblend")
 
 JOBS = {
+    "config": "write down the configuration that runs, and what every job is to do",
     "model": "fetch and convert an embedded model",
-    "specs": "write down what every job of a study is to do",
     "problems": "read and check a dataset",
     "check": "check conditions and prompts against the model",
     "probe": "measure what each layer knows and what blending it would change",

@@ -5,31 +5,20 @@ out: results/STUDY/config-DIGEST.json, specs/, checked.json, problems/DATASET/*.
 
 
 rule config:
-    """The merged configuration that runs, for the steps that need it and for the record."""
+    """The merged configuration that runs, and for each job a file of what it is to do."""
     output:
-        LAYOUT.config,
+        config=LAYOUT.config,
+        specs=list(LAYOUT.specs),
     log:
         LOGS / "config.log",
     conda:
         ENVIRONMENTS / "cpu.yaml"
     params:
-        study=lambda wildcards: canonical(config),
+        # Takes the output, so that it is not tracked: on the way back to an earlier configuration
+        # its files are still there. Whatever changes them changes their names.
+        merged=lambda wildcards, output: canonical(config),
     shell:
-        "printf '%s\\n' {params.study:q} > {output:q} 2> {log:q}"
-
-
-rule specs:
-    """What each job is to do: a file that the job reads."""
-    input:
-        LAYOUT.config,
-    output:
-        list(LAYOUT.specs),
-    log:
-        LOGS / "specs.log",
-    conda:
-        ENVIRONMENTS / "cpu.yaml"
-    shell:
-        "python -m powerblend --log {log:q} specs --config {input:q}"
+        "python -m powerblend --log {log:q} config --merged {params.merged:q} --output {output.config:q}"
 
 
 rule embedded_model:
