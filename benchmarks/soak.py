@@ -15,8 +15,8 @@ import psutil
 import torch
 from bench import ROOT, parser, write_table
 
+from powerblend import Model, load_model
 from powerblend.engine import REVISION
-from powerblend.engine.model import Model, load_model
 from powerblend.jobs.generate import generate
 from powerblend.study.problems import Problem
 from powerblend.study.store import ChainStore

@@ -102,7 +102,7 @@ def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None
     model: Any = load_model(tiny.transformer(vocabulary=WORDS).to("cuda"), draft=draft)
     sampler = parse_sampler(POWER | CONDITIONS[condition])
     if condition == "draft_blend_ps":
-        model = Guided(model, model.draft)
+        model = Guided(model)
     with torch.inference_mode():
         cache = model.cache(4, 32)
         rows = Rows(4, 24, model.eos_token_ids, model.device, resting=0)

@@ -11,20 +11,54 @@ draft says of the block's other positions is kept beside their keys, to be rewou
 them.
 """
 
-from typing import NamedTuple
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from powerblend.blends import Blend
-from powerblend.draft.dflash import Context, Draft
+from powerblend.draft.dflash import Context, Draft, Target
 from powerblend.engine.batch import Feed
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
+from powerblend.engine.fused_blocks import fused
 from powerblend.engine.model import Model
+from powerblend.engine.tiled_linear import tiled
 from powerblend.engine.transfers import upload
+
+
+class DraftedModel(Model):
+    """A model with a draft that was made for it, in the model's precision and place.
+
+    Attributes
+    ----------
+    draft
+        A copy of the draft given, which is left as it was.
+    """
+
+    def __init__(
+        self,
+        hf: PreTrainedModel,
+        tokenizer: Any,
+        eos_token_ids: Sequence[int],
+        draft: Draft,
+    ) -> None:
+        """Raise ValueError if the draft was made for another model."""
+        super().__init__(hf, tokenizer, eos_token_ids)
+        sizes = Target(self.name, self.layers, self.hidden_size, self.vocabulary)
+        draft.architecture.check_fit(draft.source, sizes)
+        own = copy.deepcopy(draft).placed(self.device, self.dtype)
+        self.draft = tiled(fused(own.requires_grad_(False).eval()))
+
+
+def draft_of(model: Model) -> Draft | None:
+    """The model's draft, if it has one."""
+    return model.draft if isinstance(model, DraftedModel) else None
 
 
 class Saved(NamedTuple):
@@ -69,7 +103,8 @@ class GuidedCache:
 class Guided:
     """A target whose blend comes from a draft; an `engine.scheduler.LanguageModel`."""
 
-    def __init__(self, model: Model, draft: Draft) -> None:
+    def __init__(self, model: DraftedModel) -> None:
+        draft = model.draft
         self.eos_token_ids, self.tokenizer = model.eos_token_ids, model.tokenizer
         self.device, self.own_lengths = model.device, model.own_lengths
         self._model, self._draft = model, draft

@@ -22,6 +22,12 @@ from powerblend.draft.dflash import Context, Draft
 from powerblend.engine.model import Model
 from powerblend.engine.scheduler import common_prefix
 
+SHARED_SIZES = (
+    *("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "rms_norm_eps", "rope_parameters", "max_position_embeddings"),
+)
+"""Keys of a target's configuration that its draft's has too: both have the same hidden states."""
+
 FALL = 7.0
 """Offsets after which a masked token's weight has fallen to 1/e."""
 
@@ -93,6 +99,13 @@ class Level(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The weights for inputs as they are."""
         return weight / self.get_buffer("size")
+
+
+def sizes_like(model: Model) -> dict[str, Any]:
+    """The sizes and constants that a draft's layers share with the model, by their names."""
+    own = {name: getattr(model.config, name, None) for name in SHARED_SIZES}
+    width = own["head_dim"] or model.config.hidden_size // model.config.num_attention_heads
+    return {k: v for k, v in own.items() if v is not None} | {"head_dim": width}
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 A row's proposal is loaded once, then advances token by token without Python touching single rows.
 A row at rest, because its proposal is finished or because it has none, is stepped with the others
 and stays as it is, so that a step may be run ahead of the decisions that the last one calls for.
-Knows no model and no chain.
+Knows no model and no cache, and of a chain its proposals and traces alone.
 """
 
 from collections.abc import Iterator, Sequence

@@ -7,8 +7,8 @@ row waits for another, and no prefix is computed twice.
 On a GPU the next step is launched before the last one's outcome is looked at, so that the host
 decides while the device computes; a row whose proposal was finished rests for that one step.
 
-The scheduler asks of a model what `LanguageModel` says and nothing else, so a table of
-probabilities runs through the very same loop.
+The scheduler asks of a model what `LanguageModel` says, of a sampler what `Decoding` says, and
+nothing else, so a table of probabilities runs through the very same loop.
 """
 
 import time
@@ -26,11 +26,10 @@ from torch import Tensor
 from powerblend.blends import Blend
 from powerblend.engine import cuda_graphs
 from powerblend.engine.batch import RESTED, Feed, Rows, Start, Written
-from powerblend.engine.chain import Chain, Moves, Proposal, Trace
-from powerblend.engine.distributions import Logits
+from powerblend.engine.chain import Chain, Moves, Proposal, Schedule, Trace
+from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.randomness import Stream
 from powerblend.engine.transfers import Download, upload
-from powerblend.samplers import Sampler
 
 AHEAD = {"cpu": 0, "cuda": 1}
 """Steps launched before the outcome of the last one is looked at."""
@@ -67,6 +66,24 @@ class LanguageModel(Protocol):
 
         On a GPU it is recorded, and so must not ask the device for anything.
         """
+
+
+class Decoding(Protocol):
+    """What the loop asks of a way of decoding; those of `powerblend.samplers` are such."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer, in tokens."""
+
+    @property
+    def blend(self) -> Blend | None:
+        """What the target mixes in; None: the model alone."""
+
+    def schedule(self) -> Schedule:
+        """Stages and moves of a chain."""
+
+    def draw(self, logits: Logits, uniforms: Tensor, current: Tensor) -> Draw:
+        """One token per row, with its worth; on a GPU it is recorded with the step."""
 
 
 class Job(NamedTuple):
@@ -124,7 +141,7 @@ class Launched(NamedTuple):
 class Step:
     """A step of the first rows, from the tokens fed to the tokens drawn, all on the device."""
 
-    def __init__(self, model: LanguageModel, cache: Any, batch: Rows, sampler: Sampler) -> None:
+    def __init__(self, model: LanguageModel, cache: Any, batch: Rows, sampler: Decoding) -> None:
         self._model, self._cache, self._batch, self._sampler = model, cache, batch, sampler
 
     def __call__(self, live: int, length: int) -> Tensor:
@@ -139,7 +156,7 @@ class Scheduler:
     """Runs jobs through ``rows`` rows of a model, and adds what it does to ``tally``."""
 
     def __init__(
-        self, model: LanguageModel, sampler: Sampler, jobs: Sequence[Job], rows: int, tally: Tally
+        self, model: LanguageModel, sampler: Decoding, jobs: Sequence[Job], rows: int, tally: Tally
     ) -> None:
         self.rows = min(rows, len(jobs))
         self.tally = tally

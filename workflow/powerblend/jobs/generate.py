@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from powerblend.api.generation import Generation, Request, Run
+from powerblend.draft.guided import draft_of
 from powerblend.engine import REVISION
 from powerblend.engine.model import Model
 from powerblend.infrastructure.files import write_jsonl
@@ -109,8 +110,9 @@ def tasks_of(
     # The key has the prompt itself, so a dataset's other problems do not matter to it; and a
     # trained draft's weights, which the same training may not give again to the last digit.
     decided = {k: v for k, v in spec.items() if k not in ("dataset", "prompt")}
-    if model.draft is not None:
-        decided["draft"] = model.draft.fingerprint
+    draft = draft_of(model)
+    if draft is not None:
+        decided["draft"] = draft.fingerprint
     decisive = canonical(decided)
     for problem in problems:
         tokens = tokenise(model.tokenizer, chat(problem.problem, prompt), prompt["chat_template"])

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from powerblend.api.loading import load_model
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.dflash import Draft, load_draft
-from powerblend.engine.model import Model, load_model
+from powerblend.engine.model import Model
 
 
 def load(

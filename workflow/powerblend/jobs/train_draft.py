@@ -103,7 +103,7 @@ def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
     wanted = spec["training"]
     mask = model.tokenizer.convert_tokens_to_ids(wanted["mask_token"])
     shape = {
-        **model.sizes,
+        **training.sizes_like(model),
         "num_hidden_layers": wanted["layers"],
         "block_size": wanted["block"],
         "dflash_config": {

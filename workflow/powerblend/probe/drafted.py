@@ -4,12 +4,14 @@ import torch
 from torch import Tensor
 
 from powerblend.draft.dflash import Context, Draft
+from powerblend.draft.guided import draft_of
 from powerblend.engine.model import Model
 
 
 def drafted(model: Model) -> "Drafted | None":
     """The model's draft, if it has one."""
-    return Drafted(model, model.draft) if model.draft else None
+    draft = draft_of(model)
+    return Drafted(model, draft) if draft else None
 
 
 class Drafted:
