@@ -1,4 +1,4 @@
-"""The laws of one token: what is drawn, how often, and what it is said to be worth."""
+"""The distributions of one token: what is drawn, how often, and what it is said to be worth."""
 
 from typing import Any, Literal
 
@@ -91,7 +91,7 @@ def test_a_draw_stays_exactly_when_the_uniform_is_below_the_current_tokens_proba
         assert (token == current).tolist() == [True, True, False, False]
 
 
-def test_the_coupling_with_the_current_token_keeps_the_law() -> None:
+def test_the_coupling_with_the_current_token_keeps_the_distribution() -> None:
     z, draws = random_logits(1, 6, seed=5, scale=1.0), 20_000
     q = np.exp(log_softmax(z.numpy()))[0]
     for current in range(6):
@@ -130,7 +130,7 @@ def test_a_blended_token_is_worth_log_t_minus_log_q(proposal: Literal["base", "t
         assert draw.w.max() <= 0
 
 
-def test_greedy_and_temperature_report_their_own_laws() -> None:
+def test_greedy_and_temperature_report_their_own_distributions() -> None:
     base, target = random_logits(40, 30, seed=1), random_logits(40, 30, seed=2)
     logits, rows = Logits(base, target), np.arange(40)
     best, warm = greedy(logits), temperature(logits, random_uniforms(40), nothing(40), 0.7)

@@ -52,7 +52,7 @@ def answers(device: str, condition: str, rows: int, draft: Draft) -> list[Genera
 @pytest.mark.parametrize("rows", [1, 7, 32])
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_the_gpu_draws_what_the_cpu_draws(condition: str, rows: int, draft: Draft) -> None:
-    """In float64 both see the same random numbers and all but the same laws.
+    """In float64 both see the same random numbers and all but the same distributions.
 
     They differ by the rounding of the rotation's angles, which are float32 in any model.
     """

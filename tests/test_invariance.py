@@ -101,7 +101,7 @@ def test_seeds_samples_and_repeated_prompts_differ(model: Model) -> None:
     out = chains(model, prompts, POWER, samples=4, seed=1)
     out += chains(model, prompts, POWER, samples=4, seed=2)
     tokens = [tuple(c["tokens"]) for row in out for c in row]
-    # Peaked laws repeat themselves now and then, but 32 chains are not a few.
+    # Peaked distributions repeat themselves now and then, but 32 chains are not a few.
     assert len(set(tokens)) > 16
     assert_same(chains(model, prompts, POWER, samples=4, seed=1), out[:4])
     assert_same(chains(model, prompts[:2], POWER, samples=4, seed=1), out[:2])

@@ -34,7 +34,7 @@ BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 @pytest.fixture(scope="module")
 def hf() -> PreTrainedModel:
-    """A transformer with laws that are far from uniform, so that some tokens are hard."""
+    """A transformer with distributions that are far from uniform, so that some tokens are hard."""
     return tiny.transformer(vocabulary=VOCABULARY)
 
 
@@ -131,7 +131,7 @@ def test_streaming_equals_a_direct_computation(found: dict[str, Any], direct: Di
     for row in found["layers"] + found["blends"]:
         z = direct.source(row["layer"], row["norm"])
         expected = direct.summary((1 - row["beta"]) * direct.final + row["beta"] * z)
-        if row["kl"] < 1e-12:  # the same law: which of the two is likelier is rounding
+        if row["kl"] < 1e-12:  # the same distribution: which of the two is likelier is rounding
             expected = {key: value for key, value in expected.items() if "likelier" not in key}
         assert {key: row[key] for key in expected} == pytest.approx(expected, abs=1e-9)
     assert found["final"]["mean_rank"] == direct.summary(direct.final)["mean_rank"]

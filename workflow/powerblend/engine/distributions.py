@@ -1,8 +1,8 @@
-"""Laws of the next token: from logits to a drawn token and what it was worth.
+"""Distributions of the next token: from logits to a drawn token and what it was worth.
 
-A law is a function ``(logits, uniforms, current) -> Draw`` over a batch of rows. These know no
+Each is a function ``(logits, uniforms, current) -> Draw`` over a batch of rows. They know no
 cache, no chain and no model. Logits come in float32 or wider; they are never cut to a top-k or a
-nucleus, so every law has the full vocabulary as its support.
+nucleus, so every distribution has the full vocabulary as its support.
 """
 
 import math

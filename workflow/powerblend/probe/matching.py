@@ -1,4 +1,4 @@
-"""The beta at which a blend moves the model's law as far as asked: by the KL of a mean token."""
+"""The beta at which a blend moves the model's distribution as far as asked, in KL a token."""
 
 import logging
 import math

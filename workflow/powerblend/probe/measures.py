@@ -1,4 +1,4 @@
-"""Measures of a law of the next token beside the model's own, token by token.
+"""Measures of a distribution of the next token beside the model's own, token by token.
 
 Logits are made for `CHUNK` tokens and one source at a time and dropped again; what is left is a few
 numbers a token.
@@ -19,7 +19,7 @@ from powerblend.probe.hidden_states import CHUNK, HARD, Reading
 
 
 class Target(NamedTuple):
-    """The model's own law of some tokens: what others are measured against."""
+    """The model's own distribution of some tokens: what others are measured against."""
 
     gold: Tensor  # [tokens, 1]
     logits: Tensor  # [tokens, vocabulary], as the next two
@@ -30,7 +30,7 @@ class Target(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """A law on some tokens, each [tokens]; `measure` gives them in float64 on the host.
+    """A distribution on some tokens, each [tokens]; `measure` gives them in float64 on the host.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Scores(NamedTuple):
     log_prob
         Of the gold token, in nats.
     kl
-        KL(p || law), with p the model's own, in nats.
+        KL(p || q), with q this distribution and p the model's own, in nats.
     flipped
         1 where a token is strictly likelier than the model's most likely one, 0 elsewhere.
     scale
@@ -65,7 +65,7 @@ def target_of(logits: Tensor, gold: Tensor) -> Target:
 
 
 def scores(target: Target, logits: Tensor) -> Scores:
-    """Measure a law by its logits [tokens, vocabulary]."""
+    """Measure a distribution by its logits [tokens, vocabulary]."""
     log_q = logits.log_softmax(-1)
     at_gold = logits.gather(-1, target.gold)
     return Scores(
@@ -79,7 +79,7 @@ def scores(target: Target, logits: Tensor) -> Scores:
 
 def spread(logits: Tensor) -> Tensor:
     """Root mean square deviation of logits from their mean over the vocabulary."""
-    # Ten times as fast as torch's std, and every law's logits pass through here.
+    # Ten times as fast as torch's std, and every distribution's logits pass through here.
     centred = logits - logits.mean(-1, keepdim=True)
     return torch.linalg.vector_norm(centred, dim=-1) / math.sqrt(logits.shape[-1])
 
@@ -94,7 +94,7 @@ def measure(
     """
     tokens, sources = len(reading.gold), _by_source(blends)
     # Made whole: thousands of small tensors that stay would leave holes between the large ones
-    # that go, and memory would grow with every law.
+    # that go, and memory would grow with every distribution.
     table = torch.empty(1 + len(blends), len(Scores._fields), tokens, dtype=torch.float64)
     chunks = [slice(start, start + CHUNK) for start in range(0, tokens, CHUNK)]
     for chunk in tqdm(chunks, unit="chunk", disable=not bar, mininterval=2.0):
@@ -108,8 +108,8 @@ def measure(
     return [Scores(*columns) for columns in table]
 
 
-def _fill(columns: Tensor, law: Scores) -> None:
-    for column, values in zip(columns, law, strict=True):
+def _fill(columns: Tensor, measured: Scores) -> None:
+    for column, values in zip(columns, measured, strict=True):
         column.copy_(values)
 
 
