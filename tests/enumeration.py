@@ -62,14 +62,14 @@ def draft_logits(hf: Any, prompt: Sequence[int], reference: Any, beta: float) ->
     everything before it, from a full forward pass, and begins with its own first token.
     """
     config = reference.config
-    width, taps = config.block_size, config.target_layer_ids
+    width, feature_layers = config.block_size, config.target_layer_ids
     base_logits = transformer_logits(hf, prompt)
 
     @torch.no_grad()
     def said(string: String) -> Floats:
         tokens = torch.tensor([[*prompt, *string]])
         states = hf(tokens, output_hidden_states=True, use_cache=False).hidden_states
-        features = torch.cat([states[tap + 1] for tap in taps], -1)
+        features = torch.cat([states[layer + 1] for layer in feature_layers], -1)
         embed, rows = hf.get_input_embeddings(), []
         for first in range(0, len(string), width):
             block = torch.tensor([[string[first], *[config.mask_token_id] * (width - 1)]])

@@ -21,7 +21,7 @@ def reference_draft(draft: Draft) -> Any:
         layer_types=["full_attention"] * own.qwen3.num_hidden_layers,
         block_size=own.block,
         mask_token_id=own.mask_token,
-        target_layer_ids=list(own.taps),
+        target_layer_ids=list(own.feature_layers),
     )
     reference = MuseGlimmerAssistantModel(config)
     weights = {}

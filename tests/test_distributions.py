@@ -111,7 +111,7 @@ def test_the_weight_of_an_unblended_token_is_the_log_sum_of_powers(
         same = z.expand(200, -1)
         draw = power(Logits(same, same), random_uniforms(200), nothing(200), alpha, proposal)
         assert len(draw.token.unique()) > 1
-        np.testing.assert_allclose(draw.w.numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(draw.log_weight.numpy(), expected, atol=1e-9)
         assert expected <= 1e-12
 
 
@@ -125,9 +125,9 @@ def test_a_blended_token_is_worth_log_t_minus_log_q(proposal: Literal["base", "t
     log_t = 2.5 * log_softmax(target.numpy())[drawn]
     np.testing.assert_allclose(draw.log_p, log_softmax(base.numpy())[drawn], atol=1e-9)
     np.testing.assert_allclose(draw.log_q, log_q, atol=1e-9)
-    np.testing.assert_allclose(draw.w, log_t - log_q, atol=1e-9)
+    np.testing.assert_allclose(draw.log_weight, log_t - log_q, atol=1e-9)
     if proposal == "target":
-        assert draw.w.max() <= 0
+        assert draw.log_weight.max() <= 0
 
 
 def test_greedy_and_temperature_report_their_own_distributions() -> None:
@@ -136,10 +136,10 @@ def test_greedy_and_temperature_report_their_own_distributions() -> None:
     best, warm = greedy(logits), temperature(logits, random_uniforms(40), nothing(40), 0.7)
     np.testing.assert_array_equal(best.token, target.numpy().argmax(-1))
     np.testing.assert_allclose(
-        best.log_q + best.w, log_softmax(target.numpy())[rows, best.token], atol=1e-9
+        best.log_q + best.log_weight, log_softmax(target.numpy())[rows, best.token], atol=1e-9
     )
     np.testing.assert_allclose(
-        warm.log_q + warm.w, log_softmax(target.numpy() / 0.7)[rows, warm.token], atol=1e-9
+        warm.log_q + warm.log_weight, log_softmax(target.numpy() / 0.7)[rows, warm.token], atol=1e-9
     )
     for draw in (best, warm):
         np.testing.assert_allclose(

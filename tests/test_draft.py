@@ -138,7 +138,7 @@ def test_a_draft_is_read_as_it_was_saved(hf: PreTrainedModel, draft: Draft, tmp_
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["dflash_config"] == {"target_layer_ids": [0, 1], "mask_token_id": 0}
     again = load_draft(str(tmp_path))
-    assert again.architecture.taps == draft.architecture.taps
+    assert again.architecture.feature_layers == draft.architecture.feature_layers
     for name, weight in draft.state_dict().items():
         assert torch.equal(again.state_dict()[name], weight)
 

@@ -209,7 +209,7 @@ def test_a_kl_out_of_reach_is_refused(model: Model, text: Text) -> None:
 class Echo:
     """A draft that sees what it may: the block before, of which it repeats the last state."""
 
-    block_size, taps = 4, (1,)
+    block_size, feature_layers = 4, (1,)
 
     def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
         assert features.shape[:2] == (1, len(tokens))
@@ -220,7 +220,7 @@ class Echo:
 class Oracle(Echo):
     """A draft that is right: its states are those of the target."""
 
-    taps = (0, 2)
+    feature_layers = (0, 2)
 
     def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
         assert features.shape[:2] == (2, len(tokens))

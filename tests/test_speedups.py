@@ -24,7 +24,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "ps-published": {"mh": "published"},
 }
 FALLING = {"ps", "blend_ps-target"}
-"""Where target and proposal are powers of one distribution, so that w is never positive."""
+"""Where target and proposal are powers of one distribution, so that no log weight is positive."""
 
 
 class Slow(Power):

@@ -46,7 +46,7 @@ def draft(hf: PreTrainedModel) -> Draft:
 
 @pytest.fixture(scope="module")
 def corpus(model: Model, hf: PreTrainedModel, texts: list[Text]) -> Corpus:
-    return training.featurise(model, tiny.draft(hf).architecture.taps, texts)
+    return training.featurise(model, tiny.draft(hf).architecture.feature_layers, texts)
 
 
 def run(model: Model, draft: Draft, corpus: Corpus, path: Path, **changes: Any) -> Any:
@@ -139,7 +139,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize(
-    ("layers", "taps"), [(36, [1, 9, 17, 25, 33]), (30, [1, 8, 14, 20, 27]), (3, [1])]
+    ("layers", "read"), [(36, [1, 9, 17, 25, 33]), (30, [1, 8, 14, 20, 27]), (3, [1])]
 )
-def test_taps_are_those_of_published_drafts(layers: int, taps: list[int]) -> None:
-    assert training.default_taps(layers) == taps
+def test_feature_layers_are_those_of_published_drafts(layers: int, read: list[int]) -> None:
+    assert training.default_feature_layers(layers) == read

@@ -42,13 +42,13 @@ class HiddenBlend(Blend):
 
     @property
     @abstractmethod
-    def taps(self) -> tuple[int, ...]:
-        """Decoder blocks, counted from 0, whose outputs the source reads."""
+    def layers_read(self) -> tuple[int, ...]:
+        """Decoder layers, counted from 0, whose outputs the source reads."""
 
     @abstractmethod
-    def hidden(self, tapped: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
+    def hidden(self, outputs: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
         """The hidden states [rows, hidden] that ``lm_head`` turns into the source's logits.
 
-        ``tapped`` holds the outputs [rows, hidden] of the blocks named by `taps`, from the same
-        forward pass as the final ones.
+        ``outputs`` [rows, hidden] each are those of `layers_read`, from the same forward pass as
+        the final hidden states.
         """

@@ -25,13 +25,13 @@ class LayerBlend(HiddenBlend):
     )
 
     @property
-    def taps(self) -> tuple[int, ...]:
+    def layers_read(self) -> tuple[int, ...]:
         """The one layer."""
         return (self.layer,)
 
-    def hidden(self, tapped: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
+    def hidden(self, outputs: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
         """The layer's output, normalised or not."""
-        (hidden,) = tapped
+        (hidden,) = outputs
         return model.normalise(hidden) if self.norm == "final" else hidden
 
     def check(self, layers: int) -> None:

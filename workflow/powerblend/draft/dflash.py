@@ -56,11 +56,11 @@ class Target(NamedTuple):
 class Architecture(NamedTuple):
     """A draft's ``config.json``: layers as Qwen3's, and what DFlash adds.
 
-    ``taps`` are the target's decoder blocks, counted from 0, whose outputs are the features.
+    ``feature_layers`` are the target's decoder layers, counted from 0, whose outputs it reads.
     """
 
     qwen3: Qwen3Config
-    taps: tuple[int, ...]
+    feature_layers: tuple[int, ...]
     mask_token: int
     block: int
 
@@ -75,8 +75,8 @@ class Architecture(NamedTuple):
         """
         own = config.get("dflash_config", {})
         block = own.get("block_size", config.get("block_size"))
-        taps, mask = own.get("target_layer_ids"), own.get("mask_token_id")
-        if not taps or mask is None or not block or block < 2:
+        feature_layers, mask = own.get("target_layer_ids"), own.get("mask_token_id")
+        if not feature_layers or mask is None or not block or block < 2:
             raise ValueError(
                 f"{source} is no DFlash draft: its config.json lacks block_size (2 or more), "
                 "dflash_config.target_layer_ids or dflash_config.mask_token_id"
@@ -84,11 +84,11 @@ class Architecture(NamedTuple):
         qwen3 = Qwen3Config(**{k: v for k, v in config.items() if k not in OWN_KEYS})
         if any(kind != "full_attention" for kind in qwen3.layer_types or ()):
             raise ValueError(f"{source}: a draft with sliding attention is not supported")
-        return cls(qwen3, tuple(taps), mask, block)
+        return cls(qwen3, tuple(feature_layers), mask, block)
 
     def as_config(self) -> dict[str, Any]:
         """The configuration as published drafts have it."""
-        own = {"target_layer_ids": list(self.taps), "mask_token_id": self.mask_token}
+        own = {"target_layer_ids": list(self.feature_layers), "mask_token_id": self.mask_token}
         return {
             **self.qwen3.to_diff_dict(),
             "architectures": ["DFlashDraftModel"],
@@ -101,8 +101,9 @@ class Architecture(NamedTuple):
         misfit = None
         if self.qwen3.hidden_size != target.hidden_size:
             misfit = f"its hidden size is {self.qwen3.hidden_size}, not {target.hidden_size}"
-        elif max(self.taps) >= target.layers:
-            misfit = f"it reads block {max(self.taps)}, and the target has {target.layers}"
+        elif max(self.feature_layers) >= target.layers:
+            deepest = max(self.feature_layers)
+            misfit = f"it reads block {deepest}, and the target has {target.layers}"
         elif self.qwen3.vocab_size != target.vocabulary:
             misfit = f"its vocabulary is {self.qwen3.vocab_size}, not {target.vocabulary}"
         elif self.mask_token >= target.vocabulary:
@@ -183,7 +184,7 @@ class Draft(nn.Module):
         config = architecture.qwen3
         self.architecture, self.source = architecture, source
         width = config.hidden_size
-        self.fc = nn.Linear(len(architecture.taps) * width, width, bias=False)
+        self.fc = nn.Linear(len(architecture.feature_layers) * width, width, bias=False)
         self.hidden_norm = Qwen3RMSNorm(width, eps=config.rms_norm_eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = Qwen3RMSNorm(width, eps=config.rms_norm_eps)
@@ -198,7 +199,7 @@ class Draft(nn.Module):
     def context(self, features: Tensor, positions: Tensor) -> Tensor:
         """Keys and values of positions [rows, new], from the target's features there.
 
-        ``features`` [rows, new, taps x hidden] are the outputs of the tapped blocks, side by side.
+        ``features`` [rows, new, feature layers x hidden] are their outputs, side by side.
         Returns [layers, 2, rows, kv_heads, new, head_dim].
         """
         known = self.hidden_norm(self.fc(features))

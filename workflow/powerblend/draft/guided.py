@@ -160,8 +160,10 @@ class Guided:
         self, cache: GuidedCache, slots: slice, tokens: Tensor, positions: Tensor, length: int
     ) -> Tensor:
         """The target's pass, whose features give the draft its keys at the same positions."""
-        taps = self._draft.architecture.taps
-        final, features = self._model.forward(cache.target, slots, tokens, positions, length, taps)
+        layers = self._draft.architecture.feature_layers
+        final, features = self._model.forward(
+            cache.target, slots, tokens, positions, length, layers
+        )
         known = self._draft.context(torch.cat(features, -1), positions)
         places = cache.context.places(positions)
         for layer, kv in enumerate(known):

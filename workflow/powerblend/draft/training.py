@@ -54,8 +54,8 @@ class Text(NamedTuple):
 class Corpus(NamedTuple):
     """Texts with the target's features of every token but those that all prompts begin with.
 
-    ``shared`` [prefix, taps x hidden] are the features of these; sequence i has ``tokens[i]``
-    [length], ``features[i]`` [length, taps x hidden] and an answer that begins at ``starts[i]``.
+    ``shared`` [prefix, features] are those of these; sequence i has ``tokens[i]`` [length],
+    ``features[i]`` [length, features] and an answer that begins at ``starts[i]``.
     """
 
     shared: Tensor
@@ -123,13 +123,13 @@ def begin_as(draft: Draft, model: Model) -> None:
 
 
 @torch.no_grad()
-def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpus:
-    """Run the texts through the target; what all prompts begin with, once."""
+def featurise(model: Model, layers: Sequence[int], texts: Sequence[Text]) -> Corpus:
+    """Run the texts through the target for some layers' outputs; a prefix of all prompts, once."""
     prefix = common_prefix([np.array(t.prompt) for t in texts])
     head = torch.tensor([texts[0].prompt[:prefix]], device=model.device)
     one = model.cache(1, prefix)
     at = torch.arange(prefix, device=model.device)[None]
-    _, states = model.forward(one, slice(0, 1), head, at, prefix, taps)
+    _, states = model.forward(one, slice(0, 1), head, at, prefix, layers)
     saved = one.save(0, 0, prefix)
     tokens = [torch.tensor((t.prompt + t.answer)[prefix:]) for t in texts]
     features: list[Tensor] = [torch.empty(0)] * len(tokens)
@@ -142,8 +142,8 @@ def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpu
         length = prefix + padded.shape[1]
         cache = model.cache(len(batch), length, saved)
         positions = torch.arange(prefix, length, device=model.device).expand(len(batch), -1)
-        _, tapped = model.forward(cache, slice(0, len(batch)), padded, positions, length, taps)
-        for i, joined in zip(chosen, torch.cat(tapped, -1), strict=True):
+        _, outputs = model.forward(cache, slice(0, len(batch)), padded, positions, length, layers)
+        for i, joined in zip(chosen, torch.cat(outputs, -1), strict=True):
             features[i] = joined[: len(tokens[i])].clone()
     starts = [len(t.prompt) - prefix for t in texts]
     return Corpus(torch.cat(states, -1)[0], tokens, features, starts)
@@ -249,7 +249,7 @@ def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
     )
 
 
-def default_taps(layers: int, count: int = 5) -> list[int]:
+def default_feature_layers(layers: int, count: int = 5) -> list[int]:
     """Decoder blocks spread evenly from the second to the third from last, as published drafts'."""
     last = max(1, layers - 3)
     return sorted({round(1 + i * (last - 1) / (count - 1)) for i in range(count)})

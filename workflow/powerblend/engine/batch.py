@@ -91,7 +91,7 @@ class Rows:
         self._uniforms, self._current = columns["uniforms"], columns["current"]
         self._resting = resting
         self._position.fill_(resting)
-        # A token's id and its worth, the columns of a Trace: ids are exact in float64.
+        # The columns of a Trace: the token's id, which float64 holds exactly, and its logs.
         self._drawn = torch.zeros(rows, 4, tokens, dtype=torch.float64, device=device)
         self._eos = torch.tensor(sorted(eos), device=device)
         self._row = torch.arange(rows, device=device)
@@ -139,7 +139,7 @@ class Rows:
         self._feed[:live] = torch.where(active, draw.token, self._feed[:live])
         self._position[:live] += active
         self._index[:live] += active
-        self._gain[:live] += torch.where(active, draw.w, 0.0)
+        self._gain[:live] += torch.where(active, draw.log_weight, 0.0)
         hopeless = self._gain[:live] - index.double().log() < self._floor[:live]
         done = (draw.token[:, None] == self._eos).any(-1) | (index == self._cap[:live]) | hopeless
         outcome = torch.where(active, torch.where(done, index, DECODED), RESTED)
@@ -157,8 +157,8 @@ class Rows:
         rows = self._reader.read([self._drawn[written.row] for written in suffixes])
         traces = []
         for drawn, (_, cut, stop) in zip(rows, suffixes, strict=True):
-            tokens, *worth = drawn[:, cut:stop]
-            traces.append(Trace(tokens.astype(np.int64), *worth))
+            tokens, *log_probs = drawn[:, cut:stop]
+            traces.append(Trace(tokens.astype(np.int64), *log_probs))
         return traces
 
     def move(self, source: int, target: int) -> None:

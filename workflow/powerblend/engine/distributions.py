@@ -1,4 +1,4 @@
-"""Distributions of the next token: from logits to a drawn token and what it was worth.
+"""Distributions of the next token: from logits to a drawn token and its log weight.
 
 Each is a function ``(logits, uniforms, current) -> Draw`` over a batch of rows. They know no
 cache, no chain and no model. Logits come in float32 or wider; they are never cut to a top-k or a
@@ -35,24 +35,24 @@ class Logits(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """A drawn token and its worth; all are [rows]. The columns are those of `chain.Trace`."""
+    """A drawn token and its log-probabilities, all [rows]: the columns of `chain.Trace`."""
 
     token: Tensor
     log_p: Tensor
     log_q: Tensor
-    w: Tensor
+    log_weight: Tensor
 
 
 def greedy(logits: Logits) -> Draw:
-    """The target's most likely token. ``log_q`` is 0 and ``w`` is log p of the target."""
+    """The target's most likely token. ``log_q`` is 0, the log weight log p of the target."""
     token = logits.target.argmax(-1)
-    w = _log_prob(logits.target, token)
-    log_p = w if logits.base is logits.target else _log_prob(logits.base, token)
-    return Draw(token, log_p, torch.zeros_like(w), w)
+    log_weight = _log_prob(logits.target, token)
+    log_p = log_weight if logits.base is logits.target else _log_prob(logits.base, token)
+    return Draw(token, log_p, torch.zeros_like(log_weight), log_weight)
 
 
 def temperature(logits: Logits, uniforms: Tensor, current: Tensor, temperature: float) -> Draw:
-    """A token from softmax(z / T) of the target, which is proposal and target at once: w = 0."""
+    """A token from softmax(z / T) of the target, proposal and target at once: log weight 0."""
     token, log_q, log_p = inverse_cdf(logits.target, 1.0 / temperature, uniforms, current)
     if logits.base is not logits.target:
         log_p = _log_prob(logits.base, token)
@@ -68,15 +68,18 @@ def power(
 ) -> Draw:
     """A token from q = softmax(alpha z) with t = p^alpha of the target as its weight.
 
-    With proposal and target from the same logits, w = log t - log q = log sum_v p(v)^alpha: it does
-    not depend on the token drawn and is never positive (powers of a distribution, alpha >= 1).
+    With proposal and target from the same logits, the log weight log t - log q is
+    log sum_v p(v)^alpha: it does not depend on the token drawn and is never positive (powers of a
+    distribution, alpha >= 1).
     """
     source = logits.target if proposal == "target" else logits.base
     token, log_q, own = inverse_cdf(source, alpha, uniforms, current)
     log_p, log_target = (own if z is source else _log_prob(z, token) for z in logits)
-    w = alpha * log_target - log_q
+    log_weight = alpha * log_target - log_q
     # Rounding must not make positive what is never positive: early rejection relies on it.
-    return Draw(token, log_p, log_q, w.clamp(max=0) if source is logits.target else w)
+    if source is logits.target:
+        log_weight = log_weight.clamp(max=0)
+    return Draw(token, log_p, log_q, log_weight)
 
 
 class Choice(NamedTuple):

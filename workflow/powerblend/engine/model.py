@@ -129,12 +129,12 @@ class Model:
             What the target mixes in; the base logits come from the same pass.
         """
         rows = slice(0, len(feed.tokens))
-        taps = blend.taps if isinstance(blend, HiddenBlend) else ()
+        layers = blend.layers_read if isinstance(blend, HiddenBlend) else ()
         tokens, positions = feed.tokens[:, None], feed.positions[:, None]
-        final, tapped = self.forward(cache, rows, tokens, positions, feed.length, taps)
+        final, outputs = self.forward(cache, rows, tokens, positions, feed.length, layers)
         if not isinstance(blend, HiddenBlend):
             return self.guided(final[:, 0])
-        source = blend.hidden(tuple(h[:, 0] for h in tapped), self)
+        source = blend.hidden(tuple(h[:, 0] for h in outputs), self)
         return self.guided(final[:, 0], source, blend)
 
     def forward(
@@ -144,18 +144,18 @@ class Model:
         tokens: Tensor,
         positions: Tensor,
         length: int,
-        taps: Sequence[int] = (),
+        layers_read: Sequence[int] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run tokens [rows, new]; what feeds ``lm_head``, and the outputs of the tapped blocks.
+        """Run tokens [rows, new]; what feeds ``lm_head``, and the outputs of ``layers_read``.
 
         All are [rows, new, hidden]; ``length`` is the largest position + 1.
         """
         where = attention.Ragged(cache, slots, positions, length)
-        with self._tapping(taps) as tapped:
+        with self._outputs_of(layers_read) as outputs:
             final: Tensor = self._base(
                 input_ids=tokens, position_ids=positions, use_cache=False, ragged=where
             ).last_hidden_state
-        return final, tuple(tapped)
+        return final, tuple(outputs)
 
     def guided(
         self, final: Tensor, source: Tensor | None = None, blend: Blend | None = None
@@ -200,13 +200,13 @@ class Model:
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @contextmanager
-    def _tapping(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:
-        """Collect the outputs [rows, new, hidden] of some decoder blocks, in the order given."""
-        tapped: list[Tensor] = [torch.empty(0)] * len(layers)
+    def _outputs_of(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:
+        """Collect the outputs [rows, new, hidden] of some decoder layers, in the order given."""
+        outputs: list[Tensor] = [torch.empty(0)] * len(layers)
 
         def keep(index: int) -> Any:
             def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                tapped[index] = output[0] if isinstance(output, tuple) else output
+                outputs[index] = output[0] if isinstance(output, tuple) else output
 
             return hook
 
@@ -215,7 +215,7 @@ class Model:
             for index, layer in enumerate(layers)
         ]
         try:
-            yield tapped
+            yield outputs
         finally:
             for handle in hooks:
                 handle.remove()

@@ -83,7 +83,7 @@ class Decoding(Protocol):
         """Stages and moves of a chain."""
 
     def draw(self, logits: Logits, uniforms: Tensor, current: Tensor) -> Draw:
-        """One token per row, with its worth; on a GPU it is recorded with the step."""
+        """One token per row, with its log-probabilities; on a GPU it is recorded with the step."""
 
 
 class Job(NamedTuple):

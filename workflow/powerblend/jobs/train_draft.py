@@ -48,8 +48,8 @@ def train_draft(
     surest = _answers(spec, model, problems[::HELD_OUT], greedily, rows, store / "greedy")
     draft = _untrained(spec, model)
     log.info("the target reads %d answers", len(texts) + len(others) + len(surest))
-    taps = draft.architecture.taps
-    corpus, unseen, greedy = (training.featurise(model, taps, t) for t in (texts, others, surest))
+    layers = draft.architecture.feature_layers
+    corpus, unseen, greedy = (training.featurise(model, layers, t) for t in (texts, others, surest))
     steps = training.train(
         model,
         draft,
@@ -107,7 +107,7 @@ def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
         "num_hidden_layers": wanted["layers"],
         "block_size": wanted["block"],
         "dflash_config": {
-            "target_layer_ids": training.default_taps(model.layers),
+            "target_layer_ids": training.default_feature_layers(model.layers),
             "mask_token_id": mask,
         },
     }

@@ -18,7 +18,8 @@ class Drafted:
     """A model's draft, as `reading.Draft` asks for it."""
 
     def __init__(self, model: Model, draft: Draft) -> None:
-        self.block_size, self.taps = draft.architecture.block, draft.architecture.taps
+        self.block_size = draft.architecture.block
+        self.feature_layers = draft.architecture.feature_layers
         self._model, self._draft = model, draft
         self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
 
@@ -26,7 +27,7 @@ class Drafted:
     def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
         """The states [answer, hidden] of the answer's tokens, all blocks in one batch.
 
-        ``features`` are [taps, prompt + answer, hidden].
+        ``features`` are [feature layers, prompt + answer, hidden].
         """
         at = torch.arange(len(tokens), device=features.device)
         known = self._draft.context(torch.cat(list(features), -1)[None], at[None])

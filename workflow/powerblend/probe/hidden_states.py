@@ -38,14 +38,14 @@ class Draft(Protocol):
     """
 
     block_size: int
-    taps: tuple[int, ...]
+    feature_layers: tuple[int, ...]
     """Decoder blocks of the target, counted from 0, whose outputs are the draft's features."""
 
     def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
         """Mask mode: the states [answer, hidden] that the target's ``lm_head`` turns into logits.
 
         ``tokens`` [prompt + answer] are a passage's, the first ``prompt`` of them the prompt's;
-        ``features`` [taps, prompt + answer, hidden] are the outputs of the tapped blocks there. Row
+        ``features`` [feature layers, prompt + answer, hidden] are these layers' outputs there. Row
         i predicts the answer's token i from what the draft may see of it: the features before its
         block, and its block's first token. Rows of a block's first token are not used.
         """
@@ -81,7 +81,8 @@ class Reading(NamedTuple):
     def source(self, blend: Blend, chunk: slice, model: Model) -> Tensor:
         """The hidden states of what a blend mixes in, for some of the tokens."""
         if isinstance(blend, HiddenBlend):
-            return blend.hidden(tuple(self.blocks[tap][chunk] for tap in blend.taps), model)
+            outputs = tuple(self.blocks[layer][chunk] for layer in blend.layers_read)
+            return blend.hidden(outputs, model)
         if self.draft is None:
             raise ValueError(f"to probe a blend with source {blend.model_dump()}, give its draft")
         return self.draft[chunk]
@@ -99,7 +100,7 @@ def read(
     What all passages begin with (worked examples) is computed once. One passage is one row, so
     nothing is padded.
     """
-    wanted = sorted({*layers, *(draft.taps if draft else ())})
+    wanted = sorted({*layers, *(draft.feature_layers if draft else ())})
     shared = common_prefix([np.array(p.tokens[: p.prompt]) for p in text.passages])
     capacity = max(len(passage.tokens) for passage in text.passages)
     first = model.cache(1, capacity)
@@ -113,8 +114,8 @@ def read(
         # The state at a position predicts the token after it.
         states = after[:, places + passage.prompt - 1 - shared]
         if draft is not None:
-            tapped = [1 + wanted.index(tap) for tap in draft.taps]
-            features = torch.cat([before[tapped], after[tapped]], 1)
+            read_by_draft = [1 + wanted.index(layer) for layer in draft.feature_layers]
+            features = torch.cat([before[read_by_draft], after[read_by_draft]], 1)
             drafted = _drafted(draft, passage, places, features, states[0])
             states = torch.cat([states, drafted[None]])
         parts.append((passage, places, torch.from_numpy(sampled), states))

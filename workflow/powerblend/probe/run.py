@@ -90,10 +90,10 @@ def match(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
     wanted = spec["match_kl"]
     like = None if isinstance(wanted, float) else BLEND.validate_python(wanted)
     hidden = [blend for blend in (source, like) if isinstance(blend, HiddenBlend)]
-    taps = {tap for blend in hidden for tap in blend.taps}
+    layers = {layer for blend in hidden for layer in blend.layers_read}
     for blend in filter(None, (source, like)):
         blend.check(model.layers)
-    reading = read(model, text, sorted(taps), draft)
+    reading = read(model, text, sorted(layers), draft)
     kl = wanted if like is None else mean_kl(model, reading, like)
     beta = matched_beta(model, reading, source, kl)
     blend = source.model_copy(update={"beta": beta})

@@ -41,7 +41,7 @@ class Power(Sampler):
 
     def schedule(self) -> Schedule:
         """``blocks`` stages of ``steps`` moves."""
-        # Where target and proposal are powers of one distribution, w is never positive. The
+        # Where target and proposal are powers of one distribution, no log weight is positive. The
         # published acceptance cuts the current sum at the proposal's length: its r may rise again.
         one_distribution = self.blend is None or self.proposal == "target"
         early = one_distribution and self.mh == "exact"
