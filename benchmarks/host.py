@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from powerblend.api.generation import Request, Run
 from powerblend.blends import Blend
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.chain import Trace
 from powerblend.engine.distributions import Logits
@@ -65,12 +65,12 @@ class Costless:
     def prefill(self, cache: RaggedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Nothing."""
 
-    def prepare(self, cache: RaggedCache, feed: Feed, answered: Any) -> None:
+    def prepare(self, cache: RaggedCache, inputs: StepInputs, answer_lengths: Any) -> None:
         """Nothing."""
 
-    def step(self, cache: RaggedCache, feed: Feed, blend: Blend | None) -> Logits:
+    def step(self, cache: RaggedCache, inputs: StepInputs, blend: Blend | None) -> Logits:
         """The logits."""
-        logits = self._logits[: len(feed.tokens)]
+        logits = self._logits[: len(inputs.tokens)]
         return Logits(logits, logits)
 
 

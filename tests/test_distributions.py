@@ -13,7 +13,7 @@ import tiny
 from enumeration import Floats, chi_squared, log_softmax
 from powerblend import Model, sample
 from powerblend.blends import LayerBlend
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.chain import Trace, log_acceptance
 from powerblend.engine.distributions import NOTHING, Logits, greedy, inverse_cdf, power, temperature
 
@@ -188,8 +188,8 @@ def test_a_blend_in_the_logits_is_a_blend_in_the_hidden_state(
     for k, token in enumerate([tiny.PROMPT[-1], *answer[:-1]]):
         position = len(tiny.PROMPT) - 1 + k
         fed, at = torch.tensor([token]), torch.tensor([position])
-        feed = Feed(fed, at, torch.tensor([k]), position + 1)
-        logits = model.step(cache, feed, LayerBlend.model_validate(blend))
+        inputs = StepInputs(fed, at, torch.tensor([k]), position + 1)
+        logits = model.step(cache, inputs, LayerBlend.model_validate(blend))
         np.testing.assert_allclose(logits.base.numpy()[0], base[0, k], atol=1e-9)
         np.testing.assert_allclose(logits.target.numpy()[0], folded[0, k], atol=1e-9)
 

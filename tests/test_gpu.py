@@ -11,7 +11,7 @@ import tiny
 from powerblend import Generation, load_model, sample
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import Guided
-from powerblend.engine.batch import Feed, Rows
+from powerblend.engine.batch import Batch, StepInputs
 from powerblend.engine.scheduler import Step
 from powerblend.samplers import parse_sampler
 
@@ -68,14 +68,14 @@ def test_a_row_that_is_still_to_be_moved_is_read_where_it_will_be(
     draft: Draft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Moves are queued behind the step under way, which the host does not wait for."""
-    move = Rows.move
+    move = Batch.move
 
-    def late(rows: Rows, source: int, target: int) -> None:
+    def late(rows: Batch, source: int, target: int) -> None:
         torch.cuda._sleep(20_000_000)
         move(rows, source, target)
 
     expected = [answer.tokens for answer in answers("cpu", "ps", 7, draft)]
-    monkeypatch.setattr(Rows, "move", late)
+    monkeypatch.setattr(Batch, "move", late)
     assert [answer.tokens for answer in answers("cuda", "ps", 7, draft)] == expected
 
 
@@ -90,9 +90,9 @@ def test_bfloat16_gives_the_cpu_s_logits(heads: int) -> None:
     start = torch.tensor([0, 2, 1])
     for offset in range(5):
         tokens, positions = torch.tensor([7, 9, 11]) - offset, start + offset
-        feed = Feed(tokens, positions, positions, int(positions.max()) + 1)
-        on_gpu = Feed(*(column.cuda() for column in feed[:3]), feed.length)
-        difference = gpu.step(ours, on_gpu).base.cpu() - (z := cpu.step(theirs, feed).base)
+        inputs = StepInputs(tokens, positions, positions, int(positions.max()) + 1)
+        on_gpu = StepInputs(*(column.cuda() for column in inputs[:3]), inputs.length)
+        difference = gpu.step(ours, on_gpu).base.cpu() - (z := cpu.step(theirs, inputs).base)
         assert difference.abs().max() < 0.1 * math.sqrt(z.square().mean())
 
 
@@ -105,7 +105,7 @@ def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None
         model = Guided(model)
     with torch.inference_mode():
         cache = model.cache(4, 32)
-        rows = Rows(4, 24, model.eos_token_ids, model.device, resting=0)
+        rows = Batch(4, 24, model.eos_token_ids, model.device, resting=0)
         step = Step(model, cache, rows, sampler)
         step(4, 32)
         torch.cuda.set_sync_debug_mode("error")

@@ -10,7 +10,7 @@ import tiny
 from equality import nearly, records
 from powerblend import Generation, Model, load_model, sample
 from powerblend.engine import scheduler
-from powerblend.engine.batch import Rows, Written
+from powerblend.engine.batch import Batch, FinishedRow
 from powerblend.engine.chain import Schedule, Trace
 from powerblend.samplers import Power
 from table_model import TableModel
@@ -129,7 +129,7 @@ def test_vacant_rows_have_nothing_to_read(
     vacant, launch = [], scheduler.Scheduler._launch
 
     def watched(self: scheduler.Scheduler, live: int) -> Any:
-        vacant.extend(self._batch.feed(self.rows, 1).positions[live:].tolist())
+        vacant.extend(self._batch.inputs(self.rows, 1).positions[live:].tolist())
         return launch(self, live)
 
     monkeypatch.setattr(scheduler.Scheduler, "_launch", watched)
@@ -156,19 +156,19 @@ def test_finished_rows_are_read_as_they_were_at_the_fence(
     """Whatever is asked of the device after it may not have been done yet."""
     plain = answers(model, condition, skip=True, early=True, rows=7)
     monkeypatch.setitem(scheduler.AHEAD, "cpu", 1)
-    monkeypatch.setattr(scheduler, "Rows", Late)
+    monkeypatch.setattr(scheduler, "Batch", DelayedBatch)
     late = answers(model, condition, skip=True, early=True, rows=7)
     assert records([late]) == nearly(records([plain]))
 
 
-class Late(Rows):
-    """Rows whose tokens are read in the last state that is sure to be there."""
+class DelayedBatch(Batch):
+    """Batch whose tokens are read in the last state that is sure to be there."""
 
     def fence(self) -> None:
         super().fence()
         self._past = self._drawn.clone()
 
-    def finished(self, suffixes: Sequence[Written]) -> list[Trace]:
+    def finished(self, suffixes: Sequence[FinishedRow]) -> list[Trace]:
         present, self._drawn = self._drawn, self._past
         try:
             return super().finished(suffixes)

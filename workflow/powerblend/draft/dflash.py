@@ -235,7 +235,7 @@ class Draft(nn.Module):
     def _stack(self) -> list[Layer]:
         return cast(list[Layer], list(self.layers))
 
-    def say(
+    def predict(
         self,
         firsts: Tensor,
         mask: Tensor,
@@ -243,10 +243,11 @@ class Draft(nn.Module):
         contexts: Iterable[Context],
         own: range,
     ) -> Tensor:
-        """What `forward` says of blocks that begin at positions ``at`` [rows] with known tokens.
+        """The output of `forward` for blocks that begin at positions ``at`` [rows].
 
-        ``firsts`` [rows, hidden] and ``mask`` [hidden] are the target's embeddings. The contexts'
-        own keys are of the positions ``own``, which may be more than what a block may see.
+        ``firsts`` [rows, hidden], of their known first tokens, and ``mask`` [hidden] are embeddings
+        of the target's. The contexts' own keys are of the positions ``own``, which may be more than
+        a block may see.
         """
         block = mask.repeat(len(firsts), self.architecture.block, 1)
         block[:, 0] = firsts

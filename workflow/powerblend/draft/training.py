@@ -65,7 +65,7 @@ class Corpus(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Blocks to denoise: sequence, place of the first token in it, and tokens [rows, block].
+    """Blocks to denoise: sequence, index of the first token in it, and tokens [rows, block].
 
     ``known`` [rows, block] bool are the offsets whose token is the answer's.
     """
@@ -77,7 +77,7 @@ class Blocks(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """How well a draft says what it should, over the blocks of the answers' own grid.
+    """How well a draft predicts, over the blocks of the answers' own grid.
 
     ``accuracy`` of its most likely tokens, ``by_offset`` 1, 2, ..., and ``accepted``, the mean
     number of leading tokens of a block that are all right, of ``offered`` that the answers have.
@@ -207,13 +207,13 @@ def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tenso
     shared = draft.context(corpus.shared[None], torch.arange(prefix, device=device)[None])
     known = draft.context(own[None], prefix + at[None])[:, :, 0]
     longest = int(seen.max())
-    # Behind a sequence's last place are others', which no block sees either.
-    places = (seen.cumsum(0) - seen)[row, None] + torch.arange(longest, device=device)
-    places = places.clamp(max=len(own) - 1)
+    # Behind a sequence's last token are others', which no block sees either.
+    index = (seen.cumsum(0) - seen)[row, None] + torch.arange(longest, device=device)
+    index = index.clamp(max=len(own) - 1)
     contexts = [
         Context(
-            keys[:, places].transpose(0, 1),
-            values[:, places].transpose(0, 1),
+            keys[:, index].transpose(0, 1),
+            values[:, index].transpose(0, 1),
             (first[0, 0], first[1, 0]),
         )
         for (keys, values), first in zip(known, shared, strict=True)
@@ -221,8 +221,8 @@ def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tenso
     mask = model.embed(torch.tensor(draft.architecture.mask_token, device=device))
     firsts = model.embed(blocks.tokens[:, 0])
     keys = range(prefix, prefix + longest)
-    says = draft.say(firsts, mask, prefix + blocks.anchors, contexts, keys)
-    return model.logits(says[_masked(blocks)])
+    predicted = draft.predict(firsts, mask, prefix + blocks.anchors, contexts, keys)
+    return model.logits(predicted[_masked(blocks)])
 
 
 @torch.no_grad()
@@ -236,8 +236,8 @@ def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
         blocks = _blocks(corpus, draft, torch.full_like(anchors, sequence), anchors)
         masked = _masked(blocks)
         hits = torch.zeros(masked.shape)
-        said = denoise(model, draft, corpus, blocks).argmax(-1)
-        hits[masked] = (said == blocks.tokens[masked]).float()
+        predicted = denoise(model, draft, corpus, blocks).argmax(-1)
+        hits[masked] = (predicted == blocks.tokens[masked]).float()
         right, asked = right + hits.sum(0), asked + masked.sum(0)
         accepted, count = accepted + hits[:, 1:].cumprod(-1).sum().item(), count + len(anchors)
     by_offset = (right / asked.clamp(min=1))[1:].tolist()
@@ -260,10 +260,10 @@ def _random_blocks(corpus: Corpus, draft: Draft, count: int, seed: int) -> Block
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(t) for t in corpus.tokens])
     starts = torch.tensor(corpus.starts)
-    places = (lengths - 1 - starts).clamp(min=0)
-    sequences = torch.multinomial(places.float(), count, replacement=True, generator=generator)
+    choices = (lengths - 1 - starts).clamp(min=0)
+    sequences = torch.multinomial(choices.float(), count, replacement=True, generator=generator)
     uniforms = torch.rand(count, generator=generator)
-    anchors = starts[sequences] + (uniforms * places[sequences]).long()
+    anchors = starts[sequences] + (uniforms * choices[sequences]).long()
     return _blocks(corpus, draft, sequences, anchors)
 
 
@@ -280,7 +280,7 @@ def _blocks(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) ->
 
 
 def _masked(blocks: Blocks) -> Tensor:
-    """The offsets that a draft is to say, and whose token is known; the first is given to it."""
+    """The offsets [rows, block] to predict whose token is known: a block's first is given."""
     masked = blocks.known.clone()
     masked[:, 0] = False
     return masked

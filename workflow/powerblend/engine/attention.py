@@ -17,7 +17,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from powerblend.engine.cache import Places, RaggedCache
+from powerblend.engine.cache import CacheIndex, RaggedCache
 
 try:
     from flash_attn import flash_attn_with_kvcache
@@ -52,9 +52,9 @@ class Ragged:
     length: int
 
     @cached_property
-    def places(self) -> Places:
+    def index(self) -> CacheIndex:
         """Where the cache has the positions."""
-        return self.cache.places(self.positions)
+        return self.cache.index(self.positions)
 
     @cached_property
     def hidden(self) -> Tensor:
@@ -109,7 +109,7 @@ def attend(
     by_kernel = cache.by_position and query.shape[2] == 1
     if by_kernel and flash_attn_with_kvcache is not None:
         return _flash(layer, query, key, value, scaling, ragged), None
-    cache.write(layer, ragged.slots, ragged.places, (key, value))
+    cache.write(layer, ragged.slots, ragged.index, (key, value))
     if by_kernel:
         return _varlen(layer, query, scaling, ragged), None
     keys, values = cache.read(layer, ragged.slots, ragged.length)

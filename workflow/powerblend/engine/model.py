@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from powerblend.blends import Blend, HiddenBlend
 from powerblend.engine import attention
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
 from powerblend.engine.fused_blocks import fused
@@ -112,26 +112,26 @@ class Model:
         length = int(positions.max()) + 1
         self.forward(cache, slots, tokens, upload(positions.numpy(), self.device), length)
 
-    def prepare(self, cache: RaggedCache, feed: Feed, answered: Any) -> None:
+    def prepare(self, cache: RaggedCache, inputs: StepInputs, answer_lengths: Any) -> None:
         """Nothing: every step is the same work."""
 
     @torch.inference_mode()
-    def step(self, cache: RaggedCache, feed: Feed, blend: Blend | None = None) -> Logits:
-        """Feed one token to each of the first rows and return the logits of the next.
+    def step(self, cache: RaggedCache, inputs: StepInputs, blend: Blend | None = None) -> Logits:
+        """StepInputs one token to each of the first rows and return the logits of the next.
 
         Parameters
         ----------
         cache
             Holds the keys and values of everything before the positions fed.
-        feed
-            What to feed, to slots 0, 1, ...
+        inputs
+            What to inputs, to slots 0, 1, ...
         blend
             What the target mixes in; the base logits come from the same pass.
         """
-        rows = slice(0, len(feed.tokens))
+        rows = slice(0, len(inputs.tokens))
         layers = blend.layers_read if isinstance(blend, HiddenBlend) else ()
-        tokens, positions = feed.tokens[:, None], feed.positions[:, None]
-        final, outputs = self.forward(cache, rows, tokens, positions, feed.length, layers)
+        tokens, positions = inputs.tokens[:, None], inputs.positions[:, None]
+        final, outputs = self.forward(cache, rows, tokens, positions, inputs.length, layers)
         if not isinstance(blend, HiddenBlend):
             return self.guided(final[:, 0])
         source = blend.hidden(tuple(h[:, 0] for h in outputs), self)
@@ -244,8 +244,8 @@ class Model:
         at = tokens.shape[1] - 1
         cache = self.cache(1, at + 1)
         self.prefill(cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :-1])
-        position, answered = tokens.new_tensor([[at], [1]])
-        ours = self.step(cache, Feed(tokens[:, -1], position, answered, at + 1)).base[0]
+        position, answer_lengths = tokens.new_tensor([[at], [1]])
+        ours = self.step(cache, StepInputs(tokens[:, -1], position, answer_lengths, at + 1)).base[0]
         difference = (ours - expected).abs().max().item()
         tolerance = 0.05 if self.dtype == torch.bfloat16 else 1e-3
         if not difference <= tolerance * max(1.0, expected.abs().max().item()):

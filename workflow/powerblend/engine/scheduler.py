@@ -25,7 +25,7 @@ from torch import Tensor
 
 from powerblend.blends import Blend
 from powerblend.engine import cuda_graphs
-from powerblend.engine.batch import RESTED, Feed, Rows, Start, Written
+from powerblend.engine.batch import RESTED, Assignment, Batch, FinishedRow, StepInputs
 from powerblend.engine.chain import Chain, Moves, Proposal, Schedule, Trace
 from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.randomness import Stream
@@ -55,13 +55,13 @@ class LanguageModel(Protocol):
     def prefill(self, cache: Any, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Put tokens [rows, new] into the cache at positions start [rows] and on."""
 
-    def prepare(self, cache: Any, feed: Feed, answered: NDArray[np.int64]) -> None:
+    def prepare(self, cache: Any, inputs: StepInputs, answer_lengths: NDArray[np.int64]) -> None:
         """What a step needs that is not the same work at every step.
 
-        ``answered`` is that of the feed, known without asking the device.
+        ``answer_lengths`` are those of the inputs, known without asking the device.
         """
 
-    def step(self, cache: Any, feed: Feed, blend: Blend | None) -> Logits:
+    def step(self, cache: Any, inputs: StepInputs, blend: Blend | None) -> Logits:
         """Feed one token to each of the first rows, return the logits of the next.
 
         On a GPU it is recorded, and so must not ask the device for anything.
@@ -141,13 +141,13 @@ class Launched(NamedTuple):
 class Step:
     """A step of the first rows, from the tokens fed to the tokens drawn, all on the device."""
 
-    def __init__(self, model: LanguageModel, cache: Any, batch: Rows, sampler: Decoding) -> None:
+    def __init__(self, model: LanguageModel, cache: Any, batch: Batch, sampler: Decoding) -> None:
         self._model, self._cache, self._batch, self._sampler = model, cache, batch, sampler
 
     def __call__(self, live: int, length: int) -> Tensor:
         """Draw the next token of every row that is at work; what was done for each, [live]."""
-        feed = self._batch.feed(live, length)
-        logits = self._model.step(self._cache, feed, self._sampler.blend)
+        inputs = self._batch.inputs(live, length)
+        logits = self._model.step(self._cache, inputs, self._sampler.blend)
         uniforms, current = self._batch.pending(live)
         return self._batch.advance(self._sampler.draw(logits, uniforms, current), current)
 
@@ -171,7 +171,7 @@ class Scheduler:
         self._shared = common_prefix([job.prompt for job in jobs])
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         eos, device = model.eos_token_ids, model.device
-        self._batch = Rows(self.rows, limit, eos, device, resting=self._shared)
+        self._batch = Batch(self.rows, limit, eos, device, resting=self._shared)
         self._step: cuda_graphs.Advance = Step(model, self._cache, self._batch, sampler)
         if cuda_graphs.wanted(device):
             most = (self.rows, self._capacity)
@@ -181,7 +181,7 @@ class Scheduler:
             )
         self._launched: deque[Launched] = deque()
         # The device's positions and counts again, on the host, which asks for them at every step.
-        self._positions, self._answered = np.zeros((2, self.rows), np.int64)
+        self._positions, self._answer_lengths = np.zeros((2, self.rows), np.int64)
         self._clock = 0.0  # seconds of wall time per row, since the start
 
     def run(self) -> Iterator[list[Finished]]:
@@ -204,14 +204,14 @@ class Scheduler:
 
     def _launch(self, live: int) -> Launched:
         """Start a step of the first rows."""
-        positions, answered = self._positions[:live], self._answered[:live]
+        positions, answer_lengths = self._positions[:live], self._answer_lengths[:live]
         # The last token of the longest string is never fed.
         length = min(int(positions.max()) + 1, self._capacity - 1)
         self._batch.fence()
-        self._model.prepare(self._cache, self._batch.feed(live, length), answered)
+        self._model.prepare(self._cache, self._batch.inputs(live, length), answer_lengths)
         outcome = Download(self._step(live, length))
         positions += 1
-        answered += 1
+        answer_lengths += 1
         self.tally.capacity += self.rows
         return Launched(list(self._slots), outcome)
 
@@ -224,7 +224,7 @@ class Scheduler:
             return []
         # All are read before any is moved.
         suffixes = self._batch.finished(
-            [Written(slot.row, slot.proposal.cut, stop) for slot, stop in finished]
+            [FinishedRow(slot.row, slot.proposal.cut, stop) for slot, stop in finished]
         )
         for (slot, _), suffix in zip(finished, suffixes, strict=True):
             self._decide(slot, suffix)
@@ -241,11 +241,11 @@ class Scheduler:
 
     def _start(self, slots: Sequence[Slot]) -> list[Slot]:
         """Load the chains' next proposals into their rows; those that have none are done."""
-        starts = [self._propose(slot) for slot in slots]
-        self._batch.load([start for start in starts if start is not None])
-        return [slot for slot, start in zip(slots, starts, strict=True) if start is None]
+        assignments = [self._propose(slot) for slot in slots]
+        self._batch.load([assignment for assignment in assignments if assignment is not None])
+        return [slot for slot, given in zip(slots, assignments, strict=True) if given is None]
 
-    def _propose(self, slot: Slot) -> Start | None:
+    def _propose(self, slot: Slot) -> Assignment | None:
         """A chain's next proposal, with what it will overwrite saved; None if there is none."""
         proposal = slot.chain.propose()
         self._count(slot)
@@ -258,8 +258,10 @@ class Scheduler:
         slot.saved = None  # its memory can serve the next
         # The state's last token was drawn but never fed: it has no keys yet.
         slot.saved = self._cache.save(row, start, max(start, len(prompt) + len(state) - 1))
-        self._positions[row], self._answered[row] = start - 1, cut
-        return Start(row, proposal, len(prompt), int(state[cut - 1]) if cut else int(prompt[-1]))
+        self._positions[row], self._answer_lengths[row] = start - 1, cut
+        return Assignment(
+            row, proposal, len(prompt), int(state[cut - 1]) if cut else int(prompt[-1])
+        )
 
     def _count(self, slot: Slot) -> None:
         """Add the chain's new moves to the tally; some were decided without the model."""
@@ -276,7 +278,7 @@ class Scheduler:
             self._cache.copy(vacant, row, int(self._positions[vacant]))
             self._batch.move(vacant, row)
             self._positions[row] = self._positions[vacant]
-            self._answered[row] = self._answered[vacant]
+            self._answer_lengths[row] = self._answer_lengths[vacant]
             self._slots[row] = last
             last.row = row
         self._batch.vacate(vacant)

@@ -1,4 +1,4 @@
-"""What a DFlash draft says of a whole answer, for the probe to measure."""
+"""What a DFlash draft predicts of a whole answer, for the probe to measure."""
 
 import torch
 from torch import Tensor
@@ -35,5 +35,5 @@ class Drafted:
         rows = (len(firsts), -1, -1, -1)
         contexts = [Context(keys.expand(rows), values.expand(rows)) for keys, values in known]
         embedded = self._model.embed(tokens.to(features.device)[firsts])
-        says = self._draft.say(embedded, self._mask, firsts, contexts, range(len(tokens)))
-        return says.flatten(0, 1)[: len(tokens) - prompt]
+        predicted = self._draft.predict(embedded, self._mask, firsts, contexts, range(len(tokens)))
+        return predicted.flatten(0, 1)[: len(tokens) - prompt]

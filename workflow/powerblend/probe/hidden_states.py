@@ -65,7 +65,7 @@ class Reading(NamedTuple):
     final
         [tokens, hidden] the states that ``lm_head`` turns into the model's own logits of them.
     blocks
-        [tokens, hidden] by decoder block: its outputs at the same places.
+        [tokens, hidden] by decoder block: its outputs at the same tokens.
     draft
         [tokens, hidden] the draft's states, None without a draft. A block's first token is the
         target's own business, so its row is that of ``final``.
@@ -110,15 +110,15 @@ def read(
     passages = tqdm(text.passages, unit="text", mininterval=2.0)
     for passage, sampled in zip(passages, text.sampled, strict=True):
         after = _states(model, cache, shared, passage.tokens[shared:], wanted)
-        places = _places(model, passage, sampled, after[0])
+        kept_tokens = _kept_tokens(model, passage, sampled, after[0])
         # The state at a position predicts the token after it.
-        states = after[:, places + passage.prompt - 1 - shared]
+        states = after[:, kept_tokens + passage.prompt - 1 - shared]
         if draft is not None:
             read_by_draft = [1 + wanted.index(layer) for layer in draft.feature_layers]
             features = torch.cat([before[read_by_draft], after[read_by_draft]], 1)
-            drafted = _drafted(draft, passage, places, features, states[0])
+            drafted = _drafted(draft, passage, kept_tokens, features, states[0])
             states = torch.cat([states, drafted[None]])
-        parts.append((passage, places, torch.from_numpy(sampled), states))
+        parts.append((passage, kept_tokens, torch.from_numpy(sampled), states))
     kept = torch.cat([states for *_, states in parts], 1)
     return Reading(
         gold=torch.cat([torch.tensor(p.tokens)[at + p.prompt] for p, at, *_ in parts]).to(
@@ -140,7 +140,9 @@ def _states(
     return torch.cat([final, *blocks])
 
 
-def _places(model: Model, passage: Passage, sampled: NDArray[np.bool_], final: Tensor) -> Tensor:
+def _kept_tokens(
+    model: Model, passage: Passage, sampled: NDArray[np.bool_], final: Tensor
+) -> Tensor:
     """Which of a passage's answer tokens are kept: the sampled ones and the hard ones.
 
     ``final`` [new, hidden] are the model's states up to the passage's end.
@@ -155,10 +157,10 @@ def _places(model: Model, passage: Passage, sampled: NDArray[np.bool_], final: T
 
 
 def _drafted(
-    draft: Draft, passage: Passage, places: Tensor, features: Tensor, final: Tensor
+    draft: Draft, passage: Passage, kept_tokens: Tensor, features: Tensor, final: Tensor
 ) -> Tensor:
-    """The draft's states at the places kept; the target's at the first of each block."""
+    """The draft's states of the tokens kept; the target's at the first of each block."""
     tokens = torch.tensor(passage.tokens)
-    says = draft.answer_states(tokens, passage.prompt, features)[places]
-    first = (places % draft.block_size == 0)[:, None].to(says.device)
-    return torch.where(first, final, says)
+    predicted = draft.answer_states(tokens, passage.prompt, features)[kept_tokens]
+    first = (kept_tokens % draft.block_size == 0)[:, None].to(predicted.device)
+    return torch.where(first, final, predicted)
