@@ -43,7 +43,7 @@ class TableModel:
     that a blend may name. A context is numbered by its tokens as digits, behind a leading 1.
     """
 
-    layers = 1
+    num_layers = 1
     tokenizer = None
     device = torch.device("cpu")
     own_lengths = False

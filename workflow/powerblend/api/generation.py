@@ -207,7 +207,7 @@ def sample(
     except ValidationError as error:
         raise ValueError("\n".join(sentences(error, "decoding"))) from None
     if sampler.blend is not None and isinstance(model, Model):
-        sampler.blend.check(model.layers)
+        sampler.blend.check(model.num_layers)
     tokens = token_ids(model, prompts, sampler.max_new_tokens)
     requests = [
         Request(prompt, problem_id, sample)

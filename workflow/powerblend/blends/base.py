@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class BlendModel(Protocol):
     """What a blend source may ask of the model it blends."""
 
-    layers: int
+    num_layers: int
 
     def normalise(self, hidden: "Tensor") -> "Tensor":
         """The model's final norm."""
@@ -29,8 +29,8 @@ class Blend(BaseModel):
     )
 
     @abstractmethod
-    def check(self, layers: int) -> None:
-        """Raise ValueError if a model of ``layers`` decoder blocks has no such source."""
+    def check(self, num_layers: int) -> None:
+        """Raise ValueError if a model of ``num_layers`` decoder layers has no such source."""
 
     def mix(self, final: "Tensor", source: "Tensor") -> "Tensor":
         """The guided logits, in the precision of the logits given."""

@@ -34,10 +34,10 @@ class LayerBlend(HiddenBlend):
         (hidden,) = outputs
         return model.normalise(hidden) if self.norm == "final" else hidden
 
-    def check(self, layers: int) -> None:
+    def check(self, num_layers: int) -> None:
         """Raise ValueError if the layer is not one of the model's."""
-        if self.layer >= layers:
+        if self.layer >= num_layers:
             raise ValueError(
-                f"blend layer is {self.layer}, but the model has {layers} decoder blocks: "
-                f"use 0 to {layers - 1}"
+                f"blend layer is {self.layer}, but the model has {num_layers} decoder blocks: "
+                f"use 0 to {num_layers - 1}"
             )

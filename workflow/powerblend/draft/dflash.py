@@ -44,11 +44,11 @@ class Context(NamedTuple):
     prefix: tuple[Tensor, Tensor] | None = None
 
 
-class Target(NamedTuple):
+class TargetSizes(NamedTuple):
     """The sizes of a target, which a draft must fit."""
 
     name: str
-    layers: int
+    num_layers: int
     hidden_size: int
     vocabulary: int
 
@@ -62,7 +62,7 @@ class Architecture(NamedTuple):
     qwen3: Qwen3Config
     feature_layers: tuple[int, ...]
     mask_token: int
-    block: int
+    block_size: int
 
     @classmethod
     def parse(cls, config: dict[str, Any], source: str) -> "Architecture":
@@ -92,18 +92,18 @@ class Architecture(NamedTuple):
         return {
             **self.qwen3.to_diff_dict(),
             "architectures": ["DFlashDraftModel"],
-            "block_size": self.block,
+            "block_size": self.block_size,
             "dflash_config": own,
         }
 
-    def check_fit(self, source: str, target: Target) -> None:
+    def check_fit(self, source: str, target: TargetSizes) -> None:
         """Raise ValueError if the draft was not made for such a target."""
         misfit = None
         if self.qwen3.hidden_size != target.hidden_size:
             misfit = f"its hidden size is {self.qwen3.hidden_size}, not {target.hidden_size}"
-        elif max(self.feature_layers) >= target.layers:
+        elif max(self.feature_layers) >= target.num_layers:
             deepest = max(self.feature_layers)
-            misfit = f"it reads block {deepest}, and the target has {target.layers}"
+            misfit = f"it reads block {deepest}, and the target has {target.num_layers}"
         elif self.qwen3.vocab_size != target.vocabulary:
             misfit = f"its vocabulary is {self.qwen3.vocab_size}, not {target.vocabulary}"
         elif self.mask_token >= target.vocabulary:
@@ -112,7 +112,7 @@ class Architecture(NamedTuple):
             raise ValueError(f"the draft {source} does not fit the target {target.name}: {misfit}")
 
 
-class Attention(nn.Module):
+class DraftAttention(nn.Module):
     """Attention of a block to the context and to itself."""
 
     def __init__(self, config: Qwen3Config) -> None:
@@ -148,12 +148,12 @@ class Attention(nn.Module):
         return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
-class Layer(nn.Module):
+class DraftLayer(nn.Module):
     """Attention and MLP, each on a normed residual stream."""
 
     def __init__(self, config: Qwen3Config) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = DraftAttention(config)
         self.mlp = Qwen3MLP(config)
         self.input_layernorm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -186,7 +186,7 @@ class Draft(nn.Module):
         width = config.hidden_size
         self.fc = nn.Linear(len(architecture.feature_layers) * width, width, bias=False)
         self.hidden_norm = Qwen3RMSNorm(width, eps=config.rms_norm_eps)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(DraftLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = Qwen3RMSNorm(width, eps=config.rms_norm_eps)
         self._rotary = Qwen3RotaryEmbedding(config)
 
@@ -232,8 +232,8 @@ class Draft(nn.Module):
             block = layer(block, rotary, context, hidden)
         return self.norm(block)
 
-    def _stack(self) -> list[Layer]:
-        return cast(list[Layer], list(self.layers))
+    def _stack(self) -> list[DraftLayer]:
+        return cast(list[DraftLayer], list(self.layers))
 
     def predict(
         self,
@@ -249,9 +249,9 @@ class Draft(nn.Module):
         of the target's. The contexts' own keys are of the positions ``own``, which may be more than
         a block may see.
         """
-        block = mask.repeat(len(firsts), self.architecture.block, 1)
+        block = mask.repeat(len(firsts), self.architecture.block_size, 1)
         block[:, 0] = firsts
-        positions = at[:, None] + torch.arange(self.architecture.block, device=at.device)
+        positions = at[:, None] + torch.arange(self.architecture.block_size, device=at.device)
         keys = torch.arange(own.start, own.stop, device=at.device)
         return self(block, positions, contexts, (keys >= at[:, None])[:, None, None, None])
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from powerblend.blends import Blend
-from powerblend.draft.dflash import Context, Draft, Target
+from powerblend.draft.dflash import Context, Draft, TargetSizes
 from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
@@ -50,7 +50,7 @@ class DraftedModel(Model):
     ) -> None:
         """Raise ValueError if the draft was made for another model."""
         super().__init__(hf, tokenizer, eos_token_ids)
-        sizes = Target(self.name, self.layers, self.hidden_size, self.vocabulary)
+        sizes = TargetSizes(self.name, self.num_layers, self.hidden_size, self.vocabulary)
         draft.architecture.check_fit(draft.source, sizes)
         own = copy.deepcopy(draft).placed(self.device, self.dtype)
         self.draft = tiled(fused(own.requires_grad_(False).eval()))
@@ -76,14 +76,14 @@ class GuidedCache:
     """
 
     def __init__(
-        self, target: RaggedCache, context: RaggedCache, predicted_states: Tensor, block: int
+        self, target: RaggedCache, context: RaggedCache, predicted_states: Tensor, block_size: int
     ) -> None:
         self.target, self.context, self.predicted_states = target, context, predicted_states
-        self._block = block
+        self._block_size = block_size
 
     def save(self, slot: int, start: int, stop: int) -> Saved:
         """A copy of positions ``start`` to ``stop`` - 1 and of the blocks that they open."""
-        predicted = self.predicted_states[slot, start : stop + self._block].clone()
+        predicted = self.predicted_states[slot, start : stop + self._block_size].clone()
         return Saved(
             self.target.save(slot, start, stop), self.context.save(slot, start, stop), predicted
         )
@@ -99,7 +99,7 @@ class GuidedCache:
         """Copy one slot's positions up to ``length`` - 1, and the blocks they open."""
         self.target.copy(source, target, length)
         self.context.copy(source, target, length)
-        predicted = slice(0, length + self._block)
+        predicted = slice(0, length + self._block_size)
         self.predicted_states[target, predicted] = self.predicted_states[source, predicted]
 
 
@@ -111,7 +111,7 @@ class Guided:
         self.eos_token_ids, self.tokenizer = model.eos_token_ids, model.tokenizer
         self.device, self.own_lengths = model.device, model.own_lengths
         self._model, self._draft = model, draft
-        self._block = draft.architecture.block
+        self._block_size = draft.architecture.block_size
         self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
 
     def cache(self, slots: int, capacity: int, prefix: Saved | None = None) -> GuidedCache:
@@ -122,14 +122,14 @@ class Guided:
         shape = (config.num_hidden_layers, slots, heads, capacity, config.head_dim)
         before = prefix.context if prefix else None
         context = RaggedCache(*shape, like.dtype, like.device, before, target.by_position)
-        predicted = like.new_zeros(slots, capacity + self._block, config.hidden_size)
-        return GuidedCache(target, context, predicted, self._block)
+        predicted = like.new_zeros(slots, capacity + self._block_size, config.hidden_size)
+        return GuidedCache(target, context, predicted, self._block_size)
 
     def row_bytes(self, capacity: int) -> int:
         """Memory that a row of ``capacity`` tokens takes."""
         context, predicted = self.cache(1, 1).save(0, 0, 1)[1:]
         own = (context.numel() + predicted[:1].numel()) * predicted.itemsize
-        return self._model.row_bytes(capacity) + own * (capacity + self._block)
+        return self._model.row_bytes(capacity) + own * (capacity + self._block_size)
 
     @torch.inference_mode()
     def prefill(self, cache: GuidedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:
@@ -146,7 +146,7 @@ class Guided:
 
         It is given what was fed before the block and the block's first token.
         """
-        opening = np.flatnonzero(answer_lengths % self._block == 1)
+        opening = np.flatnonzero(answer_lengths % self._block_size == 1)
         if len(opening):
             self._open_blocks(cache, inputs, upload(opening, self.device))
 
@@ -160,7 +160,7 @@ class Guided:
             torch.arange(len(final), device=self.device), inputs.positions + 1
         ]
         # The draft is given a block's first token and predicts nothing of it.
-        first = (inputs.answer_lengths % self._block == 0)[:, None]
+        first = (inputs.answer_lengths % self._block_size == 0)[:, None]
         return self._model.guided(final, torch.where(first, final, predicted), blend)
 
     def _forward(
@@ -188,5 +188,5 @@ class Guided:
         )
         own = range(cache.context.start, inputs.length)
         predicted = self._draft.predict(tokens, self._mask, first, contexts, own)
-        positions = first[:, None] + torch.arange(self._block, device=self.device)
+        positions = first[:, None] + torch.arange(self._block_size, device=self.device)
         cache.predicted_states[rows[:, None], positions] = predicted

@@ -44,7 +44,7 @@ ROWS = 26
 """Sequences whose features are computed at once."""
 
 
-class Text(NamedTuple):
+class WrittenAnswer(NamedTuple):
     """A prompt and its answer, as the target wrote it: token ids."""
 
     prompt: list[int]
@@ -114,7 +114,7 @@ def begin_as(draft: Draft, model: Model) -> None:
 
     What they make of a hidden state is what ``lm_head`` reads, so little is left to be learned.
     """
-    theirs = [*model.blocks[-len(draft.layers) :], model.norm]
+    theirs = [*model.decoder_layers[-len(draft.layers) :], model.norm]
     for own, other in zip([*draft.layers, draft.norm], theirs, strict=True):
         known = other.state_dict()
         for name, weight in own.state_dict().items():
@@ -123,7 +123,7 @@ def begin_as(draft: Draft, model: Model) -> None:
 
 
 @torch.no_grad()
-def featurise(model: Model, layers: Sequence[int], texts: Sequence[Text]) -> Corpus:
+def featurise(model: Model, layers: Sequence[int], texts: Sequence[WrittenAnswer]) -> Corpus:
     """Run the texts through the target for some layers' outputs; a prefix of all prompts, once."""
     prefix = common_prefix([np.array(t.prompt) for t in texts])
     head = torch.tensor([texts[0].prompt[:prefix]], device=model.device)
@@ -228,7 +228,7 @@ def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tenso
 @torch.no_grad()
 def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
     """Measure a draft on texts that it was not trained on."""
-    width = draft.architecture.block
+    width = draft.architecture.block_size
     right, asked = torch.zeros(width), torch.zeros(width)
     accepted, count = 0.0, 0
     for sequence, start in enumerate(corpus.starts):
@@ -249,9 +249,9 @@ def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
     )
 
 
-def default_feature_layers(layers: int, count: int = 5) -> list[int]:
-    """Decoder blocks spread evenly from the second to the third from last, as published drafts'."""
-    last = max(1, layers - 3)
+def default_feature_layers(num_layers: int, count: int = 5) -> list[int]:
+    """Decoder layers spread evenly from the second to the third from last, as published drafts'."""
+    last = max(1, num_layers - 3)
     return sorted({round(1 + i * (last - 1) / (count - 1)) for i in range(count)})
 
 
@@ -268,7 +268,7 @@ def _random_blocks(corpus: Corpus, draft: Draft, count: int, seed: int) -> Block
 
 
 def _blocks(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) -> Blocks:
-    width = draft.architecture.block
+    width = draft.architecture.block_size
     rows = [
         corpus.tokens[i][a : a + width]
         for i, a in zip(sequences.tolist(), anchors.tolist(), strict=True)

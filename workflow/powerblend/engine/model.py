@@ -24,10 +24,10 @@ from powerblend.engine.fused_blocks import fused
 from powerblend.engine.tiled_linear import tiled
 from powerblend.engine.transfers import upload
 
-BLOCKS = ("layers", "h")
-"""Names under which transformers' base models keep their decoder blocks ..."""
+DECODER_LAYER_NAMES = ("layers", "h")
+"""Names under which transformers' base models keep their decoder layers ..."""
 
-FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
+FINAL_NORM_NAMES = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 """... and the norm before ``lm_head``."""
 
 
@@ -44,10 +44,10 @@ class Model:
         What transformers calls the model, and its configuration of the text layers.
     device, dtype
         Where the weights are, and in which precision.
-    blocks, norm
-        The decoder blocks, and the norm before ``lm_head``.
-    layers, hidden_size, vocabulary
-        Number of decoder blocks, and widths of the hidden states and of the logits.
+    decoder_layers, norm
+        The decoder layers, and the norm before ``lm_head``.
+    num_layers, hidden_size, vocabulary
+        Number of decoder layers, and widths of the hidden states and of the logits.
     positions
         The longest prompt and answer that it has positions for, or None where it names no end.
     own_lengths
@@ -75,9 +75,9 @@ class Model:
         tiled(fused(self._hf))
         self._base = self._hf.base_model
         self._head = self._hf.get_output_embeddings()
-        self.blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
-        self.norm: nn.Module = _one_of(self._base, FINAL_NORMS)
-        self.layers = len(self.blocks)
+        self.decoder_layers: nn.ModuleList = _one_of(self._base, DECODER_LAYER_NAMES)
+        self.norm: nn.Module = _one_of(self._base, FINAL_NORM_NAMES)
+        self.num_layers = len(self.decoder_layers)
         self.hidden_size = int(self._head.in_features)
         self._check_eos()
         self._check_rotation()
@@ -96,7 +96,7 @@ class Model:
             # flash-attn counts the queries that share keys as so many tokens of a row, and refuses
             # more than its cache has.
             capacity = max(capacity, heads // kv_heads)
-        shape = (self.layers, slots, kv_heads, capacity, width)
+        shape = (self.num_layers, slots, kv_heads, capacity, width)
         return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths)
 
     def row_bytes(self, capacity: int) -> int:
@@ -186,7 +186,7 @@ class Model:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run ``tokens`` [rows, new] at position ``start`` and on, for their hidden states.
 
-        Returns the final ones, which `logits` reads, and the outputs of some decoder blocks; each
+        Returns the final ones, which `logits` reads, and the outputs of some decoder layers; each
         is [rows, new, hidden].
         """
         length = start + tokens.shape[1]
@@ -211,7 +211,7 @@ class Model:
             return hook
 
         hooks = [
-            self.blocks[layer].register_forward_hook(keep(index))
+            self.decoder_layers[layer].register_forward_hook(keep(index))
             for index, layer in enumerate(layers)
         ]
         try:

@@ -7,14 +7,14 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 
 from powerblend.blends.draft import TRAINED
-from powerblend.draft.dflash import Target, read_architecture
+from powerblend.draft.dflash import TargetSizes, read_architecture
 from powerblend.infrastructure.files import REMADE
 from powerblend.samplers import Sampler
 from powerblend.study.problems import Problem
 from powerblend.study.prompts import chat, read_shots, tokenise
 from powerblend.study.schema import ConfigError, Study
 
-TARGET_SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
+TARGET_SIZE_KEYS = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 
 def check_study(study: Study, model: Path | None, problems: list[Problem]) -> dict[str, Any]:
@@ -112,7 +112,9 @@ def _check_probe(study: Study, layers: int, problems: list[Problem]) -> None:
 
 def _check_drafts(study: Study, config: Any, tokenizer: Any) -> None:
     """Whether the drafts in use fit the model, and the token that masks is one."""
-    target = Target(study.model.name, *(int(getattr(config, name)) for name in TARGET_SIZES))
+    target = TargetSizes(
+        study.model.name, *(int(getattr(config, name)) for name in TARGET_SIZE_KEYS)
+    )
     for blend in study.drafts():
         if blend.draft != TRAINED:
             try:

@@ -43,7 +43,7 @@ def load(
         draft=_draft(blends, draft),
     )
     for blend in blends:
-        blend.check(model.layers)
+        blend.check(model.num_layers)
     return model
 
 

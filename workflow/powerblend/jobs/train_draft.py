@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from powerblend.draft import training
 from powerblend.draft.dflash import Architecture, Draft
-from powerblend.draft.training import Text
+from powerblend.draft.training import WrittenAnswer
 from powerblend.engine.model import Model
 from powerblend.infrastructure.files import write_text
 from powerblend.jobs.generate import answer, tasks_of
@@ -84,7 +84,7 @@ def _answers(
     decoding: Mapping[str, Any],
     rows: int | None,
     store: Path,
-) -> list[Text]:
+) -> list[WrittenAnswer]:
     """The model's answers to problems, in their order; those in the store are not made again."""
     decoding = {**decoding, "max_new_tokens": spec["training"]["max_new_tokens"]}
     writing = {k: v for k, v in spec.items() if k != "training"} | {"decoding": decoding}
@@ -95,7 +95,7 @@ def _answers(
     finally:
         chains.close()
     prompts = {t.problem.unique_id: t.prompt for t in tasks_of(writing, model, problems, 1)}
-    return [Text(prompts[r["problem_id"]], r["tokens"]) for r in records]
+    return [WrittenAnswer(prompts[r["problem_id"]], r["tokens"]) for r in records]
 
 
 def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
@@ -107,7 +107,7 @@ def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
         "num_hidden_layers": wanted["layers"],
         "block_size": wanted["block"],
         "dflash_config": {
-            "target_layer_ids": training.default_feature_layers(model.layers),
+            "target_layer_ids": training.default_feature_layers(model.num_layers),
             "mask_token_id": mask,
         },
     }

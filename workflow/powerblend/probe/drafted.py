@@ -8,17 +8,17 @@ from powerblend.draft.guided import draft_of
 from powerblend.engine.model import Model
 
 
-def drafted(model: Model) -> "Drafted | None":
+def probed_draft(model: Model) -> "DFlashAnswers | None":
     """The model's draft, if it has one."""
     draft = draft_of(model)
-    return Drafted(model, draft) if draft else None
+    return DFlashAnswers(model, draft) if draft else None
 
 
-class Drafted:
-    """A model's draft, as `reading.Draft` asks for it."""
+class DFlashAnswers:
+    """A model's draft, as `hidden_states.ProbedDraft` asks for it."""
 
     def __init__(self, model: Model, draft: Draft) -> None:
-        self.block_size = draft.architecture.block
+        self.block_size = draft.architecture.block_size
         self.feature_layers = draft.architecture.feature_layers
         self._model, self._draft = model, draft
         self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))

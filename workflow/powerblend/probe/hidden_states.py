@@ -2,8 +2,8 @@
 
 Those tokens are a random sample, for what is said of all tokens, and besides it every hard one, for
 what is said of those: they are few, and a sample would have next to none. Kept are [tokens, hidden]
-for each decoder block that is asked for, in the model's own dtype: 4,096 tokens of a model of 36
-blocks and 2,560 numbers a state are 0.8 GB in bfloat16.
+for each decoder layer that is asked for, in the model's own dtype: 4,096 tokens of a model of 36
+layers and 2,560 numbers a state are 0.8 GB in bfloat16.
 """
 
 import math
@@ -29,7 +29,7 @@ CHUNK = 32
 """Tokens whose logits are held at once."""
 
 
-class Draft(Protocol):
+class ProbedDraft(Protocol):
     """A draft model: it predicts the tokens of a block of the answer at once.
 
     The grid of blocks begins at the answer's first token. A block's first token is known to the
@@ -39,7 +39,7 @@ class Draft(Protocol):
 
     block_size: int
     feature_layers: tuple[int, ...]
-    """Decoder blocks of the target, counted from 0, whose outputs are the draft's features."""
+    """Decoder layers of the target, counted from 0, whose outputs are the draft's features."""
 
     def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
         """Mask mode: the states [answer, hidden] that the target's ``lm_head`` turns into logits.
@@ -64,8 +64,8 @@ class Reading(NamedTuple):
         [tokens] where each stands in its block of the draft's grid; all 0 without a draft.
     final
         [tokens, hidden] the states that ``lm_head`` turns into the model's own logits of them.
-    blocks
-        [tokens, hidden] by decoder block: its outputs at the same tokens.
+    layers
+        [tokens, hidden] by decoder layer: its outputs at the same tokens.
     draft
         [tokens, hidden] the draft's states, None without a draft. A block's first token is the
         target's own business, so its row is that of ``final``.
@@ -75,13 +75,13 @@ class Reading(NamedTuple):
     sampled: Tensor
     offset: Tensor
     final: Tensor
-    blocks: dict[int, Tensor]
+    layers: dict[int, Tensor]
     draft: Tensor | None
 
     def source(self, blend: Blend, chunk: slice, model: Model) -> Tensor:
         """The hidden states of what a blend mixes in, for some of the tokens."""
         if isinstance(blend, HiddenBlend):
-            outputs = tuple(self.blocks[layer][chunk] for layer in blend.layers_read)
+            outputs = tuple(self.layers[layer][chunk] for layer in blend.layers_read)
             return blend.hidden(outputs, model)
         if self.draft is None:
             raise ValueError(f"to probe a blend with source {blend.model_dump()}, give its draft")
@@ -93,7 +93,7 @@ def read(
     model: Model,
     text: Text,
     layers: Sequence[int],
-    draft: Draft | None = None,
+    draft: ProbedDraft | None = None,
 ) -> Reading:
     """Run each passage through the model and keep what `Reading` holds of its tokens.
 
@@ -127,7 +127,7 @@ def read(
         sampled=torch.cat([sampled[at] for _, at, sampled, _ in parts]),
         offset=torch.cat([at % (draft.block_size if draft else 1) for _, at, *_ in parts]),
         final=kept[0],
-        blocks=dict(zip(wanted, kept[1:], strict=False)),
+        layers=dict(zip(wanted, kept[1:], strict=False)),
         draft=kept[-1] if draft else None,
     )
 
@@ -135,9 +135,9 @@ def read(
 def _states(
     model: Model, cache: RaggedCache, start: int, tokens: Sequence[int], layers: Sequence[int]
 ) -> Tensor:
-    """The final states and those of the blocks, as [1 + blocks, new, hidden]."""
-    final, blocks = model.states(cache, start, torch.tensor([tokens], dtype=torch.long), layers)
-    return torch.cat([final, *blocks])
+    """The final states and those of the layers, as [1 + layers, new, hidden]."""
+    final, outputs = model.states(cache, start, torch.tensor([tokens], dtype=torch.long), layers)
+    return torch.cat([final, *outputs])
 
 
 def _kept_tokens(
@@ -157,7 +157,7 @@ def _kept_tokens(
 
 
 def _drafted(
-    draft: Draft, passage: Passage, kept_tokens: Tensor, features: Tensor, final: Tensor
+    draft: ProbedDraft, passage: Passage, kept_tokens: Tensor, features: Tensor, final: Tensor
 ) -> Tensor:
     """The draft's states of the tokens kept; the target's at the first of each block."""
     tokens = torch.tensor(passage.tokens)

@@ -18,7 +18,7 @@ from powerblend.engine.model import Model
 from powerblend.probe.hidden_states import CHUNK, HARD, Reading
 
 
-class Target(NamedTuple):
+class ModelDistribution(NamedTuple):
     """The model's own distribution of some tokens: what others are measured against."""
 
     gold: Tensor  # [tokens, 1]
@@ -57,14 +57,14 @@ class Scores(NamedTuple):
         return Scores(*(column[chosen] for column in self))
 
 
-def target_of(logits: Tensor, gold: Tensor) -> Target:
+def model_distribution(logits: Tensor, gold: Tensor) -> ModelDistribution:
     """What `scores` compares with; ``logits`` [tokens, vocabulary], ``gold`` [tokens]."""
     log_p = logits.log_softmax(-1)
     top = logits.argmax(-1, keepdim=True)
-    return Target(gold[:, None], logits, log_p, log_p.exp(), top, spread(logits))
+    return ModelDistribution(gold[:, None], logits, log_p, log_p.exp(), top, spread(logits))
 
 
-def scores(target: Target, logits: Tensor) -> Scores:
+def scores(target: ModelDistribution, logits: Tensor) -> Scores:
     """Measure a distribution by its logits [tokens, vocabulary]."""
     log_q = logits.log_softmax(-1)
     at_gold = logits.gather(-1, target.gold)
@@ -98,7 +98,7 @@ def measure(
     table = torch.empty(1 + len(blends), len(Scores._fields), tokens, dtype=torch.float64)
     chunks = [slice(start, start + CHUNK) for start in range(0, tokens, CHUNK)]
     for chunk in tqdm(chunks, unit="chunk", disable=not bar, mininterval=2.0):
-        target = target_of(model.logits(reading.final[chunk]), reading.gold[chunk])
+        target = model_distribution(model.logits(reading.final[chunk]), reading.gold[chunk])
         _fill(table[0, :, chunk], scores(target, target.logits))
         for indices in sources:
             logits = model.logits(reading.source(blends[indices[0]], chunk, model))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from powerblend.blends import AnyBlend, Blend, DraftBlend, HiddenBlend, LayerBlend
 from powerblend.engine.model import Model
-from powerblend.probe.drafted import drafted
-from powerblend.probe.hidden_states import HARD, Draft, Reading, read
+from powerblend.probe.drafted import probed_draft
+from powerblend.probe.hidden_states import HARD, ProbedDraft, Reading, read
 from powerblend.probe.matching import matched_beta, mean_kl
 from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
@@ -35,19 +35,19 @@ def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
     ``layers`` has a row per decoder block and norm, ``blends`` one per source and beta,
     ``configured`` one per blend of the study; ``draft`` is the draft by block offset, or None.
     """
-    draft = drafted(model)
+    draft = probed_draft(model)
     configured = [BLEND.validate_python(blend) for blend in spec["blends"]]
     sources = _sources(spec["layers"], configured, draft)
     for blend in (*sources, *configured):
-        blend.check(model.layers)
-    layers = [LayerBlend(layer=k, norm=n, beta=1.0) for k in range(model.layers) for n in NORMS]
+        blend.check(model.num_layers)
+    layers = [LayerBlend(layer=k, norm=n, beta=1.0) for k in range(model.num_layers) for n in NORMS]
     plan: dict[str, Sequence[Blend]] = {
         "layers": layers,
         "blends": [s.model_copy(update={"beta": b}) for s in sources for b in spec["betas"]],
         "configured": configured,
         "draft": [DraftBlend(beta=1.0)] if draft else [],
     }
-    reading = read(model, text, range(model.layers), draft)
+    reading = read(model, text, range(model.num_layers), draft)
     laws = [blend for part in plan.values() for blend in part]
     log.info("%d laws on %d tokens", len(laws), len(reading.gold))
     own, *rest = measure(model, reading, laws, bar=True)
@@ -68,7 +68,7 @@ def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
         **text.counts,
         "hard": HARD,
         "hard_tokens": int(is_hard(own).sum()),
-        "decoder_blocks": model.layers,
+        "decoder_blocks": model.num_layers,
         "final": summary(own, own, reading.sampled),
         **rows,
         "draft": offsets[0] if offsets else None,
@@ -85,14 +85,14 @@ def match(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
     ValueError
         If no beta matches.
     """
-    draft = drafted(model)
+    draft = probed_draft(model)
     source = BLEND.validate_python({**spec["blend"], "beta": 0.0})
     wanted = spec["match_kl"]
     like = None if isinstance(wanted, float) else BLEND.validate_python(wanted)
     hidden = [blend for blend in (source, like) if isinstance(blend, HiddenBlend)]
     layers = {layer for blend in hidden for layer in blend.layers_read}
     for blend in filter(None, (source, like)):
-        blend.check(model.layers)
+        blend.check(model.num_layers)
     reading = read(model, text, sorted(layers), draft)
     kl = wanted if like is None else mean_kl(model, reading, like)
     beta = matched_beta(model, reading, source, kl)
@@ -125,7 +125,7 @@ def by_offset(own: Scores, alone: Scores, reading: Reading, block_size: int) -> 
 
 
 def _sources(
-    layers: Sequence[int], configured: Sequence[Blend], draft: Draft | None
+    layers: Sequence[int], configured: Sequence[Blend], draft: ProbedDraft | None
 ) -> list[Blend]:
     """What is blended at each beta: the given layers, the study's own sources, and the draft."""
     asked: list[Blend] = [LayerBlend(layer=k, norm=n, beta=0.0) for k in layers for n in NORMS]
