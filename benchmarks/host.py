@@ -25,7 +25,7 @@ from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.chain import Trace
 from powerblend.engine.distributions import Logits
-from powerblend.engine.scheduler import AHEAD, Launched, Scheduler, Slot
+from powerblend.engine.scheduler import STEPS_AHEAD, Launched, Scheduler, Slot
 from powerblend.samplers import parse_sampler
 
 PROMPT = list(range(1, 257))
@@ -171,7 +171,7 @@ def main() -> None:
 
 def between(rows: int, new: int, takes: float) -> Between:
     """What goes on beside the steps of a device that takes so many seconds for each."""
-    AHEAD["cpu"] = AHEAD["cuda"]
+    STEPS_AHEAD["cpu"] = STEPS_AHEAD["cuda"]
     with Operations() as operations:
         counted = run(rows, new, takes, operations)
     return run(rows, new, takes, Operations())._replace(operations=counted.operations)

@@ -15,7 +15,14 @@ from powerblend import Model, sample
 from powerblend.blends import LayerBlend
 from powerblend.engine.batch import StepInputs
 from powerblend.engine.chain import Trace, log_acceptance
-from powerblend.engine.distributions import NOTHING, Logits, greedy, inverse_cdf, power, temperature
+from powerblend.engine.distributions import (
+    NO_TOKEN,
+    Logits,
+    greedy,
+    inverse_cdf,
+    power,
+    temperature,
+)
 
 SIZES = (1, 5, 255, 256, 257, 50_000)
 LAST = 1 - 2.0**-53  # the largest uniform
@@ -31,7 +38,7 @@ def random_uniforms(rows: int, seed: int = 1) -> Tensor:
 
 
 def nothing(rows: int) -> Tensor:
-    return torch.full((rows,), NOTHING)
+    return torch.full((rows,), NO_TOKEN)
 
 
 def inverse_cdf_by_numpy(z: Floats, alpha: float, uniform: float, current: int) -> int:
@@ -72,7 +79,7 @@ def test_a_token_of_no_weight_is_never_drawn(vocabulary: int, dtype: torch.dtype
     z = torch.full((8, vocabulary), -1e4, dtype=dtype)
     z[:, alive] = 0.0
     uniforms = torch.tensor([0.0, 1e-12, 0.5, LAST] * 2, dtype=torch.float64)
-    current = torch.tensor([NOTHING] * 4 + [vocabulary - 1] * 4)
+    current = torch.tensor([NO_TOKEN] * 4 + [vocabulary - 1] * 4)
     token, log_q, _ = inverse_cdf(z, 4.0, uniforms, current)
     assert token.tolist() == [alive] * 8
     assert log_q.abs().max() < 1e-6

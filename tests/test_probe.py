@@ -165,7 +165,7 @@ def test_logits_are_never_of_more_than_a_chunk(
 
     monkeypatch.setattr(model, "logits", counted)
     for module in (hidden_states, measures):
-        monkeypatch.setattr(module, "CHUNK", 4)
+        monkeypatch.setattr(module, "CHUNK_TOKENS", 4)
     again = probe(SPEC, model, text)
     assert most == [4]
     for part in ("layers", "blends"):
@@ -235,7 +235,7 @@ def with_draft(monkeypatch: pytest.MonkeyPatch, model: Model, text: Text) -> Any
     """Probes the model as if a stand-in were its draft."""
 
     def found(draft: hidden_states.Draft) -> dict[str, Any]:
-        monkeypatch.setattr(run, "drafted", lambda _model: draft)
+        monkeypatch.setattr(run, "probed_draft", lambda _model: draft)
         return probe(SPEC, model, text)
 
     return found

@@ -144,7 +144,7 @@ def test_deciding_later_changes_nothing(
     model: Model, condition: str, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = answers(model, condition, skip=True, early=True)
-    monkeypatch.setitem(scheduler.AHEAD, "cpu", ahead)
+    monkeypatch.setitem(scheduler.STEPS_AHEAD, "cpu", ahead)
     later = answers(model, condition, skip=True, early=True)
     assert records([later]) == nearly(records([plain]))
 
@@ -155,7 +155,7 @@ def test_finished_rows_are_read_as_they_were_at_the_fence(
 ) -> None:
     """Whatever is asked of the device after it may not have been done yet."""
     plain = answers(model, condition, skip=True, early=True, rows=7)
-    monkeypatch.setitem(scheduler.AHEAD, "cpu", 1)
+    monkeypatch.setitem(scheduler.STEPS_AHEAD, "cpu", 1)
     monkeypatch.setattr(scheduler, "Batch", DelayedBatch)
     late = answers(model, condition, skip=True, early=True, rows=7)
     assert records([late]) == nearly(records([plain]))

@@ -28,8 +28,8 @@ from transformers.models.qwen3.modeling_qwen3 import (
 from powerblend.engine.attention import attention
 
 Rotary = tuple[Tensor, Tensor]
-FILES = ("config.json", "*.safetensors")
-OWN_KEYS = ("model_type", "architectures", "auto_map", "block_size", "dflash_config")
+DRAFT_FILES = ("config.json", "*.safetensors")
+DFLASH_KEYS = ("model_type", "architectures", "auto_map", "block_size", "dflash_config")
 """Of a draft's ``config.json``, what is not about its layers."""
 
 
@@ -81,7 +81,7 @@ class Architecture(NamedTuple):
                 f"{source} is no DFlash draft: its config.json lacks block_size (2 or more), "
                 "dflash_config.target_layer_ids or dflash_config.mask_token_id"
             )
-        qwen3 = Qwen3Config(**{k: v for k, v in config.items() if k not in OWN_KEYS})
+        qwen3 = Qwen3Config(**{k: v for k, v in config.items() if k not in DFLASH_KEYS})
         if any(kind != "full_attention" for kind in qwen3.layer_types or ()):
             raise ValueError(f"{source}: a draft with sliding attention is not supported")
         return cls(qwen3, tuple(feature_layers), mask, block)
@@ -274,7 +274,7 @@ def read_architecture(source: str, revision: str | None = None) -> Architecture:
     ValueError
         If it is not a DFlash draft.
     """
-    path = _directory(source, revision, FILES[:1]) / "config.json"
+    path = _directory(source, revision, DRAFT_FILES[:1]) / "config.json"
     try:
         return Architecture.parse(json.loads(path.read_text()), source)
     except json.JSONDecodeError as error:
@@ -292,7 +292,7 @@ def load_draft(source: str, revision: str | None = None) -> Draft:
         If it is not a DFlash draft, or its weights are not those of its configuration.
     """
     draft = Draft(read_architecture(source, revision), source)
-    directory = _directory(source, revision, FILES)
+    directory = _directory(source, revision, DRAFT_FILES)
     weights: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for part in sorted(directory.glob("*.safetensors")):

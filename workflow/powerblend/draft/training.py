@@ -28,19 +28,19 @@ SHARED_SIZES = (
 )
 """Keys of a target's configuration that its draft's has too: both have the same hidden states."""
 
-FALL = 7.0
+OFFSETS_TO_1_E = 7.0
 """Offsets after which a masked token's weight has fallen to 1/e."""
 
-CLIP = 1.0
+MAX_GRADIENT_NORM = 1.0
 """Largest norm of a gradient."""
 
-LEAST = 1e-6
-"""Root mean square below which an input counts as this."""
+MIN_INPUT_RMS = 1e-6
+"""Root mean square that smaller ones of an input count as."""
 
-WARM_UP = 0.1
+WARM_UP_SHARE = 0.1
 """Share of the steps in which the learning rate rises."""
 
-ROWS = 26
+FEATURE_BATCH_ROWS = 26
 """Sequences whose features are computed at once."""
 
 
@@ -94,7 +94,7 @@ class Level(nn.Module):
 
     def __init__(self, inputs: Tensor) -> None:
         super().__init__()
-        self.register_buffer("size", inputs.square().mean(0).sqrt().clamp(min=LEAST))
+        self.register_buffer("size", inputs.square().mean(0).sqrt().clamp(min=MIN_INPUT_RMS))
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weights for inputs as they are."""
@@ -135,8 +135,8 @@ def featurise(model: Model, layers: Sequence[int], texts: Sequence[WrittenAnswer
     features: list[Tensor] = [torch.empty(0)] * len(tokens)
     # Those of like length together: little is computed for padding.
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-    for first in range(0, len(order), ROWS):
-        chosen = order[first : first + ROWS]
+    for first in range(0, len(order), FEATURE_BATCH_ROWS):
+        chosen = order[first : first + FEATURE_BATCH_ROWS]
         batch = [tokens[i] for i in chosen]
         padded = pad_sequence(batch, batch_first=True).to(model.device)
         length = prefix + padded.shape[1]
@@ -179,12 +179,14 @@ def train(
         blocks = _random_blocks(corpus, draft, batch, seed + step)
         logits = denoise(model, draft, corpus, blocks)
         wanted = _masked(blocks)
-        weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / FALL).expand_as(wanted)[wanted]
+        weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / OFFSETS_TO_1_E).expand_as(
+            wanted
+        )[wanted]
         by_token = cross_entropy(logits, blocks.tokens[wanted], reduction="none")
         loss = (by_token * weights.to(by_token)).sum() / weights.sum()
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(draft.parameters(), CLIP)
+        torch.nn.utils.clip_grad_norm_(draft.parameters(), MAX_GRADIENT_NORM)
         optimiser.step()
         scheduler.step()
         losses.append(loss.item())
@@ -287,7 +289,7 @@ def _masked(blocks: Blocks) -> Tensor:
 
 
 def _rate(steps: int) -> Callable[[int], float]:
-    warm = max(1, int(WARM_UP * steps))
+    warm = max(1, int(WARM_UP_SHARE * steps))
 
     def rate(step: int) -> float:
         if step < warm:

@@ -24,18 +24,18 @@ try:
 except ImportError:  # it is compiled on installation, and only GPUs have it (envs/gpu.yaml)
     flash_attn_with_kvcache = None
 
-NAME = "ragged"
+ATTENTION_NAME = "ragged"
 
-HALVES = (torch.bfloat16, torch.float16)
-"""What torch's own flash attention computes in."""
+KERNEL_DTYPES = (torch.bfloat16, torch.float16)
+"""What the kernels of flash attention compute in, flash-attn's and torch's own."""
 
-UNSUPPORTED = ("sliding_window", "softcap", "s_aux")
+UNSUPPORTED_OPTIONS = ("sliding_window", "softcap", "s_aux")
 """Arguments by which an architecture asks for another attention."""
 
 
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there are kernels for decode steps: those of GPUs, which know 16 bits only."""
-    return device.type == "cuda" and dtype in HALVES
+    return device.type == "cuda" and dtype in KERNEL_DTYPES
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ def attend(
 
 def _check_supported(module: torch.nn.Module, options: dict[str, Any], cache: RaggedCache) -> None:
     """Refuse an architecture that asks for more than softmax attention to everything before."""
-    for name in UNSUPPORTED:
+    for name in UNSUPPORTED_OPTIONS:
         value = options.get(name)
         # A window that the longest row does not fill hides nothing.
         if value is not None and not (name == "sliding_window" and value >= cache.capacity):
@@ -201,4 +201,4 @@ def attention(
     return output + (by_head @ shared_values).view(heads, rows, group, new, width).transpose(0, 1)
 
 
-AttentionInterface.register(NAME, attend)
+AttentionInterface.register(ATTENTION_NAME, attend)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from powerblend.engine.chain import Proposal, Trace
-from powerblend.engine.distributions import NOTHING, Draw
+from powerblend.engine.distributions import NO_TOKEN, Draw
 from powerblend.engine.transfers import Reader, upload
 
 WORD_BYTES = 8
@@ -104,7 +104,7 @@ class Batch:
             return
         loaded = np.zeros(len(assignments), self._record)
         loaded["following"] = loaded["active"] = True
-        loaded["current"] = NOTHING
+        loaded["current"] = NO_TOKEN
         for row, (_, proposal, prompt_tokens, last_token) in zip(loaded, assignments, strict=True):
             cut, cap, current = proposal.cut, proposal.cap, proposal.current
             row["token"], row["position"] = last_token, prompt_tokens + cut - 1
@@ -125,7 +125,7 @@ class Batch:
         A proposal may stay on the current string's token only while it has not left that string.
         """
         row, index = self._row[:live], self._index[:live]
-        current = torch.where(self._following[:live] > 0, self._current[row, index], NOTHING)
+        current = torch.where(self._following[:live] > 0, self._current[row, index], NO_TOKEN)
         return self._uniforms[row, index], current
 
     def advance(self, draw: Draw, current: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class Model:
         # Same tensors, own modules and config: the caller's model is left as it was.
         shared = {id(t): t for t in itertools.chain(hf.parameters(), hf.buffers())}
         self._hf = copy.deepcopy(hf, shared).eval()
-        self._hf.set_attn_implementation(attention.NAME)
+        self._hf.set_attn_implementation(attention.ATTENTION_NAME)
         self.device: torch.device = self._hf.device
         self.dtype: torch.dtype = self._hf.dtype
         self.own_lengths = attention.has_kernel(self.device, self.dtype)

@@ -31,11 +31,11 @@ from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.randomness import Stream
 from powerblend.engine.transfers import Download, upload
 
-AHEAD = {"cpu": 0, "cuda": 1}
+STEPS_AHEAD = {"cpu": 0, "cuda": 1}
 """Steps launched before the outcome of the last one is looked at."""
 
-PASS = {"cpu": 64, "cuda": 512}
-"""Tokens whose prefill takes about as long as reading the weights for it does."""
+MAX_PADDING_TOKENS = {"cpu": 64, "cuda": 512}
+"""Of one pass of a prefill: about as many as take as long as reading the weights once more."""
 
 
 class LanguageModel(Protocol):
@@ -162,8 +162,8 @@ class Scheduler:
         self.tally = tally
         self._model, self._sampler = model, sampler
         self._waiting = deque(jobs)
-        self._steps, self._done = 0, 0
-        self._missed = 0  # turns of free rows since the last prefill
+        self._num_steps, self._num_finished = 0, 0
+        self._missed_turns = 0  # by free rows, since the last prefill
         self._slots: list[Slot] = []
         longest = max((len(job.prompt) for job in jobs), default=0)
         limit = sampler.max_new_tokens
@@ -172,10 +172,10 @@ class Scheduler:
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         eos, device = model.eos_token_ids, model.device
         self._batch = Batch(self.rows, limit, eos, device, resting=self._shared)
-        self._step: cuda_graphs.Advance = Step(model, self._cache, self._batch, sampler)
-        if cuda_graphs.wanted(device):
+        self._step: cuda_graphs.StepFunction = Step(model, self._cache, self._batch, sampler)
+        if cuda_graphs.pays_on(device):
             most = (self.rows, self._capacity)
-            lengths = self._capacity if model.own_lengths else cuda_graphs.LENGTHS
+            lengths = self._capacity if model.own_lengths else cuda_graphs.LENGTH_MULTIPLE
             self._step = cuda_graphs.Recorded(
                 self._step, self._batch.at_rest, most, lengths, device
             )
@@ -194,11 +194,11 @@ class Scheduler:
         """One step of every row, and the turns of those that have finished a proposal."""
         started, live = time.perf_counter(), len(self._slots)
         self._launched.append(self._launch(live))
-        ahead = len(self._launched) > AHEAD[self._model.device.type]
+        ahead = len(self._launched) > STEPS_AHEAD[self._model.device.type]
         done = self._settle(self._launched.popleft()) if ahead else []
         self._clock += (time.perf_counter() - started) / live
-        self._steps += 1
-        self._done += len(done)
+        self._num_steps += 1
+        self._num_finished += len(done)
         self.tally.chains += len(done)
         return [Finished(s.job, s.chain, self._clock - s.admitted) for s in done]
 
@@ -287,15 +287,15 @@ class Scheduler:
     def _admit(self) -> bool:
         """Fill the free rows with waiting jobs; False when there is nothing left to run."""
         started, first = time.perf_counter(), len(self._slots)
-        jobs = [self._waiting.popleft() for _ in range(self._due())]
+        jobs = [self._waiting.popleft() for _ in range(self._num_to_admit())]
         if jobs:
-            self._place(jobs)
+            self._assign_rows(jobs)
             self._start(self._slots[first:])
         for slot in self._slots[first:]:
             slot.admitted -= (time.perf_counter() - started) / len(jobs)
         return bool(self._slots)
 
-    def _due(self) -> int:
+    def _num_to_admit(self) -> int:
         """How many jobs to admit now.
 
         A prefill of a few prompts takes as long as a step: both read all weights. So free rows wait
@@ -305,14 +305,14 @@ class Scheduler:
         a row's already.
         """
         free = min(self.rows - len(self._slots), len(self._waiting))
-        until_next = self._steps / max(1, self._done)
-        pays = self._missed + free * until_next < self.rows
+        until_next = self._num_steps / max(1, self._num_finished)
+        pays = self._missed_turns + free * until_next < self.rows
         if self._slots and 0 < free < len(self._waiting) and pays:
-            self._missed += free
+            self._missed_turns += free
             here = {slot.job.prompt.tobytes() for slot in self._slots}
             twins = takewhile(lambda job: job.prompt.tobytes() in here, self._waiting)
             return len(list(islice(twins, free)))
-        self._missed = 0
+        self._missed_turns = 0
         return free
 
     @torch.inference_mode()
@@ -324,26 +324,26 @@ class Scheduler:
         self._prefill(cache, slice(0, 1), [jobs[0].prompt[: self._shared]], 0)
         return cache.save(0, 0, self._shared)
 
-    def _place(self, jobs: Sequence[Job]) -> None:
+    def _assign_rows(self, jobs: Sequence[Job]) -> None:
         """Give each job a row: prefill its prompt, or copy that of a row which has the same.
 
         A row's prompt is never overwritten, so any row at work can be copied from.
         """
         rows = {slot.job.prompt.tobytes(): row for row, slot in enumerate(self._slots)}
         fresh = {job.prompt.tobytes(): job for job in jobs if job.prompt.tobytes() not in rows}
-        for batch in _batches(list(fresh.values()), PASS[self._model.device.type]):
+        for batch in _batches(list(fresh.values()), MAX_PADDING_TOKENS[self._model.device.type]):
             first = len(self._slots)
             prompts = [job.prompt[self._shared : -1] for job in batch]
             self._prefill(self._cache, slice(first, first + len(batch)), prompts, self._shared)
             for job in batch:
-                rows[job.prompt.tobytes()] = self._seat(job)
+                rows[job.prompt.tobytes()] = self._take_row(job)
         placed = {id(job) for job in fresh.values()}
         for job in jobs:
             if id(job) not in placed:
-                twin, row = rows[job.prompt.tobytes()], self._seat(job)
+                twin, row = rows[job.prompt.tobytes()], self._take_row(job)
                 self._cache.copy(twin, row, len(job.prompt) - 1)
 
-    def _seat(self, job: Job) -> int:
+    def _take_row(self, job: Job) -> int:
         """Start a job's chain in the next free row."""
         chain = Chain(self._sampler.schedule(), job.stream, self._model.eos_token_ids)
         row = len(self._slots)

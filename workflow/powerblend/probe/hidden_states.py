@@ -22,10 +22,10 @@ from powerblend.engine.model import Model
 from powerblend.engine.scheduler import common_prefix
 from powerblend.probe.passages import Passage, Text
 
-HARD = 0.01
+HARD_PROBABILITY = 0.01
 """A token is hard if the model gives it less than this probability."""
 
-CHUNK = 32
+CHUNK_TOKENS = 32
 """Tokens whose logits are held at once."""
 
 
@@ -150,8 +150,11 @@ def _kept_tokens(
     answer = torch.tensor(passage.tokens[passage.prompt :], device=final.device)
     predicting = final[-1 - len(answer) : -1]
     hard = [
-        model.logits(states).log_softmax(-1).gather(-1, gold[:, None])[:, 0] < math.log(HARD)
-        for states, gold in zip(predicting.split(CHUNK), answer.split(CHUNK), strict=True)
+        model.logits(states).log_softmax(-1).gather(-1, gold[:, None])[:, 0]
+        < math.log(HARD_PROBABILITY)
+        for states, gold in zip(
+            predicting.split(CHUNK_TOKENS), answer.split(CHUNK_TOKENS), strict=True
+        )
     ]
     return (torch.from_numpy(sampled) | torch.cat(hard).cpu()).nonzero()[:, 0]
 

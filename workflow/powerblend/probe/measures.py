@@ -1,7 +1,7 @@
 """Measures of a distribution of the next token beside the model's own, token by token.
 
-Logits are made for `CHUNK` tokens and one source at a time and dropped again; what is left is a few
-numbers a token.
+Logits are made for `CHUNK_TOKENS` tokens and one source at a time and dropped again; what is left
+is a few numbers a token.
 """
 
 import math
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from powerblend.blends import Blend
 from powerblend.engine.model import Model
-from powerblend.probe.hidden_states import CHUNK, HARD, Reading
+from powerblend.probe.hidden_states import CHUNK_TOKENS, HARD_PROBABILITY, Reading
 
 
 class ModelDistribution(NamedTuple):
@@ -96,7 +96,7 @@ def measure(
     # Made whole: thousands of small tensors that stay would leave holes between the large ones
     # that go, and memory would grow with every distribution.
     table = torch.empty(1 + len(blends), len(Scores._fields), tokens, dtype=torch.float64)
-    chunks = [slice(start, start + CHUNK) for start in range(0, tokens, CHUNK)]
+    chunks = [slice(start, start + CHUNK_TOKENS) for start in range(0, tokens, CHUNK_TOKENS)]
     for chunk in tqdm(chunks, unit="chunk", disable=not bar, mininterval=2.0):
         target = model_distribution(model.logits(reading.final[chunk]), reading.gold[chunk])
         _fill(table[0, :, chunk], scores(target, target.logits))
@@ -132,7 +132,7 @@ def summary(own: Scores, law: Scores, sampled: Tensor) -> dict[str, Any]:
 
 def is_hard(own: Scores) -> Tensor:
     """Which tokens the model itself finds unlikely."""
-    return own.log_prob < math.log(HARD)
+    return own.log_prob < math.log(HARD_PROBABILITY)
 
 
 def _prediction(own: Scores, law: Scores) -> dict[str, float | None]:

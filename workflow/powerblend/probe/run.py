@@ -10,7 +10,7 @@ from torch import Tensor
 from powerblend.blends import AnyBlend, Blend, DraftBlend, HiddenBlend, LayerBlend
 from powerblend.engine.model import Model
 from powerblend.probe.drafted import probed_draft
-from powerblend.probe.hidden_states import HARD, ProbedDraft, Reading, read
+from powerblend.probe.hidden_states import HARD_PROBABILITY, ProbedDraft, Reading, read
 from powerblend.probe.matching import matched_beta, mean_kl
 from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
@@ -66,7 +66,7 @@ def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
     return {
         "over": spec["over"]["text"],
         **text.counts,
-        "hard": HARD,
+        "hard": HARD_PROBABILITY,
         "hard_tokens": int(is_hard(own).sum()),
         "decoder_blocks": model.num_layers,
         "final": summary(own, own, reading.sampled),
