@@ -174,10 +174,10 @@ class Scheduler:
         self._batch = Batch(self.rows, limit, eos, device, resting=self._shared)
         self._step: cuda_graphs.StepFunction = Step(model, self._cache, self._batch, sampler)
         if cuda_graphs.pays_on(device):
-            most = (self.rows, self._capacity)
-            lengths = self._capacity if model.own_lengths else cuda_graphs.LENGTH_MULTIPLE
+            largest = (self.rows, self._capacity)
+            multiple = self._capacity if model.own_lengths else cuda_graphs.LENGTH_MULTIPLE
             self._step = cuda_graphs.Recorded(
-                self._step, self._batch.at_rest, most, lengths, device
+                self._step, self._batch.at_rest, largest, multiple, device
             )
         self._launched: deque[Launched] = deque()
         # The device's positions and counts again, on the host, which asks for them at every step.
