@@ -234,7 +234,7 @@ class Oracle(Echo):
 def with_draft(monkeypatch: pytest.MonkeyPatch, model: Model, text: Text) -> Any:
     """Probes the model as if a stand-in were its draft."""
 
-    def found(draft: hidden_states.Draft) -> dict[str, Any]:
+    def found(draft: hidden_states.ProbedDraft) -> dict[str, Any]:
         monkeypatch.setattr(run, "probed_draft", lambda _model: draft)
         return probe(SPEC, model, text)
 

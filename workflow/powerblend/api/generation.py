@@ -184,8 +184,9 @@ def sample(
     samples
         Answers per prompt.
     seed
-        With the prompt and the sample's number, determines every random number: the order and the
-        company of the prompts do not matter. A prompt given n times gets n different answers.
+        With the prompt and the sample's number, determines every random number, whatever the order
+        of the prompts and whatever shares the batch. A prompt given n times gets n different
+        answers.
     rows
         Chains at once; None: as many as the free memory holds. Halved if memory ends all the same.
 

@@ -28,7 +28,7 @@ SHARED_SIZES = (
 )
 """Keys of a target's configuration that its draft's has too: both have the same hidden states."""
 
-OFFSETS_TO_1_E = 7.0
+WEIGHT_FALL_OFFSETS = 7.0
 """Offsets after which a masked token's weight has fallen to 1/e."""
 
 MAX_GRADIENT_NORM = 1.0
@@ -52,10 +52,10 @@ class WrittenAnswer(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """Texts with the target's features of every token but those that all prompts begin with.
+    """Answers with the target's features of every token; of what all prompts begin with, once.
 
-    ``shared`` [prefix, features] are those of these; sequence i has ``tokens[i]`` [length],
-    ``features[i]`` [length, features] and an answer that begins at ``starts[i]``.
+    ``shared`` [prefix, features] are those of what they begin with; sequence i has ``tokens[i]``
+    [length], ``features[i]`` [length, features] and an answer that begins at ``starts[i]``.
     """
 
     shared: Tensor
@@ -179,7 +179,7 @@ def train(
         blocks = _random_blocks(corpus, draft, batch, seed + step)
         logits = denoise(model, draft, corpus, blocks)
         wanted = _masked(blocks)
-        weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / OFFSETS_TO_1_E).expand_as(
+        weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / WEIGHT_FALL_OFFSETS).expand_as(
             wanted
         )[wanted]
         by_token = cross_entropy(logits, blocks.tokens[wanted], reduction="none")

@@ -228,7 +228,7 @@ class Model:
             raise ValueError(f"eos_token_ids {unknown} are outside 0 to {self.vocabulary - 1}")
 
     def _check_rotation(self) -> None:
-        """Refuse angles by the longest row's length: a row would be another in other company."""
+        """Refuse rotary angles that depend on the longest row: answers would too."""
         for module in self._base.modules():
             kind = str(getattr(module, "rope_type", ""))
             if "dynamic" in kind or "longrope" in kind:
