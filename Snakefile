@@ -6,8 +6,8 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
-include: "workflow/rules/draft.smk"
 include: "workflow/rules/generate.smk"
+include: "workflow/rules/draft.smk"
 include: "workflow/rules/probe.smk"
 include: "workflow/rules/analysis.smk"
 
@@ -16,6 +16,7 @@ include: "workflow/rules/analysis.smk"
 localrules:
     all,
     config,
+    specs,
     embedded_model,
     problems,
     shard,
@@ -30,6 +31,7 @@ rule all:
     default_target: True
     input:
         LAYOUT.config,
+        list(LAYOUT.specs),
         LAYOUT.checked,
         LAYOUT.problems,
         [path for cell in CELLS.values() for path in LAYOUT.generated(cell)],

@@ -1,19 +1,18 @@
 """What the rules share: the validated study, its cells and its paths. Makes no file."""
 
-import json
 import os
 import shlex
 import sys
 from pathlib import Path
 
-import pandas as pd
-
 from snakemake.exceptions import WorkflowError
 
 from powerblend.figures import FIGURES
-from powerblend.study.cells import betas_of, canonical, cells_of, probe_of, training_of
-from powerblend.study.schema import ConfigError, parse_study
+from powerblend.study.cells import NAME_PATTERN
 from powerblend.study.layout import Layout, models
+from powerblend.study.schema import parse_study
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.specs import canonical
 
 # `python` is the one that runs the workflow, unless a job has a conda environment of its own.
 shell.prefix(
@@ -23,16 +22,16 @@ PACKAGE = Path(workflow.basedir) / "workflow" / "powerblend"
 
 try:
     STUDY = parse_study(config)
-    CELLS = cells_of(STUDY)
     LAYOUT = Layout(STUDY)
+    JOBS = LAYOUT.jobs
 except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be run:\n{error}")
 
-OTHERS = [probe_of(STUDY), training_of(STUDY), *betas_of(STUDY).values()]
-SPECS = {cell.name: cell.spec for cell in (*CELLS.values(), *filter(None, OTHERS))}
-BETAS = {CELLS[name].name: path for name, path in LAYOUT.betas().items()}
+CELLS = LAYOUT.cells
+SPECS = {path.stem for path in LAYOUT.specs}
+BETAS = {CELLS[name].name: path for name, path in LAYOUT.betas.items()}
 PROBE_PARTS = ("layers", "blends") if LAYOUT.probe else ()
-PROBE_FILES = sorted(filter(None, {LAYOUT.probe, *LAYOUT.betas().values()}))
+PROBE_FILES = sorted(filter(None, {LAYOUT.probe, *LAYOUT.betas.values()}))
 LOGS = LAYOUT.results / "logs"
 DRAFTS = [LAYOUT.draft] if LAYOUT.draft else []
 TIMES = LAYOUT.results / "times"
@@ -57,7 +56,7 @@ COMMAND = shlex.join(
 
 
 wildcard_constraints:
-    cell=r"[a-z_]+(-matched|-b[-\d.e]+)?(-l\d+)?-[0-9a-f]{10}",
+    cell=NAME_PATTERN,
     digest=r"[0-9a-f]{10}",
     shard=r"shard-\d+-of-\d+",
     part=r"\d+",
@@ -68,13 +67,13 @@ wildcard_constraints:
 
 
 def spec_of(name):
-    """The spec of a job. A cluster's job reads the configuration again, as it then is."""
+    """The file of what a job is to do. A cluster's job reads the configuration again, as it then is."""
     if name not in SPECS:
         raise WorkflowError(
             f"no condition makes {name}: the configuration was edited while the study "
             "ran; start it again (what is finished is kept)"
         )
-    return SPECS[name]
+    return LAYOUT.spec(name)
 
 
 def fetched_model(wildcards, input):
@@ -82,15 +81,36 @@ def fetched_model(wildcards, input):
     return f"--model {Path(input.model[0]).parent}" if input.model else ""
 
 
+def options_of(*names):
+    """A param: the options that name a job's input files, each by the name that the rule gives it."""
+    return lambda wildcards, input: " ".join(
+        shlex.join([f"--{name}", *_files(input[name])]) for name in names
+    )
+
+
+def _files(files):
+    return [files] if isinstance(files, str) else map(str, files)
+
+
+def with_rows(*options):
+    """Further options of a job of the model, and its batch.
+
+    Takes the resources, so as a param it is not tracked: the batch does not decide the outcome.
+    """
+    return lambda wildcards, input, output, resources: shlex.join(
+        [*(str(o(wildcards) if callable(o) else o) for o in options)]
+        + ["--rows", str(STUDY.resources.rows)]
+    )
+
+
 def draft_of(name):
     """The trained draft that a job mixes in, or nothing."""
-    return LAYOUT.draft if "training" in json.loads(spec_of(name)) else []
+    return LAYOUT.draft if getattr(JOBS[name].spec, "training", None) else []
 
 
 def longest_first(wildcards):
-    """Priority of a generate job: power sampling takes longest, so it starts first."""
-    sampler = json.loads(spec_of(wildcards.cell))["decoding"]["sampler"]
-    return 10 if sampler == "power" else 0
+    """Priority of a generate job: chains with moves take longest, so they start first."""
+    return 10 if JOBS[wildcards.cell].spec.decoding.schedule().steps else 0
 
 
 def device(wildcards, resources):
@@ -106,6 +126,9 @@ def closing():
     """What a user sees when the study is done: where the report is, and its main table."""
     if not (LAYOUT.tables / "overall.csv").exists() or not LAYOUT.report.exists():
         return "\nDone, as far as was asked for.\n"
+    # Whoever only plans a study waits for no pandas.
+    import pandas as pd
+
     columns = "condition correct total accuracy low high decoded_tokens".split()
     overall = pd.read_csv(LAYOUT.tables / "overall.csv")[columns]
     return f"\n{overall.round(3).to_string(index=False)}\n\nThe report is {LAYOUT.report}\n"

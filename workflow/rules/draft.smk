@@ -5,11 +5,12 @@ out: results/STUDY/draft/DIGEST/: config.json, model.safetensors, training.json
 """
 
 
-rule draft:
-    """Answers of the model, then a small block-diffusion network that reads its hidden states."""
+use rule generate as draft with:
     input:
+        spec=lambda wildcards: ancient(spec_of(f"draft-{wildcards.digest}")),
         checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
+        # Read by the name that the spec gives it.
         problems=local(LAYOUT.training_file),
     output:
         directory=directory(LAYOUT.results / "draft" / "{digest}"),
@@ -19,20 +20,10 @@ rule draft:
         TIMES / "draft" / "{digest}.tsv"
     # The longest job, and the one that others wait for.
     priority: 50
-    conda:
-        ENVIRONMENTS / ("gpu.yaml" if STUDY.resources.gpu else "cpu.yaml")
-    threads: STUDY.resources.threads
-    resources:
-        gpu=STUDY.resources.gpu,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: spec_of(f"draft-{wildcards.digest}"),
-        store=lambda wildcards: LAYOUT.chains(f"draft-{wildcards.digest}", "").parent,
-        device=device,
-        model=fetched_model,
-    shell:
-        "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
-        " train-draft --spec {params.spec:q} --store {params.store:q} --output {output.directory:q}"
-        " --threads {threads}"
-        f" --device {{params.device}} --rows {STUDY.resources.rows} {{params.model}}"
+        job="train-draft",
+        inputs="",
+        settings=with_rows(
+            "--store",
+            lambda wildcards: LAYOUT.chains(f"draft-{wildcards.digest}", "").parent,
+        ),

@@ -6,8 +6,12 @@ out: results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl, results/STUDY/grade/GRADER
 
 
 rule generate:
-    """Answers of one condition to one shard; continues from its chain store."""
+    """Answers of one condition to one shard; continues from its chain store.
+
+    The other jobs of the model (draft, probe, match) are rules of the same resources and command.
+    """
     input:
+        spec=lambda wildcards: ancient(spec_of(wildcards.cell)),
         # Checked first, but what was checked does not decide what is generated.
         checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
@@ -29,22 +33,33 @@ rule generate:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: spec_of(wildcards.cell),
-        store=lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
-        condition=lambda wildcards: wildcards.cell.split("-")[0],
+        job="generate",
         device=device,
         model=fetched_model,
+        inputs=options_of("problems", "draft", "beta"),
+        settings=with_rows(
+            *(
+                "--store",
+                lambda wildcards: LAYOUT.chains(wildcards.cell, wildcards.shard),
+            ),
+            *(
+                "--samples",
+                lambda wildcards: wildcards.samples,
+                "--study",
+                STUDY.study,
+            ),
+            *("--condition", lambda wildcards: wildcards.cell.split("-")[0]),
+        ),
     shell:
         "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
-        " generate --spec {params.spec:q} --problems {input.problems:q} --store {params.store:q}"
-        " --draft {input.draft:q} --beta {input.beta:q} --output {output:q} --samples {wildcards.samples} --threads {threads}"
-        f" --device {{params.device}} --rows {STUDY.resources.rows} {{params.model}}"
-        f" --study {STUDY.study} --condition {{params.condition}}"
+        " {params.job} --spec {input.spec:q} {params.inputs} --output {output:q}"
+        " --device {params.device} --threads {threads} {params.model} {params.settings}"
 
 
 rule grade:
     """Verdicts on one generate job's answers."""
     input:
+        spec=ancient(LAYOUT.grading_spec),
         records=LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
     output:
@@ -53,8 +68,6 @@ rule grade:
         LOGS / "grade" / "{cell}" / "{shard}x{samples}.log",
     conda:
         ENVIRONMENTS / "cpu.yaml"
-    params:
-        grading=lambda wildcards: canonical(STUDY.grading.model_dump()),
     shell:
-        "python -m powerblend --log {log:q} grade --records {input.records:q}"
-        " --problems {input.problems:q} --output {output:q} --grading {params.grading:q}"
+        "python -m powerblend --log {log:q} grade --spec {input.spec:q}"
+        " --records {input.records:q} --problems {input.problems:q} --output {output:q}"

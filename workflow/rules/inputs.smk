@@ -1,6 +1,6 @@
 """Everything before the first token: configuration, model, problems, and the check of all three.
 
-out: results/STUDY/config-DIGEST.json, checked.json, problems/DATASET/*.jsonl; results/models/NAME/
+out: results/STUDY/config-DIGEST.json, specs/, checked.json, problems/DATASET/*.jsonl; results/models/NAME/
 """
 
 
@@ -16,6 +16,20 @@ rule config:
         study=lambda wildcards: canonical(config),
     shell:
         "printf '%s\\n' {params.study:q} > {output:q} 2> {log:q}"
+
+
+rule specs:
+    """What each job is to do: a file that the job reads."""
+    input:
+        LAYOUT.config,
+    output:
+        list(LAYOUT.specs),
+    log:
+        LOGS / "specs.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
+    shell:
+        "python -m powerblend --log {log:q} specs --config {input:q}"
 
 
 rule embedded_model:
@@ -35,18 +49,16 @@ rule embedded_model:
 rule problems:
     """The dataset, read and checked."""
     input:
-        local(LAYOUT.dataset_file),
+        spec=ancient(LAYOUT.dataset_spec),
+        file=local(LAYOUT.dataset_file),
     output:
         LAYOUT.problems,
     log:
         LOGS / "problems.log",
     conda:
         ENVIRONMENTS / "cpu.yaml"
-    params:
-        dataset=lambda wildcards: canonical(STUDY.dataset.model_dump()),
     shell:
-        "python -m powerblend --log {log:q} problems"
-        " --dataset {params.dataset:q} --output {output:q}"
+        "python -m powerblend --log {log:q} problems --spec {input.spec:q} --output {output:q}"
 
 
 rule shard:

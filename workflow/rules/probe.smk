@@ -5,13 +5,13 @@ out: results/STUDY/probe/probe-DIGEST.json, beta-DIGEST.json
 """
 
 
-rule probe:
-    """Every layer alone, and blends over beta, on a sample of the text's tokens."""
+use rule generate as probe with:
     input:
+        spec=lambda wildcards: ancient(spec_of(f"probe-{wildcards.digest}")),
         checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
-        records=LAYOUT.probed_records(),
+        records=LAYOUT.probed_records,
         draft=lambda wildcards: draft_of(f"probe-{wildcards.digest}"),
     output:
         LAYOUT.results / "probe" / "probe-{digest}.json",
@@ -19,32 +19,20 @@ rule probe:
         LOGS / "probe" / "probe-{digest}.log",
     benchmark:
         TIMES / "probe" / "probe-{digest}.tsv"
-    conda:
-        ENVIRONMENTS / ("gpu.yaml" if STUDY.resources.gpu else "cpu.yaml")
-    threads: STUDY.resources.threads
-    resources:
-        gpu=STUDY.resources.gpu,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+    priority: 0
     params:
-        spec=lambda wildcards: spec_of(f"probe-{wildcards.digest}"),
-        device=device,
-        model=fetched_model,
-    shell:
-        "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} probe"
-        " --spec {params.spec:q} --problems {input.problems:q} --records {input.records:q}"
-        " --draft {input.draft:q}"
-        " --output {output:q} --threads {threads}"
-        " --device {params.device} {params.model}"
+        job="probe",
+        inputs=options_of("problems", "records", "draft"),
+        settings="",
 
 
-rule match:
-    """The beta of conditions that are to have a given KL; their generate jobs wait for it."""
+use rule probe as match with:
     input:
+        spec=lambda wildcards: ancient(spec_of(f"beta-{wildcards.digest}")),
         checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
-        records=LAYOUT.probed_records(),
+        records=LAYOUT.probed_records,
         draft=lambda wildcards: draft_of(f"beta-{wildcards.digest}"),
     output:
         LAYOUT.results / "probe" / "beta-{digest}.json",
@@ -52,21 +40,7 @@ rule match:
         LOGS / "probe" / "beta-{digest}.log",
     benchmark:
         TIMES / "probe" / "beta-{digest}.tsv"
+    # Generate jobs wait for it.
     priority: 50
-    conda:
-        ENVIRONMENTS / ("gpu.yaml" if STUDY.resources.gpu else "cpu.yaml")
-    threads: STUDY.resources.threads
-    resources:
-        gpu=STUDY.resources.gpu,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: spec_of(f"beta-{wildcards.digest}"),
-        device=device,
-        model=fetched_model,
-    shell:
-        "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q} match"
-        " --spec {params.spec:q} --problems {input.problems:q} --records {input.records:q}"
-        " --draft {input.draft:q}"
-        " --output {output:q} --threads {threads}"
-        " --device {params.device} {params.model}"
+        job="match",

@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from powerblend.analysis.grades import correct_counts
 from powerblend.analysis.paired import Comparison, compare_clustered, compare_single
-from powerblend.study.schema import Contrast, parse_contrast
+from powerblend.study.contrasts import Contrast, parse_contrast
 
 
 def contrasts(grades: pd.DataFrame, declared: Sequence[str]) -> list[dict[str, Any]]:

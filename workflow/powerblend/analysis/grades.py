@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from powerblend.vocabulary.records import Graded, read_records
+from powerblend.study.record_files import read_records
+from powerblend.vocabulary.records import GradeRecord
 
 
 def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
@@ -20,10 +21,10 @@ def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     """
     grades = pd.DataFrame(
         [
-            {**row, "condition": condition}
+            {**record.model_dump(), "condition": condition}
             for condition, paths in files.items()
             for path in paths
-            for _, row in read_records(path, Graded)
+            for _, record in read_records(path, GradeRecord)
         ]
     )
     check_paired(grades)

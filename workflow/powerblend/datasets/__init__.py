@@ -6,12 +6,10 @@ An adapter is a function from a row, as its publisher has it, to the fields of a
 `ADAPTERS`. Knows no files, no hub and no graders.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from powerblend.datasets import aime, gsm8k, humaneval, math
-
-Row = Mapping[str, Any]
+from powerblend.datasets.base import Row
 
 ADAPTERS: dict[str, Callable[[Row], Row]] = {
     "math": math.fields,

@@ -1,11 +1,11 @@
 """AIME, one year a dataset: answers are integers from 0 to 999, sometimes written 033."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+
+from powerblend.datasets.base import Row
 
 
-def fields(row: Mapping[str, Any]) -> dict[str, Any]:
+def fields(row: Row) -> Row:
     r"""Problem and answer; a unit behind the number, as in ``336^\circ``, is left out."""
     number = re.match(r"\s*(\d{1,3})(?!\d)", str(row["answer"]))
     if not number:

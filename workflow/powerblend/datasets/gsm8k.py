@@ -1,11 +1,11 @@
 """GSM8K (Cobbe et al., arXiv 2110.14168): the answer is the integer after ``####``."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+
+from powerblend.datasets.base import Row
 
 
-def fields(row: Mapping[str, Any]) -> dict[str, Any]:
+def fields(row: Row) -> Row:
     """Question, answer and solution; 1,000 is written 1000. The dataset has no ids."""
     solution, mark, answer = row["answer"].rpartition("####")
     if not mark:

@@ -1,10 +1,9 @@
 """HumanEval (Chen et al., arXiv 2107.03374): a function to complete, and the tests it must pass."""
 
-from collections.abc import Mapping
-from typing import Any
+from powerblend.datasets.base import Row
 
 
-def fields(row: Mapping[str, Any]) -> dict[str, Any]:
+def fields(row: Row) -> Row:
     """The function's head is the problem; the answer is the program that tests it."""
     return {
         "problem": row["prompt"],

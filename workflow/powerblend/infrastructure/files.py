@@ -80,6 +80,11 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON for people to read, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
     """A file to write, which takes the place of ``path`` once it is whole and on disk."""

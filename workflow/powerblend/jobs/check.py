@@ -1,5 +1,9 @@
-"""Everything that can be known to be wrong before anything is generated."""
+"""Check conditions and prompts against the model.
 
+Everything that can be known to be wrong is said before anything is generated.
+"""
+
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,16 +12,48 @@ from transformers import AutoConfig, AutoTokenizer
 
 from powerblend.blends.draft import TRAINED
 from powerblend.draft.dflash import TargetSizes, read_architecture
-from powerblend.infrastructure.files import REMADE
+from powerblend.infrastructure.files import REMADE, write_json
+from powerblend.jobs import arguments
 from powerblend.samplers import Sampler
-from powerblend.study.problems import Problem
-from powerblend.study.prompts import chat, read_shots, tokenise
-from powerblend.study.schema import ConfigError, Study
+from powerblend.study.problems import read_problems
+from powerblend.study.prompts import read_prompt, tokenise
+from powerblend.study.schema import Study
+from powerblend.vocabulary.checked import Checked, PromptLengths
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.problem import Problem
 
-TARGET_SIZE_KEYS = ("num_hidden_layers", "hidden_size", "vocab_size")
+TARGET_SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 
-def check_study(study: Study, model: Path | None, problems: list[Problem]) -> dict[str, Any]:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Name the study, its problems and the shards in use."""
+    parser.add_argument(
+        "--shards",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="the shards that are used, in order",
+    )
+    arguments.add_paths(
+        parser,
+        config=arguments.CONFIGURATION,
+        problems="the whole dataset, as JSON lines (results/STUDY/problems/)",
+        output="what was learned, as JSON",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write what was learned, if the study can run."""
+    study, layout = arguments.read_study(options.config)
+    shards = {path: read_problems(path) for path in options.shards}
+    check_shards(study, read_problems(options.problems), shards)
+    study.grading.check()
+    chosen = [problem for shard in shards.values() for problem in shard]
+    write_json(options.output, check_study(study, layout.model, chosen).model_dump())
+
+
+def check_study(study: Study, model: Path | None, problems: list[Problem]) -> Checked:
     """Check the conditions and the prompts against the model; what was learned on the way.
 
     Raises
@@ -39,15 +75,15 @@ def check_study(study: Study, model: Path | None, problems: list[Problem]) -> di
             f"decoding.max_new_tokens: the longest prompt and its answer take {needed} tokens, but "
             f"{study.model.name} has positions for {longest}"
         )
-    return {
-        "model": study.model.name,
-        "architecture": config.architectures,
-        "layers": layers,
-        "hidden_size": config.hidden_size,
-        "vocabulary": config.vocab_size,
-        "problems": len(problems),
-        "prompt_tokens": {"shortest": min(lengths), "longest": max(lengths)},
-    }
+    return Checked(
+        model=study.model.name,
+        architecture=config.architectures,
+        layers=layers,
+        hidden_size=config.hidden_size,
+        vocabulary=config.vocab_size,
+        problems=len(problems),
+        prompt_tokens=PromptLengths(shortest=min(lengths), longest=max(lengths)),
+    )
 
 
 def check_shards(study: Study, whole: list[Problem], shards: Mapping[Path, list[Problem]]) -> None:
@@ -112,9 +148,7 @@ def _check_probe(study: Study, layers: int, problems: list[Problem]) -> None:
 
 def _check_drafts(study: Study, config: Any, tokenizer: Any) -> None:
     """Whether the drafts in use fit the model, and the token that masks is one."""
-    target = TargetSizes(
-        study.model.name, *(int(getattr(config, name)) for name in TARGET_SIZE_KEYS)
-    )
+    target = TargetSizes(study.model.name, *(int(getattr(config, name)) for name in TARGET_SIZES))
     for blend in study.drafts():
         if blend.draft != TRAINED:
             try:
@@ -132,8 +166,5 @@ def _check_drafts(study: Study, config: Any, tokenizer: Any) -> None:
 def _prompt_lengths(study: Study, tokenizer: Any, problems: list[Problem]) -> list[int]:
     if not tokenizer.chat_template:
         raise ConfigError(f"model.name: {study.model.name} has no chat template to prompt it with")
-    prompt = study.prompt.model_dump() | {"shots": read_shots(study.prompt)}
-    return [
-        len(tokenise(tokenizer, chat(p.problem, prompt), study.prompt.chat_template))
-        for p in problems
-    ]
+    prompt = read_prompt(study.prompt)
+    return [len(tokenise(tokenizer, p.problem, prompt)) for p in problems]

@@ -1,16 +1,33 @@
-"""The grade job: a shard's records against the reference answers."""
+"""Grade a shard's answers against the reference answers."""
 
+import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from powerblend.graders import Case, Grader
-from powerblend.infrastructure.files import DamagedFile, write_jsonl
+from powerblend.graders import Case, Grader, parse_grader
+from powerblend.infrastructure.files import DamagedFile, read_json, write_jsonl
+from powerblend.jobs import arguments
 from powerblend.study.problems import read_problems
-from powerblend.vocabulary.records import REMADE, Generated, read_records
+from powerblend.study.record_files import REMADE, read_records
+from powerblend.vocabulary.records import AnswerCounts, AnswerRecord, GradeRecord
 
-BULKY = ("completion", "tokens", "key", "study", "condition")
-"""Fields of a record that no table needs."""
+COUNTS = set(AnswerCounts.model_fields)
+"""Fields of an answer's record that its grade has too."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Name the answers, their problems and the way of grading."""
+    arguments.add_spec(parser, "the configuration's grading")
+    arguments.add_paths(
+        parser, records="what generate wrote", problems="the shard", output="grades, JSON lines"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="grading processes (default 1)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the grades of a file of records."""
+    grader = parse_grader(read_json(options.spec))
+    grade_records(options.records, options.problems, options.output, grader, options.workers)
 
 
 def grade_records(
@@ -18,51 +35,46 @@ def grade_records(
 ) -> None:
     """Write a record's counts with its answer, the reference and the verdicts, in the same order.
 
-    ``correct`` is the grader's verdict, ``second`` that of a second one (None where it gave none),
-    and ``reason`` says why an answer could not be graded.
-
     Raises
     ------
     DamagedFile
         If the records are not every sample of every problem, in order.
     """
     by_id = {problem.unique_id: problem for problem in read_problems(problems)}
-    numbered = list(read_records(records, Generated))
+    numbered = list(read_records(records, AnswerRecord))
     _check_complete(records, numbered, by_id)
-    rows = [row for _, row in numbered]
-    asked = [by_id[row["problem_id"]] for row in rows]
+    answers = [record for _, record in numbered]
+    asked = [by_id[record.problem_id] for record in answers]
     cases = [
-        Case(grader.answer(row["completion"]), problem.problem, problem.answer)
-        for row, problem in zip(rows, asked, strict=True)
+        Case(grader.answer(record.completion), problem.problem, problem.answer)
+        for record, problem in zip(answers, asked, strict=True)
     ]
     verdicts = list(grader.verdicts(cases, workers))
-    write_jsonl(
-        output,
-        [
-            {
-                **{key: value for key, value in row.items() if key not in BULKY},
-                "subject": problem.subject,
-                "level": problem.level,
-                "answer": case.answer,
-                "gold": case.reference,
-                **verdict._asdict(),
-            }
-            for row, problem, case, verdict in zip(rows, asked, cases, verdicts, strict=True)
-        ],
-    )
+    grades = [
+        GradeRecord(
+            **record.model_dump(include=COUNTS),
+            subject=problem.subject,
+            level=problem.level,
+            answer=case.answer,
+            gold=case.reference,
+            **verdict._asdict(),
+        )
+        for record, problem, case, verdict in zip(answers, asked, cases, verdicts, strict=True)
+    ]
+    write_jsonl(output, (grade.model_dump() for grade in grades))
 
 
 def _check_complete(
-    path: Path, rows: Sequence[tuple[int, dict[str, Any]]], problem_ids: Iterable[str]
+    path: Path, answers: Sequence[tuple[int, AnswerRecord]], problem_ids: Iterable[str]
 ) -> None:
-    samples = 1 + max((row["sample"] for _, row in rows), default=0)
+    samples = 1 + max((record.sample for _, record in answers), default=0)
     expected = [(problem_id, sample) for problem_id in problem_ids for sample in range(samples)]
-    for (number, row), answer in zip(rows, expected, strict=False):
-        if (row["problem_id"], row["sample"]) != answer:
-            found = f"sample {row['sample']} of {row['problem_id']!r}"
+    for (number, record), due in zip(answers, expected, strict=False):
+        if (record.problem_id, record.sample) != due:
+            found = f"sample {record.sample} of {record.problem_id!r}"
             raise DamagedFile(
-                f"{path}, line {number}: {found}, where sample {answer[1]} of {answer[0]!r} "
+                f"{path}, line {number}: {found}, where sample {due[1]} of {due[0]!r} "
                 f"belongs; {REMADE}"
             )
-    if len(rows) != len(expected):
-        raise DamagedFile(f"{path}: {len(rows)} answers instead of {len(expected)}; {REMADE}")
+    if len(answers) != len(expected):
+        raise DamagedFile(f"{path}: {len(answers)} answers instead of {len(expected)}; {REMADE}")

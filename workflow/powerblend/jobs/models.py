@@ -1,17 +1,17 @@
 """Loading what a job's spec names: its model, and the draft that a blend of it mixes in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from powerblend.api.loading import load_model
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.dflash import Draft, load_draft
 from powerblend.engine.model import Model
+from powerblend.vocabulary.specs import ModelSpec
 
 
 def load(
-    wanted: Mapping[str, Any],
+    wanted: ModelSpec,
     blends: Sequence[Blend],
     *,
     path: str | None,
@@ -23,7 +23,7 @@ def load(
     Parameters
     ----------
     wanted
-        A spec's model: name, revision and dtype.
+        A spec's model.
     blends
         Those that the job mixes in.
     path, draft
@@ -36,10 +36,10 @@ def load(
         there are several drafts.
     """
     model = load_model(
-        path or wanted["name"],
-        dtype=wanted["dtype"],
+        path or wanted.name,
+        dtype=wanted.dtype,
         device=device,
-        revision=wanted["revision"],
+        revision=wanted.revision,
         draft=_draft(blends, draft),
     )
     for blend in blends:

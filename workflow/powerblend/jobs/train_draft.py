@@ -1,10 +1,14 @@
-"""The draft job: a small draft for a model that has none, trained on what the model writes."""
+"""Train a draft on what the model itself writes.
 
-import json
+For a model that has no published DFlash draft. The model answers the training problems at T = 1;
+the draft learns to say blocks of these answers from the model's own hidden states. Run the same
+command again after an interruption: it continues.
+"""
+
+import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -13,10 +17,16 @@ from powerblend.draft import training
 from powerblend.draft.dflash import Architecture, Draft
 from powerblend.draft.training import WrittenAnswer
 from powerblend.engine.model import Model
-from powerblend.infrastructure.files import write_text
-from powerblend.jobs.generate import answer, tasks_of
-from powerblend.study.problems import Problem
+from powerblend.infrastructure.files import write_json
+from powerblend.jobs import arguments
+from powerblend.jobs.device import on_device
+from powerblend.jobs.models import load
+from powerblend.samplers import Greedy, Sampler, Temperature
+from powerblend.study.answers import answer, tasks_of
+from powerblend.study.problems import load_problems
 from powerblend.study.store import ChainStore
+from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.specs import CellSpec, DraftSpec
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +34,35 @@ HELD_OUT = 10
 """One problem in so many is kept to measure the draft on."""
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Name the training and its directories."""
+    arguments.add_spec(parser, "the training")
+    arguments.add_paths(
+        parser,
+        store="directory of what an interrupted run continues from",
+        output="directory to write: config.json, model.safetensors, training.json",
+    )
+    arguments.add_device(parser)
+    arguments.add_rows(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write a trained draft."""
+    spec = arguments.read_spec(options.spec, DraftSpec)
+    with on_device(options):
+        model = load(spec.model, [], path=options.model, draft=None, device=options.device)
+        train_draft(
+            spec,
+            model,
+            load_problems(spec.dataset),
+            rows=options.rows,
+            store=options.store,
+            output=options.output,
+        )
+
+
 def train_draft(
-    spec: Mapping[str, Any],
+    spec: DraftSpec,
     model: Model,
     problems: Sequence[Problem],
     *,
@@ -38,14 +75,15 @@ def train_draft(
     ``store`` is a directory for what an interrupted run continues from: the answers that the model
     has written, and the draft half trained.
     """
-    wanted = spec["training"]
+    wanted = spec.training
     if len(problems) < 2:
-        raise ValueError(f"training.problems: {wanted['problems']} holds too few problems")
-    warm = {"sampler": "temperature", "temperature": 1.0}
-    written = _answers(spec, model, problems, warm, rows, store / "answers")
+        raise ValueError(f"training.problems: {wanted.problems} holds too few problems")
+    longest = wanted.max_new_tokens
+    ordinary = Temperature(sampler="temperature", temperature=1.0, max_new_tokens=longest)
+    written = _answers(spec, ordinary, model, problems, rows, store / "answers")
     others, texts = written[::HELD_OUT], [t for i, t in enumerate(written) if i % HELD_OUT]
-    greedily = {"sampler": "greedy"}
-    surest = _answers(spec, model, problems[::HELD_OUT], greedily, rows, store / "greedy")
+    likeliest = Greedy(sampler="greedy", max_new_tokens=longest)
+    surest = _answers(spec, likeliest, model, problems[::HELD_OUT], rows, store / "greedy")
     draft = _untrained(spec, model)
     log.info("the target reads %d answers", len(texts) + len(others) + len(surest))
     layers = draft.architecture.feature_layers
@@ -54,13 +92,13 @@ def train_draft(
         model,
         draft,
         corpus,
-        steps=wanted["steps"],
-        batch=wanted["batch"],
-        learning_rate=wanted["learning_rate"],
-        seed=spec["seed"],
+        steps=wanted.steps,
+        batch=wanted.batch,
+        learning_rate=wanted.learning_rate,
+        seed=spec.seed,
         checkpoint=store / "checkpoint.pt",
     )
-    losses = list(tqdm(steps, total=wanted["steps"], unit="step", mininterval=2.0))
+    losses = list(tqdm(steps, total=wanted.steps, unit="step", mininterval=2.0))
     found = training.quality(model, draft, unseen)
     against = training.quality(model, draft, greedy)
     log.info("held out: %.0f%% right, %.2f accepted", 100 * found.accuracy, against.accepted)
@@ -69,49 +107,54 @@ def train_draft(
         "answers": len(texts),
         "held_out": len(others),
         "parameters": sum(p.numel() for p in draft.parameters()),
-        "steps": wanted["steps"],
+        "steps": wanted.steps,
         "losses": losses,
         "held_out_quality": found._asdict(),
         "greedy_quality": against._asdict(),
     }
-    write_text(output / "training.json", json.dumps(report, indent=2) + "\n")
+    write_json(output / "training.json", report)
 
 
 def _answers(
-    spec: Mapping[str, Any],
+    spec: DraftSpec,
+    sampler: Sampler,
     model: Model,
     problems: Sequence[Problem],
-    decoding: Mapping[str, Any],
     rows: int | None,
     store: Path,
 ) -> list[WrittenAnswer]:
     """The model's answers to problems, in their order; those in the store are not made again."""
-    decoding = {**decoding, "max_new_tokens": spec["training"]["max_new_tokens"]}
-    writing = {k: v for k, v in spec.items() if k != "training"} | {"decoding": decoding}
+    cell = CellSpec(
+        engine=spec.engine,
+        model=spec.model,
+        dataset=spec.dataset,
+        prompt=spec.prompt,
+        seed=spec.seed,
+        decoding=sampler,
+    )
     chains = ChainStore(store / "answers.jsonl")
     try:
-        how: Any = {"labels": {}, "samples": 1, "rows": rows, "store": chains}
-        records = list(answer(writing, model, problems, **how))
+        records = list(answer(cell, model, problems, labels={}, samples=1, rows=rows, store=chains))
     finally:
         chains.close()
-    prompts = {t.problem.unique_id: t.prompt for t in tasks_of(writing, model, problems, 1)}
-    return [WrittenAnswer(prompts[r["problem_id"]], r["tokens"]) for r in records]
+    prompts = {t.problem.unique_id: t.prompt for t in tasks_of(cell, model, problems, 1)}
+    return [WrittenAnswer(prompts[record.problem_id], record.tokens) for record in records]
 
 
-def _untrained(spec: Mapping[str, Any], model: Model) -> Draft:
+def _untrained(spec: DraftSpec, model: Model) -> Draft:
     """A draft of the target's width: the target's last layers, and random weights of the seed."""
-    wanted = spec["training"]
-    mask = model.tokenizer.convert_tokens_to_ids(wanted["mask_token"])
+    wanted = spec.training
+    mask = model.tokenizer.convert_tokens_to_ids(wanted.mask_token)
     shape = {
         **training.sizes_like(model),
-        "num_hidden_layers": wanted["layers"],
-        "block_size": wanted["block"],
+        "num_hidden_layers": wanted.layers,
+        "block_size": wanted.block,
         "dflash_config": {
             "target_layer_ids": training.default_feature_layers(model.num_layers),
             "mask_token_id": mask,
         },
     }
-    torch.manual_seed(spec["seed"])
+    torch.manual_seed(spec.seed)
     draft = Draft(Architecture.parse(shape, "training")).placed(model.device, model.dtype)
     training.begin_as(draft, model)
     return draft

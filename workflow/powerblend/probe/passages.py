@@ -1,14 +1,16 @@
 """The texts that the probe reads, and the sample of their tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from powerblend.study.problems import Problem
-from powerblend.study.prompts import chat, tokenise
-from powerblend.study.schema import ConfigError
+from powerblend.study.prompts import tokenise
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.records import AnswerRecord
+from powerblend.vocabulary.specs import ReadingSpec
 
 
 class Passage(NamedTuple):
@@ -35,10 +37,10 @@ class Text(NamedTuple):
 
 
 def text_of(
-    spec: Mapping[str, Any],
+    spec: ReadingSpec,
     tokenizer: Any,
     problems: Sequence[Problem],
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[AnswerRecord],
 ) -> Text:
     """What a probe reads: solutions of the problems, or the answers in greedy records.
 
@@ -48,16 +50,16 @@ def text_of(
         If there is no text to read.
     """
     passages = passages_of(spec, tokenizer, problems, records)
-    return Text(passages, sample_tokens(passages, spec["tokens"]))
+    return Text(passages, sample_tokens(passages, spec.tokens))
 
 
 def passages_of(
-    spec: Mapping[str, Any],
+    spec: ReadingSpec,
     tokenizer: Any,
     problems: Sequence[Problem],
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[AnswerRecord],
 ) -> list[Passage]:
-    """Up to ``spec["problems"]`` passages, evenly spaced among all: solutions, or greedy answers.
+    """Up to ``spec.problems`` passages, evenly spaced among all: solutions, or greedy answers.
 
     Raises
     ------
@@ -65,15 +67,15 @@ def passages_of(
         If there is no text to read.
     """
     by_id = {problem.unique_id: problem for problem in problems}
-    if spec["over"]["text"] == "solutions":
-        texts = {i: problem.solution for i, problem in by_id.items() if problem.solution.strip()}
+    if spec.over.text == "solutions":
+        solved = [key for key, problem in by_id.items() if problem.solution.strip()]
         answers = {
-            key: tokenizer(texts[key], add_special_tokens=False)["input_ids"]
-            for key in _spaced(list(texts), spec["problems"])
+            key: tokenizer(by_id[key].solution, add_special_tokens=False)["input_ids"]
+            for key in _spaced(solved, spec.problems)
         }
     else:
-        texts = {row["problem_id"]: row["tokens"] for row in records if row["sample"] == 0}
-        answers = {key: texts[key] for key in _spaced(list(texts), spec["problems"])}
+        drawn = {record.problem_id: record.tokens for record in records if record.sample == 0}
+        answers = {key: drawn[key] for key in _spaced(list(drawn), spec.problems)}
     answers = {key: answer for key, answer in answers.items() if answer}
     if not answers:
         raise ConfigError(
@@ -83,8 +85,7 @@ def passages_of(
         )
     passages = []
     for key, answer in answers.items():
-        messages = chat(by_id[key].problem, spec["prompt"])
-        prompt = tokenise(tokenizer, messages, spec["prompt"]["chat_template"])
+        prompt = tokenise(tokenizer, by_id[key].problem, spec.prompt)
         passages.append(Passage([*prompt, *answer], len(prompt)))
     return passages
 

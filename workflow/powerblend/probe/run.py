@@ -1,34 +1,26 @@
 """The probe's jobs: everything that a probe measures, and the beta of a matched blend."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from powerblend.blends import AnyBlend, Blend, DraftBlend, HiddenBlend, LayerBlend
+from powerblend.blends import Blend, DraftBlend, HiddenBlend, LayerBlend
 from powerblend.engine.model import Model
 from powerblend.probe.drafted import probed_draft
 from powerblend.probe.hidden_states import HARD_PROBABILITY, ProbedDraft, Reading, read
 from powerblend.probe.matching import matched_beta, mean_kl
 from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
+from powerblend.vocabulary.specs import MatchSpec, MeasurementSpec
 
 log = logging.getLogger(__name__)
 
-BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
 NORMS = ("none", "final")
 
 
-def blends_of(spec: Mapping[str, Any]) -> list[Blend]:
-    """The blends that a spec of `probe` or of `match` has the model mix in."""
-    named = spec["blends"] if "blends" in spec else [{**spec["blend"], "beta": 0.0}]
-    like = spec.get("match_kl")
-    return [BLEND.validate_python(b) for b in (*named, *([like] if isinstance(like, dict) else []))]
-
-
-def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
+def probe(spec: MeasurementSpec, model: Model, text: Text) -> dict[str, Any]:
     """Measure every layer alone, blends of chosen sources over beta, and the study's own blends.
 
     Returns what `measures.summary` says of each, as plain values: ``final`` is the model itself;
@@ -36,14 +28,14 @@ def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
     ``configured`` one per blend of the study; ``draft`` is the draft by block offset, or None.
     """
     draft = probed_draft(model)
-    configured = [BLEND.validate_python(blend) for blend in spec["blends"]]
-    sources = _sources(spec["layers"], configured, draft)
+    configured = list(spec.blends)
+    sources = _sources(spec.layers, configured, draft)
     for blend in (*sources, *configured):
         blend.check(model.num_layers)
     layers = [LayerBlend(layer=k, norm=n, beta=1.0) for k in range(model.num_layers) for n in NORMS]
     plan: dict[str, Sequence[Blend]] = {
         "layers": layers,
-        "blends": [s.model_copy(update={"beta": b}) for s in sources for b in spec["betas"]],
+        "blends": [s.model_copy(update={"beta": b}) for s in sources for b in spec.betas],
         "configured": configured,
         "draft": [DraftBlend(beta=1.0)] if draft else [],
     }
@@ -64,7 +56,7 @@ def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
         by_offset(own, alone, reading, draft.block_size) for alone in scores["draft"] if draft
     ]
     return {
-        "over": spec["over"]["text"],
+        "over": spec.over.text,
         **text.counts,
         "hard": HARD_PROBABILITY,
         "hard_tokens": int(is_hard(own).sum()),
@@ -75,7 +67,7 @@ def probe(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
     }
 
 
-def match(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
+def match(spec: MatchSpec, model: Model, text: Text) -> dict[str, Any]:
     """Find the beta that a spec's blend takes, and measure the blend there.
 
     Returns the blend with its ``beta``, what it was to match, and `measures.summary`.
@@ -86,15 +78,14 @@ def match(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
         If no beta matches.
     """
     draft = probed_draft(model)
-    source = BLEND.validate_python({**spec["blend"], "beta": 0.0})
-    wanted = spec["match_kl"]
-    like = None if isinstance(wanted, float) else BLEND.validate_python(wanted)
+    source, wanted = spec.blend, spec.match_kl
+    like = None if isinstance(wanted, float) else wanted
     hidden = [blend for blend in (source, like) if isinstance(blend, HiddenBlend)]
     layers = {layer for blend in hidden for layer in blend.layers_read}
     for blend in filter(None, (source, like)):
         blend.check(model.num_layers)
     reading = read(model, text, sorted(layers), draft)
-    kl = wanted if like is None else mean_kl(model, reading, like)
+    kl = wanted if isinstance(wanted, float) else mean_kl(model, reading, wanted)
     beta = matched_beta(model, reading, source, kl)
     blend = source.model_copy(update={"beta": beta})
     own, scores = measure(model, reading, [blend])
@@ -104,7 +95,7 @@ def match(spec: Mapping[str, Any], model: Model, text: Text) -> dict[str, Any]:
         **blend.model_dump(exclude_none=True),
         "match_kl": kl,
         "like": None if like is None else like.model_dump(exclude_none=True),
-        "over": spec["over"]["text"],
+        "over": spec.over.text,
         **text.counts,
         **found,
     }

@@ -1,22 +1,34 @@
 """Cells: one fully resolved way of generating, with a name that is also its identity.
 
 A cell's spec holds everything that decides what is generated and nothing else: only the keys that
-its condition reads, not the number of samples, the shards, the batch or the device. Its canonical
-JSON is a generate job's parameter and the digest of that is in the path, so a changed setting is a
-missing file, an old one is still there, and equal settings are one cell, whatever they are called.
+its condition reads, not the number of samples, the shards, the batch or the device. The digest of
+its canonical JSON is in the path, so a changed setting is a missing file, an old one is still
+there, and equal settings are one cell, whatever they are called. So it is with the study's other
+jobs of the model: the probe, the betas that it finds and the training of a draft.
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from powerblend.blends import Blend, DraftBlend
 from powerblend.blends.draft import TRAINED
 from powerblend.engine import REVISION
 from powerblend.samplers import Sampler
-from powerblend.study.prompts import read_shots
-from powerblend.study.schema import Match, Study
+from powerblend.study.prompts import read_prompt
+from powerblend.study.resolve import Match
+from powerblend.study.schema import Study
+from powerblend.vocabulary.specs import (
+    CellSpec,
+    DraftSpec,
+    JobSpec,
+    MatchSpec,
+    MeasurementSpec,
+    ProbedText,
+    ReadingSpec,
+    ShardsRead,
+    canonical,
+    digest,
+)
 
 PROBE_REVISION = "1"
 """Changes when the probe's code comes to measure something else, or of other tokens."""
@@ -26,147 +38,131 @@ TRAINER_REVISION = "1"
 """Changes when the same training comes to give another draft."""
 
 
+NAME_PATTERN = r"\w[\w.-]*-[0-9a-f]{10}"
+"""Names of cells as they stand in paths: whatever the sampler, settings, then the digest."""
+
+
 class Cell(NamedTuple):
     """A job's work: a readable name ending in the digest of its spec, and the spec."""
 
     name: str
-    spec: str
+    spec: JobSpec
 
 
 def cells_of(study: Study) -> dict[str, Cell]:
     """The cell of each of the study's conditions, in their order."""
-    matched = {name: _match(study, match) for name, match in study.matches().items()}
     return {
-        name: _cell(study, sampler, matched.get(name)) for name, sampler in study.samplers().items()
+        name: _cell(study, condition.sampler, condition.match)
+        for name, condition in study.in_use.items()
     }
 
 
 def probe_of(study: Study) -> Cell | None:
-    """The probe, as a name and the spec of all that decides what it measures; None if disabled."""
+    """The probe, with all that decides what it measures; None if it is disabled."""
     if not study.probe.enabled:
         return None
-    betas = study.matches().keys()
-    blends = [
-        sampler.blend.model_dump(exclude_none=True)
-        for name, sampler in study.samplers().items()
-        if sampler.blend is not None and name not in betas
-    ]
-    unlike = {canonical(blend): blend for blend in blends}
-    spec = canonical(
-        {
-            **_text(study),
-            "layers": sorted(set(study.probe.layers)),
-            "betas": sorted(set(study.probe.betas)),
-            "blends": [unlike[text] for text in sorted(unlike)],
-            **_trained(study, study.drafts()),
-        }
+    given = [how.sampler.blend for how in study.in_use.values() if how.match is None]
+    blends = {
+        canonical(blend.model_dump(mode="json", exclude_none=True)): blend
+        for blend in given
+        if blend is not None
+    }
+    reading = _reading(study, study.drafts())
+    spec = MeasurementSpec(
+        **dict(reading),
+        layers=sorted(set(study.probe.layers)),
+        betas=sorted(set(study.probe.betas)),
+        blends=[blends[text] for text in sorted(blends)],
     )
-    return Cell(f"probe-{digest(spec)}", spec)
+    return _named("probe", spec)
 
 
 def betas_of(study: Study) -> dict[str, Cell]:
     """What finds the beta of each condition that is to match a KL."""
-    specs = {name: canonical(_match(study, match)) for name, match in study.matches().items()}
-    return {name: Cell(f"beta-{digest(spec)}", spec) for name, spec in specs.items()}
+    specs = {name: _match(study, match) for name, match in study.matches().items()}
+    return {name: _named("beta", spec) for name, spec in specs.items()}
 
 
 def training_of(study: Study) -> Cell | None:
     """The training of a draft, if a condition in use needs it."""
-    if not any(blend.draft == TRAINED for blend in study.drafts()):
-        return None
-    spec = canonical(_training(study))
-    return Cell(f"draft-{digest(spec)}", spec)
+    spec = _training(study, study.drafts())
+    return None if spec is None else _named("draft", spec)
 
 
-def _training(study: Study) -> dict[str, Any]:
-    """What decides a trained draft."""
-    assert study.training is not None
-    return {
-        "engine": REVISION,
-        "trainer": TRAINER_REVISION,
-        "model": study.model.model_dump(),
-        "dataset": {"name": study.training.problems},
-        "prompt": _prompt(study),
-        "seed": study.seed,
-        "training": study.training.model_dump(),
-    }
+def _named(name: str, spec: JobSpec) -> Cell:
+    return Cell(f"{name}-{digest(spec.canonical)}", spec)
 
 
-def _match(study: Study, match: Match) -> dict[str, Any]:
-    sources = (match.source, match.target)
-    trained = any(isinstance(s, dict) and s.get("draft") == TRAINED for s in sources)
-    extra = {"training": _training(study)} if trained else {}
-    return {**_text(study), "blend": match.source, "match_kl": match.target, **extra}
-
-
-def _trained(study: Study, blends: Sequence[Blend | None]) -> dict[str, Any]:
-    """The training of the draft that one of the blends mixes in, if it is a trained one."""
-    if any(isinstance(blend, DraftBlend) and blend.draft == TRAINED for blend in blends):
-        return {"training": _training(study)}
-    return {}
-
-
-def _text(study: Study) -> dict[str, Any]:
-    """What decides which tokens the probe looks at, and what it sees there."""
-    probe = study.probe
-    over: dict[str, Any] = {"text": probe.over}
-    name = study.probed_condition()
-    if probe.over == "greedy" and name is not None:
-        shards = {"of": study.shards.of, "use": study.shards.indices}
-        spec = _cell(study, study.samplers()[name], None).spec
-        over = {"text": "greedy", "shards": shards, "cell": json.loads(spec)}
-    return {
-        "probe": PROBE_REVISION,
-        "model": study.model.model_dump(),
-        "dataset": study.dataset.model_dump(),
-        "prompt": _prompt(study),
-        "over": over,
-        "problems": probe.problems,
-        "tokens": probe.tokens,
-    }
-
-
-def _prompt(study: Study) -> dict[str, Any]:
-    return study.prompt.model_dump() | {"shots": read_shots(study.prompt)}
-
-
-def canonical(value: Any) -> str:
-    """JSON that is equal exactly when the values are."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def digest(text: str) -> str:
-    """Ten hexadecimal digits that name a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def _cell(study: Study, sampler: Sampler, matched: dict[str, Any] | None) -> Cell:
-    """``matched`` decides the beta where the configuration gives none."""
-    decoding = sampler.model_dump(exclude_none=True)
-    if matched is not None:
-        decoding["blend"]["beta"] = matched
-    spec = canonical(
-        {
-            "engine": REVISION,
-            "model": study.model.model_dump(),
-            "dataset": study.dataset.model_dump(),
-            "prompt": _prompt(study),
-            "seed": study.seed,
-            "decoding": decoding,
-            **_trained(study, [sampler.blend]),
-        }
+def _cell(study: Study, sampler: Sampler, match: Match | None) -> Cell:
+    spec = CellSpec(
+        engine=REVISION,
+        model=study.model,
+        dataset=study.dataset,
+        prompt=read_prompt(study.prompt),
+        seed=study.seed,
+        decoding=sampler,
+        training=_training(study, [sampler.blend]),
+        matched=None if match is None else _match(study, match),
     )
-    return Cell(f"{_slug(sampler, decoding)}-{digest(spec)}", spec)
+    return _named(_slug(sampler, match is not None), spec)
 
 
-def _slug(sampler: Sampler, decoding: dict[str, Any]) -> str:
+def _slug(sampler: Sampler, matched: bool) -> str:
     """What a reader wants to know first: ``blend_ps-b0.05-l27``."""
-    name = sampler.short_name or sampler.name
-    blend = decoding.get("blend")
+    name, blend = sampler.short_name or sampler.name, sampler.blend
     if blend is None:
         return name
-    prefix = "blend" if blend["source"] == "layer" else f"{blend['source']}_blend"
-    layer = [f"l{blend['layer']}"] if "layer" in blend else []
-    beta = blend["beta"]
-    weight = "matched" if isinstance(beta, dict) else f"b{beta:g}"
+    settings = blend.model_dump()
+    prefix = "blend" if settings["source"] == "layer" else f"{settings['source']}_blend"
+    layer = [f"l{settings['layer']}"] if "layer" in settings else []
+    weight = "matched" if matched else f"b{blend.beta:g}"
     return "-".join([f"{prefix}_{name}", weight, *layer])
+
+
+def _match(study: Study, match: Match) -> MatchSpec:
+    blends = [blend for blend in match if isinstance(blend, Blend)]
+    reading = _reading(study, blends)
+    return MatchSpec(**dict(reading), blend=match.source, match_kl=match.target)
+
+
+def _reading(study: Study, blends: Iterable[Blend]) -> ReadingSpec:
+    """What decides which tokens the probe looks at, and what it sees there."""
+    probe = study.probe
+    return ReadingSpec(
+        probe=PROBE_REVISION,
+        model=study.model,
+        dataset=study.dataset,
+        prompt=read_prompt(study.prompt),
+        over=_probed_text(study),
+        problems=probe.problems,
+        tokens=probe.tokens,
+        training=_training(study, blends),
+    )
+
+
+def _probed_text(study: Study) -> ProbedText:
+    name = study.probed_condition()
+    if study.probe.over == "solutions" or name is None:
+        return ProbedText(text=study.probe.over)
+    spec = _cell(study, study.in_use[name].sampler, None).spec
+    assert isinstance(spec, CellSpec)
+    shards = ShardsRead(of=study.shards.of, use=study.shards.indices)
+    return ProbedText(text="greedy", shards=shards, cell=spec)
+
+
+def _training(study: Study, blends: Iterable[Blend | None]) -> DraftSpec | None:
+    """The training of the draft that one of the blends mixes in, if it is a trained one."""
+    if not any(isinstance(blend, DraftBlend) and blend.draft == TRAINED for blend in blends):
+        return None
+    assert study.training is not None
+    return DraftSpec.model_validate(
+        {
+            "engine": REVISION,
+            "trainer": TRAINER_REVISION,
+            "model": study.model,
+            "dataset": {"name": study.training.problems},
+            "prompt": read_prompt(study.prompt),
+            "seed": study.seed,
+            "training": study.training,
+        }
+    )

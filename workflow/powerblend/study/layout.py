@@ -2,6 +2,7 @@
 
 results/models/NAME/                            a model that the workflow fetched
 results/STUDY/config-DIGEST.json                a merged configuration that ran
+results/STUDY/specs/JOB.json                    what a job is to do
 results/STUDY/checked.json                      what was checked before anything was generated
 results/STUDY/problems/DATASET/                 problems.jsonl and its shards
 results/STUDY/draft/DIGEST/                     a trained draft, and training.json
@@ -14,19 +15,15 @@ report/STUDY.md, report/STUDY/                  the report and its figures
 """
 
 import re
+from functools import cached_property
 from pathlib import Path
 
-from powerblend.study.cells import (
-    Cell,
-    betas_of,
-    canonical,
-    cells_of,
-    digest,
-    probe_of,
-    training_of,
-)
-from powerblend.study.problems import LOCAL
-from powerblend.study.schema import ConfigError, Study
+from pydantic import BaseModel
+
+from powerblend.study.cells import Cell, betas_of, cells_of, probe_of, training_of
+from powerblend.study.schema import Study
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.specs import LOCAL_SUFFIXES, canonical, digest
 
 EMBEDDED = "embedded/"
 """Prefix of the names of models that the workflow fetches itself."""
@@ -47,20 +44,22 @@ class Layout:
         self._study, self._root = study, root
         self.results = root / "results" / study.study
         # By its content: a changed parameter goes unseen in a fresh clone, a missing file never.
-        self.config = self.results / f"config-{digest(canonical(study.model_dump()))}.json"
+        self.config = self.results / f"config-{digest(_canonical_of(study))}.json"
         fetched = _fetched(study.model.name)
         self.model = fetched and root / fetched
         self.checked = self.results / "checked.json"
-        dataset = digest(canonical(study.dataset.model_dump()))
+        dataset = digest(_canonical_of(study.dataset))
+        self.dataset_spec = self.spec(f"dataset-{dataset}")
         self.problems_dir = self.results / "problems" / dataset
         self.problems = self.problems_dir / "problems.jsonl"
-        grader = f"{study.grading.grader}-{digest(canonical(study.grading.model_dump()))}"
+        grader = f"{study.grading.grader}-{digest(_canonical_of(study.grading))}"
+        self.grading_spec = self.spec(f"grading-{grader}")
         self.grade_dir = self.results / "grade" / grader
         self.tables = self.results / "tables"
         self.report = root / "report" / f"{study.study}.md"
         self.figures = root / "report" / study.study
 
-    @property
+    @cached_property
     def dataset_file(self) -> list[Path]:
         """The local file of the dataset, or nothing for one from the hub.
 
@@ -70,9 +69,9 @@ class Layout:
             If the file is not there.
         """
         path = Path(self._study.dataset.name)
-        return [_existing(path, "dataset.name")] if path.suffix in LOCAL else []
+        return [_existing(path, "dataset.name")] if path.suffix in LOCAL_SUFFIXES else []
 
-    @property
+    @cached_property
     def training_file(self) -> list[Path]:
         """The file of the problems that a draft is trained on, or nothing.
 
@@ -89,31 +88,68 @@ class Layout:
         shards = self._study.shards
         return [f"shard-{index}-of-{shards.of}" for index in shards.indices]
 
-    @property
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """The cell of each condition."""
+        return cells_of(self._study)
+
+    @cached_property
+    def jobs(self) -> dict[str, Cell]:
+        """Every job of the model by its name: cells, probe, betas and training."""
+        others = [self._probe, self._training, *self._betas.values()]
+        every = [*self.cells.values(), *(job for job in others if job)]
+        return {job.name: job for job in every}
+
+    @cached_property
+    def specs(self) -> dict[Path, str]:
+        """The files that say what jobs are to do, with their content."""
+        texts = {self.spec(name): job.spec.canonical for name, job in self.jobs.items()}
+        texts[self.dataset_spec] = _canonical_of(self._study.dataset)
+        texts[self.grading_spec] = _canonical_of(self._study.grading)
+        return texts
+
+    def spec(self, job: str) -> Path:
+        """What a job is to do, as JSON."""
+        return self.results / "specs" / f"{job}.json"
+
+    @cached_property
     def probe(self) -> Path | None:
         """What the probe measured, or None where it is disabled."""
-        cell = probe_of(self._study)
-        return self.results / "probe" / f"{cell.name}.json" if cell else None
+        return self._found(self._probe) if self._probe else None
 
+    @cached_property
     def betas(self) -> dict[str, Path]:
         """The beta of each condition whose beta is matched."""
-        return {
-            name: self.results / "probe" / f"{cell.name}.json"
-            for name, cell in betas_of(self._study).items()
-        }
+        return {name: self._found(job) for name, job in self._betas.items()}
 
+    @cached_property
     def probed_records(self) -> list[Path]:
         """The answers that the probe reads, or nothing where it reads solutions."""
         name = self._study.probed_condition()
         if self._study.probe.over != "greedy" or name is None:
             return []
-        return self.generated(cells_of(self._study)[name])
+        return self.generated(self.cells[name])
 
-    @property
+    @cached_property
     def draft(self) -> Path | None:
         """The directory of the draft that the study trains, or None."""
-        cell = training_of(self._study)
-        return self.results / "draft" / cell.name.removeprefix("draft-") if cell else None
+        job = self._training
+        return self.results / "draft" / job.name.removeprefix("draft-") if job else None
+
+    @cached_property
+    def _probe(self) -> Cell | None:
+        return probe_of(self._study)
+
+    @cached_property
+    def _betas(self) -> dict[str, Cell]:
+        return betas_of(self._study)
+
+    @cached_property
+    def _training(self) -> Cell | None:
+        return training_of(self._study)
+
+    def _found(self, job: Cell) -> Path:
+        return self.results / "probe" / f"{job.name}.json"
 
     def chains(self, cell: str, shard: str) -> Path:
         """The chain store of one job."""
@@ -129,11 +165,15 @@ class Layout:
 
     def grades(self) -> dict[str, list[Path]]:
         """The files of grades of every condition."""
-        return {name: self.graded(cell) for name, cell in cells_of(self._study).items()}
+        return {name: self.graded(cell) for name, cell in self.cells.items()}
 
     def _by_shard(self, stage: Path, cell: Cell) -> list[Path]:
         name = "{}x" + f"{self._study.samples}.jsonl"
         return [stage / cell.name / name.format(shard) for shard in self.shards()]
+
+
+def _canonical_of(section: BaseModel) -> str:
+    return canonical(section.model_dump(mode="json"))
 
 
 def _existing(path: Path, key: str) -> Path:

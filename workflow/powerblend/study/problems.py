@@ -4,34 +4,20 @@ Knows no shards: shard i of n holds the problems whose index is i modulo n.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from powerblend.datasets import ADAPTERS
 from powerblend.infrastructure.files import REMADE, DamagedFile, numbered_jsonl, write_jsonl
-from powerblend.study.schema import ConfigError, DatasetSpec
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.specs import LOCAL_SUFFIXES, DatasetSpec
 
 Row = tuple[str, Mapping[str, Any]]
 """A problem as the dataset has it, and where: ``line 3``."""
-
-LOCAL = (".jsonl", ".parquet")
-"""Endings of the names of local files; any other name is a dataset on the hub."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem with its reference answer, in the fields of MATH-500; not all have the last two."""
-
-    problem: str
-    answer: str
-    unique_id: str
-    subject: str = ""
-    level: int | None = None
-    solution: str = ""
 
 
 def load_problems(dataset: DatasetSpec) -> list[Problem]:
@@ -87,12 +73,15 @@ def read_problems(path: Path) -> list[Problem]:
 
 def _rows(dataset: DatasetSpec) -> list[Row]:
     path = Path(dataset.name)
-    if path.suffix not in LOCAL:
+    if path.suffix not in LOCAL_SUFFIXES:
         return _hub_rows(dataset)
     if not path.is_file():
         raise ConfigError(f"dataset.name: there is no file {path}")
     if path.suffix == ".jsonl":
         return [(f"line {number}", row) for number, row in numbered_jsonl(path)]
+    # Whoever only plans a study waits for no pandas.
+    import pandas as pd
+
     try:
         rows = pd.read_parquet(path).to_dict("records")
     except (OSError, ValueError) as error:

@@ -1,55 +1,61 @@
 """From a problem to a chat, and from a chat to token ids. Knows chat templates and no engine."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import TemplateError
 
-from powerblend.study.schema import ConfigError, PromptSpec
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.specs import Prompt, PromptSpec, Shot
 
 Messages = list[dict[str, str]]
 
 
-def read_shots(prompt: PromptSpec) -> list[dict[str, str]]:
-    """The worked examples of ``prompt.shots``: mappings with ``problem`` and ``solution``.
+def read_prompt(prompt: PromptSpec) -> Prompt:
+    """A configuration's prompt with its worked examples.
 
     Raises
     ------
     ConfigError
-        If the file is missing or holds something else.
+        If the file of ``prompt.shots`` is missing or holds something else.
     """
-    if prompt.shots is None:
+    return Prompt(
+        system=prompt.system,
+        template=prompt.template,
+        shots=_read_shots(prompt.shots),
+        chat_template=prompt.chat_template,
+    )
+
+
+def _read_shots(path: str | None) -> list[Shot]:
+    if path is None:
         return []
     try:
-        shots = yaml.safe_load(Path(prompt.shots).read_text(encoding="utf-8"))
-        return [{key: str(shot[key]) for key in ("problem", "solution")} for shot in shots]
+        shots = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return [Shot(**{key: str(shot[key]) for key in ("problem", "solution")}) for shot in shots]
     except FileNotFoundError:
-        raise ConfigError(f"prompt.shots: there is no file {prompt.shots}") from None
+        raise ConfigError(f"prompt.shots: there is no file {path}") from None
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
         raise ConfigError(
-            f"prompt.shots: {prompt.shots} must be a YAML list of mappings with the keys problem "
+            f"prompt.shots: {path} must be a YAML list of mappings with the keys problem "
             f"and solution ({type(error).__name__}: {error})"
         ) from None
 
 
-def chat(problem: str, prompt: dict[str, Any]) -> Messages:
-    """The messages that ask for an answer; ``prompt`` is a cell's, with its shots read."""
+def chat(problem: str, prompt: Prompt) -> Messages:
+    """The messages that ask for an answer."""
 
     def user(text: str) -> dict[str, str]:
-        return {"role": "user", "content": prompt["template"].replace("{problem}", text)}
+        return {"role": "user", "content": prompt.template.replace("{problem}", text)}
 
-    messages = [{"role": "system", "content": prompt["system"]}] if prompt["system"] else []
-    for shot in prompt["shots"]:
-        messages += [user(shot["problem"]), {"role": "assistant", "content": shot["solution"]}]
+    messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    for shot in prompt.shots:
+        messages += [user(shot.problem), {"role": "assistant", "content": shot.solution}]
     return [*messages, user(problem)]
 
 
-def tokenise(
-    tokenizer: Any, messages: Sequence[dict[str, str]], options: dict[str, Any]
-) -> list[int]:
-    """Token ids of a chat, ready for the assistant's turn.
+def tokenise(tokenizer: Any, problem: str, prompt: Prompt) -> list[int]:
+    """Token ids of the chat that asks for an answer, ready for the assistant's turn.
 
     transformers runs the model's chat template in Jinja's sandbox.
 
@@ -58,9 +64,15 @@ def tokenise(
     ConfigError
         If the template fails, or tries what the sandbox forbids.
     """
+    # Whoever only plans a study waits for no template engine.
+    from jinja2 import TemplateError
+
     try:
         encoded = tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, return_dict=True, **options
+            chat(problem, prompt),
+            add_generation_prompt=True,
+            return_dict=True,
+            **prompt.chat_template,
         )
     except TemplateError as error:
         raise ConfigError(f"model.name: the model's chat template fails: {error}") from error

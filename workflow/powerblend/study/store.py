@@ -11,11 +11,12 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from powerblend.infrastructure.files import DamagedFile, naming, parse_line
+from powerblend.vocabulary.records import AnswerRecord
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class ChainStore:
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    def get(self, key: str) -> AnswerRecord | None:
         """The record of a finished chain.
 
         Raises
@@ -64,10 +65,9 @@ class ChainStore:
             line = file.read(length)
         if key.encode() not in line or not line.endswith(b"\n"):
             raise DamagedFile(f"{path}: changed since this job opened it; run the job again")
-        record: dict[str, Any] = json.loads(line)
-        return record
+        return AnswerRecord.model_validate(json.loads(line))
 
-    def add(self, record: Mapping[str, Any]) -> None:
+    def add(self, record: AnswerRecord) -> None:
         """Append a finished chain; it is on disk when this returns.
 
         Raises
@@ -76,13 +76,13 @@ class ChainStore:
             Naming the file and the way out if the disk is full. What was written of the record is
             cut off when the store is next opened.
         """
-        line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(record.model_dump(), ensure_ascii=False).encode() + b"\n"
         with naming(self._path):
             written = self._file.write(line)
             while written < len(line):
                 written += self._file.write(line[written:])
             os.fsync(self._file.fileno())
-        self._places[record["key"]] = Place(self._path, self._file.tell() - len(line), len(line))
+        self._places[record.key] = Place(self._path, self._file.tell() - len(line), len(line))
 
     def close(self) -> None:
         """Release the file."""

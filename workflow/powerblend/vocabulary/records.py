@@ -1,75 +1,80 @@
-"""What the lines of generated and graded files must hold: checked wherever they are read.
+"""What the lines of generated and graded files hold.
 
-A line that lacks a number would otherwise be left out of a mean in silence.
+Every field is checked wherever a line is read: one that lacks a number would otherwise be left out
+of a mean in silence. Fields that are not known here are kept.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from powerblend.infrastructure import files
-from powerblend.infrastructure.files import DamagedFile, numbered_jsonl
-
-REMADE = f"{files.REMADE}; finished chains are stored and stay"
-"""The same, where the file is made of a chain store."""
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 
-class Counted(BaseModel):
-    """An answer's identity and what it cost."""
+class AnswerCounts(BaseModel):
+    """Which answer it is, and what it cost; the fields are those of `Generation`."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
 
     problem_id: str
     sample: int
+    seed: int | None = None
+    beta: float | None = None
     n_tokens: int
-    finish: str
+    finish: Literal["eos", "length"]
+    prompt_tokens: int | None = None
     decoded_tokens: int
     moves: int
     accepted: int
     unchanged: int
     early_rejected: int
     log_p: float
-    seconds: float
+    log_t: float | None = None
     accepted_by_block: list[int]
     log_t_by_block: list[float]
+    seconds: float
+
+    @model_serializer(mode="wrap")
+    def _what_was_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A field that a record lacks stays out of its line."""
+        given = self.model_fields_set
+        return {key: value for key, value in dump(self).items() if key in given}
 
 
-class Generated(Counted):
-    """A line of what a generate job writes."""
+ANSWER_FIRST = (
+    *("study", "condition", "problem_id", "sample", "seed", "beta", "completion", "tokens"),
+)
+"""Where a reader of a line of answers begins."""
 
+
+class AnswerRecord(AnswerCounts):
+    """A line of what a generate job writes: an answer with all that is known of it.
+
+    ``study`` and ``condition`` say where it belongs and decide nothing; ``key`` is the SHA-256 of
+    everything that decides it.
+    """
+
+    study: str | None = None
+    condition: str | None = None
     completion: str
     tokens: list[int]
     key: str
 
+    @model_serializer(mode="wrap")
+    def _completion_first(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        line = self._what_was_given(dump)
+        return {key: line[key] for key in ANSWER_FIRST if key in line} | line
 
-class Graded(Counted):
-    """A line of what a grade job writes."""
 
+class GradeRecord(AnswerCounts):
+    """A line of what a grade job writes: an answer's counts and the verdicts on it.
+
+    ``correct`` is the grader's verdict, ``second`` that of a second one (None where it gave none),
+    and ``reason`` says why an answer could not be graded.
+    """
+
+    subject: str
+    level: int | None
     answer: str | None
     gold: str
     correct: bool
     second: bool | None
     reason: str | None
-    subject: str
-    level: int | None
-
-
-def read_records(path: Path, kind: type[Counted]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records of a file, each with the number of its line.
-
-    Raises
-    ------
-    DamagedFile
-        At the first line that is not a record of this kind.
-    """
-    for number, record in numbered_jsonl(path):
-        try:
-            kind.model_validate(record)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            field = ".".join(map(str, problem["loc"]))
-            reason = f"{field}: {problem['msg'].lower()}"
-            raise DamagedFile(f"{path}, line {number}: {reason}; {REMADE}") from None
-        yield number, record

@@ -1,0 +1,151 @@
+"""The answers of a cell to some problems: through the engine, with nothing done twice."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from powerblend.api.generation import Generation, Request, Run
+from powerblend.draft.guided import draft_of
+from powerblend.engine import REVISION
+from powerblend.engine.model import Model
+from powerblend.infrastructure.interrupts import held_back
+from powerblend.study.prompts import tokenise
+from powerblend.study.store import ChainStore
+from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.records import AnswerRecord
+from powerblend.vocabulary.specs import CellSpec, canonical
+
+log = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """One answer to generate, with the key of its record."""
+
+    key: str
+    problem: Problem
+    sample: int
+    prompt: list[int]
+
+
+def answer(
+    spec: CellSpec,
+    model: Model,
+    problems: Sequence[Problem],
+    *,
+    labels: dict[str, str],
+    samples: int,
+    rows: int | None,
+    store: ChainStore,
+) -> Iterator[AnswerRecord]:
+    """Generate what the store lacks, then yield all records, in the order of the problems.
+
+    Parameters
+    ----------
+    spec
+        A cell's spec, whose beta is known.
+    labels
+        Fields that say where a record belongs (study, condition) and decide nothing.
+    samples
+        Answers per problem.
+    rows
+        Chains at once; None: as many as the free memory holds.
+
+    Raises
+    ------
+    ValueError
+        If the cell is one of another revision of the engine.
+    OSError
+        If the disk is full; run again, it continues.
+    """
+    if spec.engine != REVISION:
+        raise ValueError(
+            f"the cell is of engine revision {spec.engine}, but this is revision {REVISION}, "
+            "which may give other answers: start the workflow again"
+        )
+    tasks = list(tasks_of(spec, model, problems, samples))
+    missing = [task for task in tasks if task.key not in store]
+    log.info("%d of %d chains are in the store", len(tasks) - len(missing), len(tasks))
+    for finished in _run(spec, model, missing, rows):
+        with held_back():
+            for task, generation in finished:
+                store.add(_record(task, generation, spec, labels))
+    for task in tasks:
+        record = store.get(task.key)
+        assert record is not None
+        yield record.model_copy(update=labels)
+
+
+def tasks_of(
+    spec: CellSpec, model: Model, problems: Sequence[Problem], samples: int
+) -> Iterator[Task]:
+    """Every answer to the problems, by problem and sample."""
+    # The key has the prompt itself, so a dataset's other problems do not matter to it; and a
+    # trained draft's weights, which the same training may not give again to the last digit.
+    decided = spec.model_dump(mode="json", exclude={"dataset", "prompt"})
+    draft = draft_of(model)
+    if draft is not None:
+        decided["draft"] = draft.fingerprint
+    decisive = canonical(decided)
+    for problem in problems:
+        tokens = tokenise(model.tokenizer, problem.problem, spec.prompt)
+        for sample in range(samples):
+            decides = [decisive, problem.unique_id, sample, problem.problem, [*tokens]]
+            identity = canonical(decides)
+            yield Task(hashlib.sha256(identity.encode()).hexdigest(), problem, sample, tokens)
+
+
+def _run(
+    spec: CellSpec, model: Model, tasks: Sequence[Task], rows: int | None
+) -> Iterator[list[tuple[Task, Generation]]]:
+    """Run the tasks, yielding those that a step finished.
+
+    The progress bar counts moves, or answers where there are none.
+    """
+    if not tasks:
+        return
+    by_name = {(task.problem.unique_id, task.sample): task for task in tasks}
+    requests = [Request(task.prompt, *name) for name, task in by_name.items()]
+    run = Run(model, requests, spec.decoding, spec.seed, rows)
+    schedule = spec.decoding.schedule()
+    per_chain = max(1, schedule.blocks * schedule.steps)
+    with tqdm(total=len(tasks) * per_chain, unit="move", mininterval=2.0) as bar:
+        for finished in run.steps():
+            if finished:
+                yield [(by_name[r.problem_id, r.sample], answer) for r, answer in finished]
+            bar.set_postfix_str(_progress(run, len(tasks), bar), refresh=False)
+            # A chain may be done before its last move (mh: published).
+            bar.update(max(run.tally.moves, run.tally.chains * per_chain) - bar.n)
+    log.info("%s", _progress(run, len(tasks), bar))
+
+
+def _progress(run: Run, chains: int, bar: "tqdm[Any]") -> str:
+    tally = run.tally
+    speed = tally.decoded_tokens / max(bar.format_dict["elapsed"], 1e-9)
+    moved = f"{tally.accepted / tally.moves:.0%} of {tally.moves} moves accepted"
+    parts = [
+        f"{tally.chains}/{chains} chains",
+        moved if tally.moves else "",
+        f"{speed:.0f} tokens/s",
+        f"{tally.occupancy:.0%} of {min(run.rows, chains)} rows busy",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _record(
+    task: Task, generation: Generation, spec: CellSpec, labels: dict[str, str]
+) -> AnswerRecord:
+    counts = generation.as_record()
+    blend = spec.decoding.blend
+    identity = {
+        **labels,
+        "problem_id": task.problem.unique_id,
+        "sample": task.sample,
+        "seed": spec.seed,
+        "completion": counts.pop("text"),
+        "key": task.key,
+    }
+    weight = {"beta": blend.beta} if blend else {}
+    return AnswerRecord.model_validate(identity | weight | counts)

@@ -1,0 +1,287 @@
+"""What decides a result: the parts of a configuration, and the specs of the jobs that they make.
+
+A job's spec holds everything that decides what the job makes and nothing else: not the number of
+samples, the shards, the batch or the device. Its canonical JSON names its files, so that equal
+specs are one file and a changed one is another. Knows no paths.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from powerblend.blends import AnyBlend
+from powerblend.datasets import ADAPTERS
+from powerblend.samplers import Sampler, parse_sampler
+
+Column = Literal["problem", "answer", "subject", "level", "unique_id", "solution"]
+"""What a dataset may tell of a problem."""
+
+
+LOCAL_SUFFIXES = (".jsonl", ".parquet")
+"""Endings of the names of datasets that are local files; any other is one of the hub."""
+
+
+class Section(BaseModel):
+    """A mapping of a configuration, or of a spec."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(Section):
+    """Which language model."""
+
+    name: str = Field(
+        description="hub id, directory, or embedded/NAME for one that the workflow fetches"
+    )
+    revision: str | None = Field(default=None, description="commit of the hub repository")
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+
+
+class DatasetSpec(Section):
+    """Which problems, and how they are read."""
+
+    name: str = Field(description="hub id, or a local .jsonl or .parquet file")
+    revision: str | None = Field(
+        default=None, description="commit of the hub dataset; pin one, or its problems may change"
+    )
+    subset: str | None = Field(
+        default=None, description="configuration of the hub dataset, where it has several"
+    )
+    adapter: str = Field(
+        default="math",
+        description="whose columns it has: math, for any with a problem and an answer, or "
+        "another benchmark's",
+        json_schema_extra={"enum": list(ADAPTERS)},
+    )
+    split: str = Field(default="test", description="split of the hub dataset")
+    columns: dict[Column, str] = Field(
+        default_factory=dict, description="the column that holds a field, where named otherwise"
+    )
+
+    @field_validator("adapter")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ADAPTERS:
+            raise ValueError(f"there is no adapter {name!r}; use {', '.join(ADAPTERS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _columns_are_used(self) -> Self:
+        if self.columns and self.adapter != "math":
+            raise ValueError(
+                f"columns is {self.columns}, but the adapter {self.adapter} knows its columns; "
+                "leave columns out, or use the adapter math"
+            )
+        return self
+
+
+class PromptSpec(Section):
+    """How a problem becomes a chat."""
+
+    system: str | None = Field(default=None, description="system message")
+    template: str = Field(
+        default="{problem}", pattern=r"\{problem\}", description="the user's turn"
+    )
+    shots: str | None = Field(
+        default=None, description="YAML file of worked examples, given as earlier turns"
+    )
+    chat_template: dict[str, JsonValue] = Field(
+        default_factory=dict, description="options of the chat template, as enable_thinking: false"
+    )
+
+
+class Shot(Section):
+    """A worked example."""
+
+    problem: str
+    solution: str
+
+
+class Prompt(Section):
+    """A `PromptSpec` whose file of worked examples has been read."""
+
+    system: str | None = None
+    template: str
+    shots: list[Shot] = []
+    chat_template: dict[str, JsonValue] = {}
+
+
+class TrainingSpec(Section):
+    """How the draft is made that a blend with ``draft: trained`` mixes in."""
+
+    problems: str = Field(description="local .jsonl or .parquet file; none of the study's problems")
+    mask_token: str = Field(description="a token of the tokenizer that no text holds")
+    layers: int = Field(default=2, gt=0, description="of the draft")
+    block: int = Field(default=16, gt=1, description="tokens of a block, the known one included")
+    max_new_tokens: int = Field(
+        gt=0, description="longest answer that the model writes to be trained on"
+    )
+    steps: int = Field(gt=0, description="of gradient descent")
+    batch: int = Field(default=32, gt=0, description="blocks in a step")
+    learning_rate: float = Field(default=6e-4, gt=0, description="the largest, of AdamW")
+
+
+def _without_open_keys(value: BaseModel) -> dict[str, JsonValue]:
+    return value.model_dump(mode="json", exclude_none=True)
+
+
+BlendSpec = Annotated[AnyBlend, PlainSerializer(_without_open_keys)]
+"""A blend as specs hold it: without the keys that its source leaves open."""
+
+SamplerSpec = Annotated[
+    Sampler, BeforeValidator(parse_sampler), PlainSerializer(_without_open_keys)
+]
+"""A sampler as specs hold it, with everything that it reads."""
+
+
+class JobSpec(Section):
+    """What a job is to do; keys that it has no use for are left out of its JSON."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        keys: dict[str, JsonValue] = dump(self)
+        unused = {key for key in type(self).model_fields if getattr(self, key) is None}
+        return {key: value for key, value in keys.items() if key not in unused}
+
+    @property
+    def canonical(self) -> str:
+        """Its JSON, equal exactly when specs are."""
+        return canonical(self.model_dump(mode="json"))
+
+
+class DraftSpec(JobSpec):
+    """The training of a draft, from the answers it is trained on to its weights."""
+
+    engine: str
+    trainer: str
+    model: ModelSpec
+    dataset: Annotated[
+        DatasetSpec, PlainSerializer(lambda d: d.model_dump(mode="json", exclude_unset=True))
+    ]
+    prompt: Prompt
+    seed: int
+    training: TrainingSpec
+
+
+class CellSpec(JobSpec):
+    """One fully resolved way of generating answers.
+
+    Where the beta of the blend is to be found by the probe, ``matched`` says how, and stands for
+    the beta in the spec's JSON; the beta of ``decoding`` is then 0 until `with_beta` gives it.
+    """
+
+    engine: str
+    model: ModelSpec
+    dataset: DatasetSpec
+    prompt: Prompt
+    seed: int
+    decoding: SamplerSpec
+    training: DraftSpec | None = None
+    matched: "MatchSpec | None" = None
+
+    def with_beta(self, beta: float) -> "CellSpec":
+        """The spec with the beta that the probe found: that of a condition with this very beta."""
+        assert self.decoding.blend is not None
+        blend = self.decoding.blend.model_copy(update={"beta": beta})
+        decoding = self.decoding.model_copy(update={"blend": blend})
+        return self.model_copy(update={"decoding": decoding, "matched": None})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_matched_out(cls, data: Any) -> Any:
+        decoding = data.get("decoding") if isinstance(data, dict) else None
+        blend = decoding.get("blend") if isinstance(decoding, dict) else None
+        if not isinstance(blend, dict) or not isinstance(blend.get("beta"), dict):
+            return data
+        assert isinstance(decoding, dict)
+        unmatched = {**decoding, "blend": {**blend, "beta": 0.0}}
+        return {**data, "decoding": unmatched, "matched": blend["beta"]}
+
+    @model_serializer(mode="wrap")
+    def _put_matched_in(self, dump: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        keys: dict[str, Any] = dump(self)
+        matched = keys.pop("matched")
+        if matched is not None:
+            keys["decoding"]["blend"]["beta"] = matched
+        return {key: value for key, value in keys.items() if key != "training" or value is not None}
+
+
+class ShardsRead(Section):
+    """Whose answers a probe reads."""
+
+    of: int
+    use: list[int]
+
+
+class ProbedText(JobSpec):
+    """The text that a probe reads: solutions, or the greedy answers of a cell to some shards."""
+
+    text: Literal["solutions", "greedy"]
+    shards: ShardsRead | None = None
+    cell: CellSpec | None = None
+
+
+class ReadingSpec(JobSpec):
+    """Which tokens a probe looks at: up to ``tokens`` of the texts of ``problems`` problems."""
+
+    probe: str
+    model: ModelSpec
+    dataset: DatasetSpec
+    prompt: Prompt
+    over: ProbedText
+    problems: int
+    tokens: int
+    training: DraftSpec | None = None
+
+
+class MeasurementSpec(ReadingSpec):
+    """What a probe measures there: layers over betas, and the blends of the study."""
+
+    layers: list[int]
+    betas: list[float]
+    blends: list[BlendSpec]
+
+
+def _with_beta_0(blend: Any) -> Any:
+    return {**blend, "beta": 0.0} if isinstance(blend, dict) else blend
+
+
+def _without_beta(blend: BaseModel) -> dict[str, JsonValue]:
+    return blend.model_dump(mode="json", exclude_none=True, exclude={"beta"})
+
+
+class MatchSpec(ReadingSpec):
+    """The beta that a probe is to find for ``blend``, whose own is 0 here and left out of the JSON.
+
+    ``match_kl`` is the mean KL(p || p_guided) per token that the blend is to have, in nats, or
+    another blend, whose KL that is.
+    """
+
+    blend: Annotated[AnyBlend, BeforeValidator(_with_beta_0), PlainSerializer(_without_beta)]
+    match_kl: float | BlendSpec
+
+
+CellSpec.model_rebuild()
+
+
+def canonical(value: object) -> str:
+    """JSON of a value that JSON can hold, equal exactly when the values are."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(text: str) -> str:
+    """Ten hexadecimal digits that name a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
