@@ -1,4 +1,4 @@
-"""Batch are chosen by free memory, and halved where memory ends all the same."""
+"""Rows are chosen by free memory, and halved where memory ends all the same."""
 
 import logging
 from typing import Any

@@ -152,7 +152,7 @@ class Guided:
 
     @torch.inference_mode()
     def step(self, cache: GuidedCache, inputs: StepInputs, blend: Blend | None) -> Logits:
-        """StepInputs one token to each of the first rows, return the logits of the next."""
+        """Feed one token to each of the first rows, return the logits of the next."""
         rows = slice(0, len(inputs.tokens))
         tokens, positions = inputs.tokens[:, None], inputs.positions[:, None]
         final = self._forward(cache, rows, tokens, positions, inputs.length)[:, 0]

@@ -117,14 +117,14 @@ class Model:
 
     @torch.inference_mode()
     def step(self, cache: RaggedCache, inputs: StepInputs, blend: Blend | None = None) -> Logits:
-        """StepInputs one token to each of the first rows and return the logits of the next.
+        """Feed one token to each of the first rows and return the logits of the next.
 
         Parameters
         ----------
         cache
             Holds the keys and values of everything before the positions fed.
         inputs
-            What to inputs, to slots 0, 1, ...
+            What to feed, to slots 0, 1, ...
         blend
             What the target mixes in; the base logits come from the same pass.
         """
