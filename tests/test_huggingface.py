@@ -84,7 +84,7 @@ def test_a_model_that_cannot_be_decoded_faithfully_is_refused(family: str) -> No
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3"])
-def test_a_window_is_refused_in_a_block_of_our_own_too(family: str) -> None:
+def test_a_window_is_refused_in_a_layer_of_our_own_too(family: str) -> None:
     windowed = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 0}
     hf = tiny.transformer(family, vocabulary=24, **windowed)
     with pytest.raises(ValueError, match="sliding_window=6"):

@@ -26,7 +26,7 @@ from powerblend.draft.dflash import Context, Draft, TargetSizes
 from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
-from powerblend.engine.fused_blocks import fused
+from powerblend.engine.fused_layers import fused
 from powerblend.engine.model import Model
 from powerblend.engine.tiled_linear import tiled
 from powerblend.engine.transfers import upload

@@ -1,7 +1,7 @@
 """A causal language model behind one `prefill` and one `step`.
 
 Wraps a transformers model that is in memory already; its attention and its decoder layers become
-those of `attention` and `fused_blocks`. Token ids in, next-token logits out: knows no chains, no
+those of `attention` and `fused_layers`. Token ids in, next-token logits out: knows no chains, no
 samplers, no drafts, no chat templates and no files.
 """
 
@@ -20,7 +20,7 @@ from powerblend.engine import attention
 from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
-from powerblend.engine.fused_blocks import fused
+from powerblend.engine.fused_layers import fused
 from powerblend.engine.tiled_linear import tiled
 from powerblend.engine.transfers import upload
 

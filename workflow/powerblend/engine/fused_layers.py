@@ -1,4 +1,4 @@
-"""The insides of a decoder block in few operations: same weights, same function.
+"""The insides of a decoder layer in few operations: same weights, same function.
 
 transformers writes an RMS norm in eight operations, a rotation in ten, and multiplies by queries',
 keys' and values' weights one after the other. A step of few rows waits for each of them: on a GPU
