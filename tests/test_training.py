@@ -75,7 +75,7 @@ def test_training_denoises_what_decoding_will_ask(
     text = max(texts, key=lambda t: len(t.answer))
     which = torch.tensor(texts.index(text))
     anchors = torch.arange(corpus.starts[which], len(corpus.tokens[which]), BLOCK)
-    blocks = training._blocks(corpus, draft, which.expand(len(anchors)), anchors)
+    blocks = training._blocks_at(corpus, draft, which.expand(len(anchors)), anchors)
     ours = training.denoise(model, draft, corpus, blocks).detach().numpy()
     logits = enumeration.draft_logits(hf, text.prompt, reference_draft(draft), beta=1.0)
     _, said = logits([tuple(text.answer)])

@@ -89,7 +89,7 @@ class Quality(NamedTuple):
     offered: float
 
 
-class Level(nn.Module):
+class InputScaling(nn.Module):
     """Weights [out, in] divided by the root mean square of their inputs [tokens, in]."""
 
     def __init__(self, inputs: Tensor) -> None:
@@ -166,24 +166,18 @@ def train(
     step's blocks depend on the seed and the step alone, so that a run continues from its
     ``checkpoint``, which is written now and then, as if it had not been interrupted.
     """
-    # Some of the target's hidden dimensions are a hundred times as large as others, and would drown
-    # them: all are learned at one scale, which is folded into the weights at the end.
-    level = Level(torch.cat([corpus.shared, *corpus.features]))
-    parametrize.register_parametrization(draft.fc, "weight", level)
+    # Some of the target's hidden dimensions are a hundred times as large as others, whose weights
+    # would hardly be learned: all are learned at one scale, folded into the weights at the end.
+    scaling = InputScaling(torch.cat([corpus.shared, *corpus.features]))
+    parametrize.register_parametrization(draft.fc, "weight", scaling)
     optimiser = torch.optim.AdamW(draft.parameters(), lr=learning_rate, weight_decay=0.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _learning_rate_factor(steps))
     losses = _resume(checkpoint, draft, optimiser, scheduler)
     yield from losses
     draft.train()
     for step in range(len(losses), steps):
         blocks = _random_blocks(corpus, draft, batch, seed + step)
-        logits = denoise(model, draft, corpus, blocks)
-        wanted = _masked(blocks)
-        weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / WEIGHT_FALL_OFFSETS).expand_as(
-            wanted
-        )[wanted]
-        by_token = cross_entropy(logits, blocks.tokens[wanted], reduction="none")
-        loss = (by_token * weights.to(by_token)).sum() / weights.sum()
+        loss = _loss(denoise(model, draft, corpus, blocks), blocks)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(draft.parameters(), MAX_GRADIENT_NORM)
@@ -197,9 +191,29 @@ def train(
     draft.eval()
 
 
+def _loss(logits: Tensor, blocks: Blocks) -> Tensor:
+    """Cross-entropy of the masked tokens, with weights that fall with the offset."""
+    masked = _masked(blocks)
+    by_offset = torch.exp(-(torch.arange(masked.shape[1]) - 1) / WEIGHT_FALL_OFFSETS)
+    weights = by_offset.expand_as(masked)[masked]
+    by_token = cross_entropy(logits, blocks.tokens[masked], reduction="none")
+    return (by_token * weights.to(by_token)).sum() / weights.sum()
+
+
 def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tensor:
     """Logits [masked tokens that are known, vocabulary], block by block."""
-    prefix, device = len(corpus.shared), model.device
+    prefix = len(corpus.shared)
+    contexts, longest = _contexts(draft, corpus, blocks)
+    mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
+    firsts = model.embed(blocks.tokens[:, 0])
+    keys = range(prefix, prefix + longest)
+    predicted = draft.predict(firsts, mask, prefix + blocks.anchors, contexts, keys)
+    return model.logits(predicted[_masked(blocks)])
+
+
+def _contexts(draft: Draft, corpus: Corpus, blocks: Blocks) -> tuple[list[Context], int]:
+    """By layer, what the blocks attend to: all prompts' prefix, then ``longest`` keys of each."""
+    prefix, device = len(corpus.shared), corpus.shared.device
     chosen, row = blocks.sequences.unique(return_inverse=True)
     # No block sees more of its sequence than what is before it: nothing else is computed.
     seen = blocks.anchors.new_zeros(len(chosen)).scatter_reduce(0, row, blocks.anchors, "amax")
@@ -220,11 +234,7 @@ def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tenso
         )
         for (keys, values), first in zip(known, shared, strict=True)
     ]
-    mask = model.embed(torch.tensor(draft.architecture.mask_token, device=device))
-    firsts = model.embed(blocks.tokens[:, 0])
-    keys = range(prefix, prefix + longest)
-    predicted = draft.predict(firsts, mask, prefix + blocks.anchors, contexts, keys)
-    return model.logits(predicted[_masked(blocks)])
+    return contexts, longest
 
 
 @torch.no_grad()
@@ -235,7 +245,7 @@ def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
     accepted, count = 0.0, 0
     for sequence, start in enumerate(corpus.starts):
         anchors = torch.arange(start, len(corpus.tokens[sequence]) - 1, width)
-        blocks = _blocks(corpus, draft, torch.full_like(anchors, sequence), anchors)
+        blocks = _blocks_at(corpus, draft, torch.full_like(anchors, sequence), anchors)
         masked = _masked(blocks)
         hits = torch.zeros(masked.shape)
         predicted = denoise(model, draft, corpus, blocks).argmax(-1)
@@ -266,10 +276,10 @@ def _random_blocks(corpus: Corpus, draft: Draft, count: int, seed: int) -> Block
     sequences = torch.multinomial(choices.float(), count, replacement=True, generator=generator)
     uniforms = torch.rand(count, generator=generator)
     anchors = starts[sequences] + (uniforms * choices[sequences]).long()
-    return _blocks(corpus, draft, sequences, anchors)
+    return _blocks_at(corpus, draft, sequences, anchors)
 
 
-def _blocks(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) -> Blocks:
+def _blocks_at(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) -> Blocks:
     width = draft.architecture.block_size
     rows = [
         corpus.tokens[i][a : a + width]
@@ -288,7 +298,7 @@ def _masked(blocks: Blocks) -> Tensor:
     return masked
 
 
-def _rate(steps: int) -> Callable[[int], float]:
+def _learning_rate_factor(steps: int) -> Callable[[int], float]:
     warm = max(1, int(WARM_UP_SHARE * steps))
 
     def rate(step: int) -> float:

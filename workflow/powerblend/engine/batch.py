@@ -79,7 +79,7 @@ class Batch:
         device: torch.device,
         resting: int,
     ) -> None:
-        # One token more than there are: a row at rest writes behind its last one.
+        # One more than an answer can have: a row at rest is stepped too, and writes behind it.
         tokens = max_new_tokens + 1
         self._record = _record(tokens)
         shape = (rows, self._record.itemsize // WORD_BYTES)
@@ -148,13 +148,13 @@ class Batch:
         return outcome
 
     def fence(self) -> None:
-        """Say that a step comes next, which writes nothing that is still to be read."""
+        """Say that a step comes next, which writes nothing that `finished` has still to read."""
         self._reader.fence()
 
     def finished(self, rows: Sequence[FinishedRow]) -> list[Trace]:
         """What finished rows have generated, as it was before the step under way."""
-        # Whole rows lie together: they are copied as they are, where parts would first be gathered.
-        # A step under way writes behind the last token, which is cut off.
+        # A whole row is contiguous, so one copy: its tokens from the cut on are gathered here.
+        # What the step under way writes lies behind ``stop``.
         read = self._reader.read([self._drawn[row.row] for row in rows])
         traces = []
         for drawn, (_, cut, stop) in zip(read, rows, strict=True):

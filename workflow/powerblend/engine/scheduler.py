@@ -35,7 +35,7 @@ STEPS_AHEAD = {"cpu": 0, "cuda": 1}
 """Steps launched before the outcome of the last one is looked at."""
 
 MAX_PADDING_TOKENS = {"cpu": 64, "cuda": 512}
-"""Of one pass of a prefill: about as many as take as long as reading the weights once more."""
+"""In one pass of a prefill: about as many as take as long as reading the weights once more."""
 
 
 class LanguageModel(Protocol):
@@ -180,7 +180,7 @@ class Scheduler:
                 self._step, self._batch.at_rest, largest, multiple, device
             )
         self._launched: deque[Launched] = deque()
-        # The device's positions and counts again, on the host, which asks for them at every step.
+        # Copies on the host of what the batch has on the device, to be read without waiting for it.
         self._positions, self._answer_lengths = np.zeros((2, self.rows), np.int64)
         self._clock = 0.0  # seconds of wall time per row, since the start
 
@@ -191,7 +191,7 @@ class Scheduler:
 
     @torch.inference_mode()
     def _advance(self) -> list[Finished]:
-        """One step of every row, and the turns of those that have finished a proposal."""
+        """One step of every row; chains that finished a proposal decide, and begin the next."""
         started, live = time.perf_counter(), len(self._slots)
         self._launched.append(self._launch(live))
         ahead = len(self._launched) > STEPS_AHEAD[self._model.device.type]
@@ -216,19 +216,19 @@ class Scheduler:
         return Launched(list(self._slots), outcome)
 
     def _settle(self, launched: Launched) -> list[Slot]:
-        """Take a step's outcome: the turns of the finished rows; the slots that are done."""
+        """Let chains decide whose proposal a step has finished; the slots whose chain is done."""
         outcome = launched.outcome.wait()
         self.tally.decoded_tokens += int((outcome != RESTED).sum())
         finished = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
         if not finished:
             return []
-        # All are read before any is moved.
+        # The suffixes of all are read before `_remove` moves any row.
         suffixes = self._batch.finished(
             [FinishedRow(slot.row, slot.proposal.cut, stop) for slot, stop in finished]
         )
         for (slot, _), suffix in zip(finished, suffixes, strict=True):
             self._decide(slot, suffix)
-        done = self._start([slot for slot, _ in finished])
+        done = self._start_proposals([slot for slot, _ in finished])
         for slot in reversed(done):
             self._remove(slot)
         return done
@@ -239,7 +239,7 @@ class Scheduler:
             start = len(slot.job.prompt) + slot.proposal.cut
             self._cache.restore(slot.row, start, slot.saved)
 
-    def _start(self, slots: Sequence[Slot]) -> list[Slot]:
+    def _start_proposals(self, slots: Sequence[Slot]) -> list[Slot]:
         """Load the chains' next proposals into their rows; those that have none are done."""
         assignments = [self._propose(slot) for slot in slots]
         self._batch.load([assignment for assignment in assignments if assignment is not None])
@@ -248,22 +248,21 @@ class Scheduler:
     def _propose(self, slot: Slot) -> Assignment | None:
         """A chain's next proposal, with what it will overwrite saved; None if there is none."""
         proposal = slot.chain.propose()
-        self._count(slot)
+        self._count_moves(slot)
         if proposal is None:
             return None
         slot.proposal = proposal
         prompt, row = slot.job.prompt, slot.row
         state, cut = slot.chain.state.tokens, proposal.cut
         start = len(prompt) + cut
-        slot.saved = None  # its memory can serve the next
+        slot.saved = None  # so that the next save can have its memory
         # The state's last token was drawn but never fed: it has no keys yet.
         slot.saved = self._cache.save(row, start, max(start, len(prompt) + len(state) - 1))
         self._positions[row], self._answer_lengths[row] = start - 1, cut
-        return Assignment(
-            row, proposal, len(prompt), int(state[cut - 1]) if cut else int(prompt[-1])
-        )
+        last_token = int(state[cut - 1]) if cut else int(prompt[-1])
+        return Assignment(row, proposal, len(prompt), last_token)
 
-    def _count(self, slot: Slot) -> None:
+    def _count_moves(self, slot: Slot) -> None:
         """Add the chain's new moves to the tally; some were decided without the model."""
         moves = slot.chain.moves
         self.tally.moves += moves.proposed - slot.counted.proposed
@@ -290,7 +289,7 @@ class Scheduler:
         jobs = [self._waiting.popleft() for _ in range(self._num_to_admit())]
         if jobs:
             self._assign_rows(jobs)
-            self._start(self._slots[first:])
+            self._start_proposals(self._slots[first:])
         for slot in self._slots[first:]:
             slot.admitted -= (time.perf_counter() - started) / len(jobs)
         return bool(self._slots)
@@ -309,9 +308,9 @@ class Scheduler:
         pays = self._missed_turns + free * until_next < self.rows
         if self._slots and 0 < free < len(self._waiting) and pays:
             self._missed_turns += free
-            here = {slot.job.prompt.tobytes() for slot in self._slots}
-            twins = takewhile(lambda job: job.prompt.tobytes() in here, self._waiting)
-            return len(list(islice(twins, free)))
+            prompts = {slot.job.prompt.tobytes() for slot in self._slots}
+            copies = takewhile(lambda job: job.prompt.tobytes() in prompts, self._waiting)
+            return len(list(islice(copies, free)))
         self._missed_turns = 0
         return free
 
@@ -337,11 +336,11 @@ class Scheduler:
             self._prefill(self._cache, slice(first, first + len(batch)), prompts, self._shared)
             for job in batch:
                 rows[job.prompt.tobytes()] = self._take_row(job)
-        placed = {id(job) for job in fresh.values()}
+        prefilled = {id(job) for job in fresh.values()}
         for job in jobs:
-            if id(job) not in placed:
-                twin, row = rows[job.prompt.tobytes()], self._take_row(job)
-                self._cache.copy(twin, row, len(job.prompt) - 1)
+            if id(job) not in prefilled:
+                source, row = rows[job.prompt.tobytes()], self._take_row(job)
+                self._cache.copy(source, row, len(job.prompt) - 1)
 
     def _take_row(self, job: Job) -> int:
         """Start a job's chain in the next free row."""
@@ -366,7 +365,7 @@ class Scheduler:
 
 
 def _batches(jobs: Sequence[Job], padding: int) -> Iterator[list[Job]]:
-    """Jobs in batches of like prompts, with at most so many tokens of padding in each."""
+    """Jobs in batches of prompts of like length, each with at most ``padding`` tokens of it."""
     batch: list[Job] = []
     padded = 0
     for job in sorted(jobs, key=lambda job: len(job.prompt)):
