@@ -25,7 +25,7 @@ from powerblend.engine.distributions import (
 )
 
 SIZES = (1, 5, 255, 256, 257, 50_000)
-LAST = 1 - 2.0**-53  # the largest uniform
+LARGEST_UNIFORM = 1 - 2.0**-53
 
 
 def random_logits(rows: int, vocabulary: int, seed: int = 0, scale: float = 3.0) -> Tensor:
@@ -78,7 +78,7 @@ def test_a_token_of_no_weight_is_never_drawn(vocabulary: int, dtype: torch.dtype
     alive = vocabulary // 2
     z = torch.full((8, vocabulary), -1e4, dtype=dtype)
     z[:, alive] = 0.0
-    uniforms = torch.tensor([0.0, 1e-12, 0.5, LAST] * 2, dtype=torch.float64)
+    uniforms = torch.tensor([0.0, 1e-12, 0.5, LARGEST_UNIFORM] * 2, dtype=torch.float64)
     current = torch.tensor([NO_TOKEN] * 4 + [vocabulary - 1] * 4)
     token, log_q, _ = inverse_cdf(z, 4.0, uniforms, current)
     assert token.tolist() == [alive] * 8
@@ -92,7 +92,7 @@ def test_a_draw_stays_exactly_when_the_uniform_is_below_the_current_tokens_proba
     z = random_logits(1, vocabulary)
     q = np.exp(log_softmax(2.0 * z.numpy()))[0]
     for current in np.argsort(q)[-3:].tolist():
-        uniforms = torch.tensor([0.0, q[current] - 1e-9, q[current] + 1e-9, LAST])
+        uniforms = torch.tensor([0.0, q[current] - 1e-9, q[current] + 1e-9, LARGEST_UNIFORM])
         held = torch.full((4,), current)
         token, *_ = inverse_cdf(z.expand(4, -1), 2.0, uniforms.double(), held)
         assert (token == current).tolist() == [True, True, False, False]

@@ -17,7 +17,7 @@ FAMILIES = {
     "qwen2": {},  # biases of queries, keys and values
     "qwen3": {},  # norms of queries and keys
 }
-CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.1}
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.1}
 TOKENS = torch.tensor([[2, 0, 3, 3, 1, 0, 2], [3, 3, 2, 0, 0, 1, 3]])
 
 
@@ -37,16 +37,16 @@ def logits(hf: PreTrainedModel) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_fused_model_has_the_same_logits(family: str, dtype: torch.dtype) -> None:
     hf = transformer(family, dtype)
     expected = logits(hf)
     ours = logits(fused(hf))
-    assert (ours - expected).abs().max() < CLOSE[dtype] * expected.square().mean().sqrt()
+    assert (ours - expected).abs().max() < TOLERANCES[dtype] * expected.square().mean().sqrt()
 
 
-@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_part_of_a_known_layer_is_replaced(family: str, dtype: torch.dtype) -> None:
     hf = fused(transformer(family, dtype))

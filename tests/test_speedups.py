@@ -23,7 +23,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "blend_ps-target": {"blend": BLEND, "proposal": "target"},
     "ps-published": {"mh": "published"},
 }
-FALLING = {"ps", "blend_ps-target"}
+REJECTING_EARLY = {"ps", "blend_ps-target"}
 """Where target and proposal are powers of one distribution, so that no log weight is positive."""
 
 
@@ -73,8 +73,8 @@ def test_early_rejection_changes_no_decision(model: Model, condition: str) -> No
     slow, fast = answers(model, condition), answers(model, condition, early=True)
     assert decisions(fast) == decisions(slow)
     early = sum(g.early_rejected for g in fast)
-    assert (early > 0) == (condition in FALLING)
-    assert (decoded(fast) < decoded(slow)) == (condition in FALLING)
+    assert (early > 0) == (condition in REJECTING_EARLY)
+    assert (decoded(fast) < decoded(slow)) == (condition in REJECTING_EARLY)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
