@@ -16,6 +16,7 @@ import yaml
 from powerblend.infrastructure.files import read_jsonl
 from powerblend.report.run import git_revision, hardware
 from powerblend.study.prompts import Messages, chat
+from powerblend.vocabulary.specs import Prompt
 
 ROOT = Path(__file__).parents[1]
 _MODEL = ROOT / "results" / "models" / "smollm2-135m-instruct"
@@ -45,9 +46,9 @@ def demo_model() -> Path:
 def prompts(count: int) -> list[Messages]:
     """The demo's prompts: every problem asked after the worked examples."""
     shots = yaml.safe_load((ROOT / "resources/prompts/four_shot.yaml").read_text())
-    spec = {"system": None, "template": "{problem}", "shots": shots}
+    prompt = Prompt(template="{problem}", shots=shots)
     problems = read_jsonl(ROOT / "resources/problems/basic.jsonl")
-    return [chat(row["problem"], spec) for row in problems[:count]]
+    return [chat(row["problem"], prompt) for row in problems[:count]]
 
 
 def side_by_side(

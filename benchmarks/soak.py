@@ -7,7 +7,6 @@ real one: what is left is the work that goes on around the model, from the promp
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,26 @@ from bench import ROOT, parser, write_table
 
 from powerblend import Model, load_model
 from powerblend.engine import REVISION
-from powerblend.jobs.generate import generate
-from powerblend.study.problems import Problem
+from powerblend.infrastructure.files import write_jsonl
+from powerblend.study.answers import answer
 from powerblend.study.store import ChainStore
+from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.records import AnswerRecord
+from powerblend.vocabulary.specs import CellSpec
 
 PARTS = 10
 ROWS = 64
 DECODING = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 16, "blocks": 4, "steps": 1}
-SPEC = {
-    "engine": REVISION,
-    "prompt": {"system": None, "template": "{problem}", "shots": [], "chat_template": {}},
-    "seed": 0,
-    "decoding": DECODING | {"blend": {"source": "layer", "layer": 0, "beta": 0.1}},
-}
+SPEC = CellSpec.model_validate(
+    {
+        "engine": REVISION,
+        "model": {"name": "model"},
+        "dataset": {"name": "data.jsonl"},
+        "prompt": {"template": "{problem}"},
+        "seed": 0,
+        "decoding": DECODING | {"blend": {"source": "layer", "layer": 0, "beta": 0.1}},
+    }
+)
 
 
 class WatchedStore(ChainStore):
@@ -40,7 +46,7 @@ class WatchedStore(ChainStore):
         self._total, self._chains, self._process = total, 0, psutil.Process()
         self._since, self.parts = time.process_time(), list[dict[str, Any]]()
 
-    def add(self, record: Mapping[str, Any]) -> None:
+    def add(self, record: AnswerRecord) -> None:
         """Store a chain; after the last of a part, note how that part went."""
         super().add(record)
         self._chains += 1
@@ -89,7 +95,7 @@ def main() -> None:
 def soak(folder: Path, problems: int, samples: int) -> list[dict[str, Any]]:
     """How each part of one generate job went."""
     store = WatchedStore(folder / "chains" / "shard.jsonl", problems * samples)
-    generate(
+    records = answer(
         SPEC,
         model(folder / "model"),
         [Problem(f"What is {n} + {n + 1}?", str(2 * n + 1), f"sums/{n}") for n in range(problems)],
@@ -97,8 +103,8 @@ def soak(folder: Path, problems: int, samples: int) -> list[dict[str, Any]]:
         samples=samples,
         rows=ROWS,
         store=store,
-        output=folder / "records.jsonl",
     )
+    write_jsonl(folder / "records.jsonl", (record.model_dump() for record in records))
     store.close()
     return store.parts
 

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 import enumeration
+import specs
 import tiny
 from powerblend import load_model, sample
 from powerblend.analysis.probe import probed
@@ -41,7 +42,7 @@ def own() -> None:
     Path("problems.jsonl").write_text('{"question": "2 + 2?", "answer": "4"}\n')
     ours = study("own.yaml")
     facts = check_study(ours, None, load_problems(ours.dataset))
-    assert (facts["layers"], facts["problems"]) == (24, 1)
+    assert (facts.layers, facts.problems) == (24, 1)
 
 
 def condition() -> None:
@@ -103,7 +104,7 @@ def _probe_reads(decoding: dict[str, Any]) -> None:
     """The probe measures the source over beta and finds it for a KL, and the study's tables do."""
     text = Text([Passage([*tiny.PROMPT, 3, 2, 0], 2)], [np.array([True, True, True])])
     source = decoding["blend"]
-    spec = {"over": {"text": "solutions"}, "layers": [], "betas": [0.1, 0.3], "blends": [source]}
+    spec = specs.measurement(betas=[0.1, 0.3], blends=[source])
     found = json.loads(json.dumps(probe(spec, MODEL, text)))
     assert [(row["source"], row["beta"]) for row in found["blends"]] == [
         ("mean", 0.1),
@@ -113,7 +114,7 @@ def _probe_reads(decoding: dict[str, Any]) -> None:
     (row,) = tables["conditions"]
     assert row["kl"] == found["configured"][0]["kl"] > 0
     probe_kl.draw({"probe": tables})
-    matched = match({**spec, "blend": source, "match_kl": source | {"beta": 0.1}}, MODEL, text)
+    matched = match(specs.match(source, source | {"beta": 0.1}), MODEL, text)
     assert abs(matched["beta"] - 0.1) < 1e-4
 
 

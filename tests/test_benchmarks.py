@@ -10,7 +10,8 @@ from powerblend.graders import Case, parse_grader
 from powerblend.graders.integer import integer
 from powerblend.jobs.grade import grade_records
 from powerblend.study.problems import load_problems, write_problems
-from powerblend.study.schema import ConfigError, DatasetSpec
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.specs import DatasetSpec
 
 DATA = Path(__file__).parent / "data"
 CODE = {"grader": "code", "run_code": True, "seconds": 10}

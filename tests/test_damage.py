@@ -17,10 +17,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+import specs
 import tiny
 from powerblend.cli import main
 from powerblend.engine import REVISION
-from powerblend.study.cells import canonical, cells_of
+from powerblend.study.cells import cells_of
 from powerblend.study.layout import Layout
 from powerblend.study.schema import parse_study
 from powerblend.study.store import ChainStore
@@ -52,13 +53,14 @@ STORE = LAYOUT.chains(GREEDY.name, "shard-0-of-1")
 SUMMARY = LAYOUT.tables / "summary.json"
 
 STEPS = {
-    "problems": ["--dataset", canonical(STUDY.dataset.model_dump()), "--output", LAYOUT.problems],
+    "specs": ["--config", LAYOUT.config],
+    "problems": ["--spec", LAYOUT.dataset_spec, "--output", LAYOUT.problems],
     "check": ["--config", LAYOUT.config, "--problems", LAYOUT.problems, "--shards", SHARD,
               "--output", LAYOUT.checked],
-    "generate": ["--spec", GREEDY.spec, "--problems", SHARD, "--store", STORE, "--rows", "3",
-                 "--study", "small", "--condition", "greedy", "--output", RECORDS],
-    "grade": ["--records", RECORDS, "--problems", SHARD, "--output", GRADES,
-              "--grading", canonical(STUDY.grading.model_dump())],
+    "generate": ["--spec", LAYOUT.spec(GREEDY.name), "--problems", SHARD, "--store", STORE,
+                 "--rows", "3", "--study", "small", "--condition", "greedy", "--output", RECORDS],
+    "grade": ["--spec", LAYOUT.grading_spec, "--records", RECORDS, "--problems", SHARD,
+              "--output", GRADES],
     "tables": ["--config", LAYOUT.config, "--output", LAYOUT.tables / "overall.csv",
                "--summary", SUMMARY],
     "figure": ["accuracy", "--config", LAYOUT.config, "--summary", SUMMARY,
@@ -79,9 +81,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data.jsonl").write_text("".join(json.dumps(p) + "\n" for p in problems()))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        LAYOUT.config.parent.mkdir(parents=True)
+        LAYOUT.config.write_text(json.dumps(CONFIG))
+        assert step("specs") == 0
         assert step("problems") == 0
         shutil.copy(LAYOUT.problems, SHARD)
-        LAYOUT.config.write_text(json.dumps(CONFIG))
         for name in ("check", "generate", "grade"):
             assert step(name) == 0
         (other,) = LAYOUT.graded(CELLS["temp"])
@@ -280,33 +284,35 @@ def test_a_damaged_table_is_named(
         pd.DataFrame({"problem": [], "answer": []}).to_parquet(table)
     else:
         table.write_bytes(content)
-    spec = json.dumps({"name": "data.parquet"})
-    assert main(["problems", "--dataset", spec, "--output", "out.jsonl"]) == 1
+    spec = specs.written('{"name": "data.parquet"}', Path("spec.json"))
+    assert main(["problems", "--spec", spec, "--output", "out.jsonl"]) == 1
     assert sentence in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("name", "option", "value", "sentence"),
+    ("name", "content", "sentence"),
     [
-        ("generate", "--spec", "{}", "--spec lacks model, engine, decoding, prompt, seed; "),
-        ("generate", "--spec", '{"model": 1}', "--spec lacks engine, decoding, prompt, seed; "),
-        ("generate", "--spec", "{", "--spec is not JSON (Expecting property name enclosed in"),
-        ("generate", "--spec", "[]", "--spec is []; give a mapping, as JSON"),
-        ("probe", "--spec", "{}", "--spec lacks model, over, prompt, problems, tokens, layers, "),
-        ("match", "--spec", "{}", "--spec lacks model, over, prompt, problems, tokens, blend, "),
-        ("train-draft", "--spec", '{"a": 1}', "--spec lacks model, engine, training, dataset, pro"),
-        ("grade", "--grading", "{", "--grading is not JSON"),
-        ("problems", "--dataset", '{"nam": 1}', "name: missing\nnam: unknown key (its value is 1)"),
+        ("generate", "{}", "spec.json: engine: missing; "),
+        ("generate", '{"engine": "2", "model": 1}', "spec.json: model: Input should be a valid di"),
+        ("generate", "{", "spec.json: not JSON in UTF-8 (Expecting property name enclosed in"),
+        ("generate", "[]", "spec.json: it holds [], not a mapping; "),
+        ("probe", "{}", "spec.json: probe: missing; "),
+        ("match", "{}", "spec.json: probe: missing; "),
+        ("train-draft", '{"a": 1}', "spec.json: engine: missing; "),
+        ("grade", "{", "spec.json: not JSON in UTF-8 ("),
+        ("grade", '{"grader": "oral"}', "spec.json: Input tag 'oral' found using 'grader' does"),
+        ("problems", '{"nam": 1}', "spec.json: name: missing; "),
     ],
 )
-def test_an_option_that_does_not_hold_what_it_should_is_named(
-    study: Path, caplog: pytest.LogCaptureFixture, name: str, option: str, value: str, sentence: str
+def test_a_spec_that_does_not_hold_what_it_should_is_named(
+    study: Path, caplog: pytest.LogCaptureFixture, name: str, content: str, sentence: str
 ) -> None:
+    Path("spec.json").write_text(content)
     files = {"store": STORE, "problems": SHARD, "records": RECORDS, "output": "out.json"}
     takes = {"problems": ["output"], "grade": ["problems", "records", "output"]}
     takes |= {"train-draft": ["store", "output"], "generate": ["problems", "store", "output"]}
     paths = [f"--{key}={files[key]}" for key in takes.get(name, ["problems", "output"])]
-    assert main([name, option, value, *paths]) == 1
+    assert main([name, "--spec", "spec.json", *paths]) == 1
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert f"error: {sentence}" in record.getMessage()
 
@@ -320,7 +326,8 @@ def test_a_figure_that_there_is_none_of_is_named(
 
 def test_a_cell_of_another_engine_is_refused(study: Path, caplog: pytest.LogCaptureFixture) -> None:
     RECORDS.unlink()
-    assert step("generate", "--spec", canonical(json.loads(GREEDY.spec) | {"engine": "0"})) == 1
+    other = GREEDY.spec.model_copy(update={"engine": "0"})
+    assert step("generate", "--spec", specs.written(other, Path("spec.json"))) == 1
     assert f"the cell is of engine revision 0, but this is revision {REVISION}" in caplog.text
     assert not RECORDS.exists()
 
@@ -372,7 +379,7 @@ def test_records_of_two_configurations_are_never_mixed(
     edited = cells_of(parse_study(merged(CONFIG, change)))["greedy"]
     assert edited.name != GREEDY.name
     before = decided(RECORDS)
-    more = ("--spec", edited.spec, "--output")
+    more = ("--spec", specs.written(edited.spec, Path("spec.json")), "--output")
     assert step("generate", *more, "edited.jsonl") == 0
     assert "0 of 6 chains are in the store" in caplog.text
     assert step("generate", *more, "alone.jsonl", "--store", "alone/chains.jsonl") == 0

@@ -19,8 +19,10 @@ from powerblend.figures import FIGURES
 from powerblend.infrastructure.files import read_jsonl, write_jsonl
 from powerblend.study.cells import Cell, cells_of
 from powerblend.study.layout import Layout
-from powerblend.study.prompts import chat, tokenise
-from powerblend.study.schema import ConfigError, parse_study
+from powerblend.study.prompts import tokenise
+from powerblend.study.schema import parse_study
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.specs import Prompt
 from small_study import ROOT, merged, parsed, snakemake, write_study
 from test_report import HOSTILE, Page
 
@@ -92,8 +94,8 @@ def written(ran: Path) -> tuple[str, str]:
             (grades,) = layout.graded(cell(ran, name))
             answer(records, name)
             shard = layout.problems_dir / "shard-0-of-1.jsonl"
-            options = {"records": records, "problems": shard, "output": grades}
-            assert main(["grade", *pairs(**options, grading='{"grader": "math"}')]) == 0
+            options = {"spec": layout.grading_spec, "records": records, "problems": shard}
+            assert main(["grade", *pairs(**options, output=grades)]) == 0
             disagree(grades)
         write_report(layout)
     report = ran.parent / layout.report
@@ -222,11 +224,11 @@ def test_a_chat_template_stays_in_its_sandbox(template: str) -> None:
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
     with pytest.raises(ConfigError, match=r"model\.name: the model's chat template fails: "):
-        tokenise(tokenizer, [{"role": "user", "content": "?"}], {})
+        tokenise(tokenizer, "?", Prompt(template="{problem}"))
 
 
 def test_a_problem_is_no_template() -> None:
-    prompt = {"system": None, "template": "Q: {problem}", "shots": []}
+    prompt = Prompt(template="Q: {problem}")
     text = "{{ 7 * 7 }} {problem} {% if x %}"
     words = tiny.tokenizer()
-    assert f"Q: {text}" in words.decode(tokenise(words, chat(text, prompt), {}))
+    assert f"Q: {text}" in words.decode(tokenise(words, text, prompt))

@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor
 from transformers import PreTrainedModel
 
+import specs
 import tiny
 from powerblend import Model, load_model, sample
 from powerblend.analysis.probe import beta_at, probed, suggested
@@ -21,14 +22,17 @@ from powerblend.probe.passages import Passage, Text, sample_tokens, text_of
 from powerblend.probe.run import match, probe
 from powerblend.samplers import parse_sampler
 from powerblend.study.cells import betas_of, cells_of, probe_of
-from powerblend.study.problems import Problem
-from powerblend.study.schema import ConfigError, parse_study
+from powerblend.study.schema import parse_study
+from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.records import AnswerRecord
+from powerblend.vocabulary.specs import MatchSpec
 from small_study import ROOT, merged, planned, write_study
 from toy import follow, plans
 
 VOCABULARY = 60
 BETAS = [-0.2, 0.0, 0.05, 0.5]
-SPEC = {"over": {"text": "solutions"}, "layers": [0, 1, 2], "betas": BETAS, "blends": []}
+SPEC = specs.measurement(layers=[0, 1, 2], betas=BETAS)
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
@@ -179,7 +183,7 @@ def test_a_matched_beta_has_the_kl(
     model: Model, text: Text, layer: int, norm: Any, kl: float
 ) -> None:
     source = {"source": "layer", "layer": layer, "norm": norm}
-    row = match({**SPEC, "blend": source, "match_kl": kl}, model, text)
+    row = match(specs.match(source, kl), model, text)
     assert row["kl"] == pytest.approx(kl, rel=1e-3)
     assert row["beta"] == float(f"{row['beta']:.4g}") > 0
     read = hidden_states.read(model, text, [layer])
@@ -190,11 +194,11 @@ def test_a_matched_beta_has_the_kl(
 def test_a_beta_is_matched_to_another_blend(model: Model, text: Text) -> None:
     like = {"source": "layer", "layer": 0, "beta": 0.1, "norm": "none"}
     source = {"source": "layer", "layer": 1, "norm": "final"}
-    row = match({**SPEC, "blend": source, "match_kl": like}, model, text)
+    row = match(specs.match(source, like), model, text)
     expected = mean_kl(model, hidden_states.read(model, text, [0]), LayerBlend(**like))
     assert row["kl"] == pytest.approx(expected, rel=1e-3)
     assert row["like"] == like
-    itself = match({**SPEC, "blend": source | like, "match_kl": like}, model, text)
+    itself = match(specs.match(source | like, like), model, text)
     assert itself["beta"] == pytest.approx(0.1, rel=1e-3)
 
 
@@ -297,7 +301,7 @@ def test_an_answer_is_as_likely_to_the_probe_as_to_the_engine_that_drew_it(
     ((drawn,),) = sample(made, [prompt], decoding)
     assert drawn.n_tokens > 8  # so that a draft has more than two blocks
     text = Text([Passage(prompt + drawn.tokens, len(prompt))], [np.ones(drawn.n_tokens, bool)])
-    (row,) = probe({**SPEC, "layers": [], "betas": [], "blends": [blend]}, made, text)["configured"]
+    (row,) = probe(specs.measurement(blends=[blend]), made, text)["configured"]
     assert -row["log_loss"] * drawn.n_tokens == pytest.approx(drawn.log_t, abs=1e-9)
     assert row["kl"] > 1e-3
 
@@ -312,14 +316,9 @@ def problems(count: int) -> list[Problem]:
     ]
 
 
-def reading_spec(text: str, count: int = 3, tokens: int = 20) -> dict[str, Any]:
-    prompt = {"system": None, "template": "{problem}", "shots": [], "chat_template": {}}
-    return {"over": {"text": text}, "problems": count, "tokens": tokens, "prompt": prompt}
-
-
 def test_solutions_follow_their_prompts() -> None:
     words = tiny.tokenizer()
-    text = text_of(reading_spec("solutions"), words, problems(9), [])
+    text = text_of(specs.reading("solutions"), words, problems(9), [])
     texts = [
         (words.decode(p.tokens[: p.prompt]), words.decode(p.tokens[p.prompt :]))
         for p in text.passages
@@ -328,17 +327,19 @@ def test_solutions_follow_their_prompts() -> None:
     assert all(f"What is {n} + 1?<|end|>" in p for n, (p, _) in zip((0, 3, 6), texts, strict=True))
     assert all(prompt.endswith("assistant\n") for prompt, _ in texts)
     assert text.counts == {"problems": 3, "tokens": 20, "of_tokens": 30}
-    again = text_of(reading_spec("solutions"), words, problems(9), [])
+    again = text_of(specs.reading("solutions"), words, problems(9), [])
     assert all(np.array_equal(*masks) for masks in zip(text.sampled, again.sampled, strict=True))
 
 
 def test_greedy_answers_are_those_of_the_records() -> None:
     records = [
-        {"problem_id": f"sums/{n}", "sample": sample, "tokens": [5, n, sample, 1]}
+        AnswerRecord.model_construct(
+            problem_id=f"sums/{n}", sample=sample, tokens=[5, n, sample, 1]
+        )
         for n in range(4)
         for sample in range(2)
     ]
-    text = text_of(reading_spec("greedy", 2, 100), tiny.tokenizer(), problems(4), records)
+    text = text_of(specs.reading("greedy", 2, 100), tiny.tokenizer(), problems(4), records)
     assert [p.tokens[p.prompt :] for p in text.passages] == [[5, 0, 0, 1], [5, 2, 0, 1]]
     assert text.counts["tokens"] == 8
 
@@ -346,7 +347,7 @@ def test_greedy_answers_are_those_of_the_records() -> None:
 def test_nothing_to_read_is_said() -> None:
     silent = [Problem("What?", "1", "a")]
     with pytest.raises(ConfigError, match="there is no text to read"):
-        text_of(reading_spec("solutions"), tiny.tokenizer(), silent, [])
+        text_of(specs.reading("solutions"), tiny.tokenizer(), silent, [])
 
 
 # What follows from it
@@ -377,7 +378,7 @@ def test_conditions_have_the_numbers_of_their_blends(model: Model, text: Text) -
         "fixed": parse_sampler(greedy | {"blend": layer}),
         "control": parse_sampler(greedy | {"blend": control}),
     }
-    measured = probe({**SPEC, "blends": [layer]}, model, text)
+    measured = probe(specs.measurement(layers=[0, 1, 2], betas=BETAS, blends=[layer]), model, text)
     matched = {"control": control | {"kl": 0.5, "match_kl": 0.5}}
     rows = probed(measured, samplers, matched)
     assert [row["condition"] for row in rows["conditions"]] == ["fixed", "control"]
@@ -433,8 +434,10 @@ def test_a_matched_beta_is_told_from_a_given_one() -> None:
     assert names[""] != names["name"]
     assert of[""].samplers({"control_ps": 0.03})["control_ps"].blend.beta == 0.03
     (cell,) = betas_of(of["name"]).values()
-    assert json.loads(cell.spec)["match_kl"]["layer"] == 33
-    assert json.loads(cell.spec)["blend"] == {"source": "layer", "layer": 17, "norm": "none"}
+    spec = json.loads(cell.spec.canonical)
+    assert spec["match_kl"]["layer"] == 33
+    assert spec["blend"] == {"source": "layer", "layer": 17, "norm": "none"}
+    assert MatchSpec.model_validate(spec) == cell.spec
 
 
 @pytest.mark.parametrize(
@@ -515,7 +518,7 @@ def test_a_changed_probe_generates_matched_blends_only(
     write_study(finished.parent, **matched_study(probe=change))
     jobs = planned(finished)
     write_study(finished.parent, **matched_study())
-    assert jobs.keys() - {"config", "check", "tables", "figure", "report", "all"} == again
+    assert jobs.keys() - {"config", "specs", "check", "tables", "figure", "report", "all"} == again
     assert all("-matched-" in job for job in jobs.get("generate", []))
 
 
@@ -531,11 +534,11 @@ def test_a_matched_record_is_that_of_its_beta(finished: Path, tmp_path: Path) ->
 
 def _keys(path: Path, **changes: Any) -> set[str]:
     """The keys that the records of the matched condition would have under a given beta."""
-    from powerblend.jobs.generate import tasks_of
+    from powerblend.study.answers import tasks_of
     from powerblend.study.problems import load_problems
 
     config = merged(BASE, yaml.safe_load(path.read_text()))
     made = parse_study(merged(config, changes))
-    spec = json.loads(cells_of(made)["other_greedy"].spec)
+    spec = cells_of(made)["other_greedy"].spec
     model = load_model(path.parent / "model", dtype="float64")
     return {task.key for task in tasks_of(spec, model, load_problems(made.dataset)[::2], 1)}

@@ -15,21 +15,16 @@ from typing import Any
 
 import pytest
 
+import specs
 import tiny
 import warm
 from equality import nearly, untimed
-from powerblend.engine import REVISION
 from powerblend.infrastructure.interrupts import Terminated, heed_sigterm, held_back
 from powerblend.study.store import ChainStore
 from small_study import problems
 
-SPEC = {
-    "engine": REVISION,
-    "model": {"name": "model", "revision": None, "dtype": "float64"},
-    "dataset": {},
-    "prompt": {"system": None, "template": "{problem}", "shots": [], "chat_template": {}},
-    "seed": 7,
-    "decoding": {
+SPEC = specs.cell(
+    {
         "sampler": "power",
         "alpha": 2.0,
         "max_new_tokens": 16,
@@ -37,7 +32,8 @@ SPEC = {
         "steps": 2,
         "blend": {"source": "layer", "layer": 0, "beta": 0.1},
     },
-}
+    seed=7,
+)
 CHAINS = 16
 INTERRUPTIONS = 24
 
@@ -55,6 +51,7 @@ ENDINGS = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("resume")
     tiny.save(path / "model", num_hidden_layers=2)
+    specs.written(SPEC, path / "spec.json")
     (path / "all.jsonl").write_text("".join(json.dumps(p) + "\n" for p in shard()))
     return path
 
@@ -66,7 +63,7 @@ def shard() -> list[dict[str, Any]]:
 
 def command(name: str, *options: str, data: str = "all.jsonl") -> list[str]:
     return [
-        *("generate", "--spec", json.dumps(SPEC)),
+        *("generate", "--spec", "spec.json"),
         *("--model", "model", "--problems", data, "--store", f"{name}/chains/shard.jsonl"),
         *("--output", f"{name}/out.jsonl", "--rows", "4", *options),
     ]

@@ -11,8 +11,9 @@ from powerblend.jobs.check import check_study
 from powerblend.study.cells import cells_of
 from powerblend.study.layout import Layout
 from powerblend.study.problems import load_problems
-from powerblend.study.schema import ConfigError, parse_study, study_schema
+from powerblend.study.schema import parse_study, study_schema
 from powerblend.study.sweep import Sweep
+from powerblend.vocabulary.errors import ConfigError
 from small_study import ROOT, merged, parsed, snakemake, write_study
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())

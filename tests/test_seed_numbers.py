@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from powerblend.analysis.summary import summarise
-from powerblend.study.schema import CONTRASTS
+from powerblend.study.contrasts import CONTRASTS
 from test_statistics import grades_of, study
 
 EASY, HARD = 74, 30

@@ -2,30 +2,25 @@
 
 import gc
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+import specs
 import tiny
 from powerblend import load_model
 from powerblend.api.generation import Generation
-from powerblend.engine import REVISION
 from powerblend.engine.chain import Chain
-from powerblend.jobs.generate import generate
-from powerblend.study.problems import Problem
+from powerblend.infrastructure.files import write_jsonl
+from powerblend.study.answers import answer
 from powerblend.study.store import ChainStore
+from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.records import AnswerRecord
 
 PROBLEMS, SAMPLES, ROWS = 100, 30, 64
 EVERY = 250
-SPEC = {
-    "engine": REVISION,
-    "prompt": {"system": None, "template": "{problem}", "shots": [], "chat_template": {}},
-    "seed": 0,
-    "decoding": {"sampler": "power", "alpha": 2.0, "max_new_tokens": 4, "blocks": 2, "steps": 1},
-}
+SPEC = specs.cell({"sampler": "power", "alpha": 2.0, "max_new_tokens": 4, "blocks": 2, "steps": 1})
 GROWTH = 6.0
 """MiB that 2,000 chains may add; their records alone, held, would add more."""
 
@@ -41,8 +36,8 @@ class WatchedStore(ChainStore):
         self.resident: list[float] = []
         self.alive: list[int] = []
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        super().add(dict(record) | {"ballast": record["key"] * 64})
+    def add(self, record: AnswerRecord) -> None:
+        super().add(record.model_copy(update={"ballast": record.key * 64}))
         self.count += 1
         if self.count % EVERY == 0:
             gc.collect()
@@ -55,7 +50,7 @@ class WatchedStore(ChainStore):
 def watched(tmp_path_factory: pytest.TempPathFactory) -> WatchedStore:
     folder = tmp_path_factory.mktemp("soak")
     store = WatchedStore(folder / "chains.jsonl")
-    generate(
+    records = answer(
         SPEC,
         load_model(tiny.save(folder / "model", num_hidden_layers=2)),
         [Problem(f"{n} + 1?", str(n + 1), f"sums/{n}") for n in range(PROBLEMS)],
@@ -63,8 +58,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> WatchedStore:
         samples=SAMPLES,
         rows=ROWS,
         store=store,
-        output=folder / "records.jsonl",
     )
+    write_jsonl(folder / "records.jsonl", (record.model_dump() for record in records))
     store.close()
     with (folder / "records.jsonl").open() as lines:
         assert sum(len(json.loads(line)["ballast"]) == 4096 for line in lines) == store.count

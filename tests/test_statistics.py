@@ -31,7 +31,9 @@ from powerblend.analysis.paired import (
 from powerblend.analysis.several_samples import best_of, choices, majority_at, pass_at, sampling
 from powerblend.analysis.summary import summarise
 from powerblend.infrastructure.files import write_jsonl
-from powerblend.study.schema import CONTRASTS, ConfigError, parse_contrast, parse_study
+from powerblend.study.contrasts import CONTRASTS, parse_contrast
+from powerblend.study.schema import parse_study
+from powerblend.vocabulary.errors import ConfigError
 from small_study import ROOT, merged
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())

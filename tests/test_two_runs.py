@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import specs
 from powerblend.study.cells import cells_of
 from powerblend.study.layout import Layout
 from powerblend.study.problems import load_problems, write_problems
@@ -81,9 +82,10 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from powerblend.study.store import ChainStore
+from powerblend.vocabulary.records import AnswerRecord
 
 store = ChainStore(Path(sys.argv[1]))
-store.add({"key": "a"})
+store.add(AnswerRecord.model_construct(key="a"))
 print("has it", flush=True)
 time.sleep(600)
 """
@@ -96,7 +98,7 @@ def generate_command(folder: Path, name: str) -> list[str]:
     write_problems(folder / "shard.jsonl", load_problems(study.dataset))
     return [
         *("-m", "powerblend", "--log", f"{name}.log", "generate"),
-        *("--spec", cells_of(study)["ps"].spec),
+        *("--spec", specs.written(cells_of(study)["ps"].spec, folder / "spec.json")),
         *("--problems", "shard.jsonl", "--store", "chains/shard.jsonl"),
         *("--output", f"{name}.jsonl", "--rows", "1"),
     ]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 KIND = re.compile(r"(constrained-)?(int|float|str)|\w*\[.*\]")
 """What pydantic puts behind a key that may hold values of several kinds."""
@@ -16,24 +17,28 @@ def sentences(error: ValidationError, where: str = "") -> Iterator[str]:
     """One sentence per error, with the key's full path, its value and what is allowed."""
     for problem in error.errors():
         path = ".".join(filter(None, [where, *_keys(problem["loc"])]))
-        if problem["type"] == "value_error":
-            reason = str(problem["ctx"]["error"])
-            # Errors of conditions bring the paths of their own keys.
-            yield f"{path}: {reason}" if path else reason
-        elif problem["type"] == "extra_forbidden":
-            yield f"{path}: unknown key (its value is {problem['input']!r})"
-        elif problem["type"] == "union_tag_invalid" and problem["loc"][-1:] == ("blend",):
-            expected = problem["ctx"]["expected_tags"]
-            yield f"{path}.source: there is no {problem['ctx']['tag']!r}; use one of {expected}"
-        elif problem["type"] == "union_tag_not_found" and problem["loc"][-1:] == ("blend",):
-            yield (
-                f"{path}: give a mapping, as {{'source': 'layer', 'layer': 27, 'beta': 0.05}} "
-                f"(it is {problem['input']!r})"
-            )
-        elif problem["type"] == "missing":
-            yield f"{path}: missing"
-        else:
-            yield f"{path}: {problem['msg']} (it is {problem['input']!r})"
+        key, reason = _reason(problem)
+        yield ": ".join(filter(None, [path + key, reason]))
+
+
+def _reason(problem: ErrorDetails) -> tuple[str, str]:
+    """What follows the key in its path, if anything does, and what is wrong with its value."""
+    kind, value = problem["type"], problem["input"]
+    if kind == "value_error":
+        # Errors of conditions bring the paths of their own keys.
+        return "", str(problem["ctx"]["error"])
+    if kind == "extra_forbidden":
+        return "", f"unknown key (its value is {value!r})"
+    if kind == "missing":
+        return "", "missing"
+    is_blend = problem["loc"][-1:] == ("blend",)
+    if kind == "union_tag_invalid" and is_blend:
+        expected = problem["ctx"]["expected_tags"]
+        return ".source", f"there is no {problem['ctx']['tag']!r}; use one of {expected}"
+    if kind == "union_tag_not_found" and is_blend:
+        shape = "{'source': 'layer', 'layer': 27, 'beta': 0.05}"
+        return "", f"give a mapping, as {shape} (it is {value!r})"
+    return "", f"{problem['msg']} (it is {value!r})"
 
 
 def _keys(place: Sequence[int | str]) -> list[str]:

@@ -1,17 +1,20 @@
 """Arguments that several jobs take, and the spec that an argument names."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
+from powerblend.graders import Grader, parse_grader
 from powerblend.infrastructure.files import REMADE, DamagedFile, read_json
 from powerblend.infrastructure.sentences import sentences
 from powerblend.study.layout import Layout
 from powerblend.study.schema import Study, parse_study
 
 Spec = TypeVar("Spec", bound=BaseModel)
+Read = TypeVar("Read")
 
 CONFIGURATION = "the study's merged configuration, as JSON (results/STUDY/config-DIGEST.json)"
 PUBLISHED = "numbers to compare with (resources/published.yaml)"
@@ -71,8 +74,20 @@ def read_spec(path: Path, kind: type[Spec]) -> Spec:
     DamagedFile
         If the file does not hold such a spec.
     """
+    return _read(path, kind.model_validate)
+
+
+def read_grader(path: Path) -> Grader:
+    """How answers are to be graded; raises as `read_spec` does."""
+    return _read(path, parse_grader)
+
+
+def _read(path: Path, parse: Callable[[dict[str, JsonValue]], Read]) -> Read:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DamagedFile(f"{path}: it holds {content!r:.60}, not a mapping; {REMADE}")
     try:
-        return kind.model_validate(read_json(path))
+        return parse(content)
     except ValidationError as error:
         raise DamagedFile(f"{path}: {next(sentences(error))}; {REMADE}") from None
 

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from powerblend.graders import Case, Grader, parse_grader
-from powerblend.infrastructure.files import DamagedFile, read_json, write_jsonl
+from powerblend.graders import Case, Grader
+from powerblend.infrastructure.files import DamagedFile, write_jsonl
 from powerblend.jobs import arguments
 from powerblend.study.problems import read_problems
 from powerblend.study.record_files import REMADE, read_records
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the grades of a file of records."""
-    grader = parse_grader(read_json(options.spec))
+    grader = arguments.read_grader(options.spec)
     grade_records(options.records, options.problems, options.output, grader, options.workers)
 
 

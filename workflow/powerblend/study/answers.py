@@ -124,10 +124,10 @@ def _run(
 def _progress(run: Run, chains: int, bar: "tqdm[Any]") -> str:
     tally = run.tally
     speed = tally.decoded_tokens / max(bar.format_dict["elapsed"], 1e-9)
-    moved = f"{tally.accepted / tally.moves:.0%} of {tally.moves} moves accepted"
+    acceptance = tally.accepted / max(tally.moves, 1)
     parts = [
         f"{tally.chains}/{chains} chains",
-        moved if tally.moves else "",
+        f"{acceptance:.0%} of {tally.moves} moves accepted" if tally.moves else "",
         f"{speed:.0f} tokens/s",
         f"{tally.occupancy:.0%} of {min(run.rows, chains)} rows busy",
     ]
