@@ -96,7 +96,7 @@ def breakdown(rows: int, steps: int) -> dict[str, float]:
     """Milliseconds of a step by part, as means."""
     model, watch = load_model(demo_model()), Stopwatch()
     attention.attend = watch.around(ATTENTION, attention.attend)
-    for module in model.blocks.modules():
+    for module in model.decoder_layers.modules():
         if isinstance(module, Tiled):
             module.forward = watch.around(PRODUCTS, module.forward)
     model._head.forward = watch.around(HEAD, model._head.forward)

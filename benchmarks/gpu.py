@@ -86,7 +86,7 @@ def main() -> None:
         f"Qwen3-4B's architecture with {chosen.layers} layers at random weights, {chosen.new} "
         f"tokens after {chosen.prompt}; a large copy ran at {copied / 1e9:.0f} GB/s, a large "
         f"product at {multiplied / 1e12:.1f} TFLOP/s. Medians of {chosen.repeats}. "
-        f"Recorded steps: {'yes' if cuda_graphs.wanted(torch.device(chosen.device)) else 'no'}.",
+        f"Recorded steps: {'yes' if cuda_graphs.pays_on(torch.device(chosen.device)) else 'no'}.",
     )
 
 

@@ -21,11 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from powerblend.api.generation import Request, Run
 from powerblend.blends import Blend
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.chain import Trace
 from powerblend.engine.distributions import Logits
-from powerblend.engine.scheduler import AHEAD, Launched, Scheduler, Slot
+from powerblend.engine.scheduler import STEPS_AHEAD, Launched, Scheduler, Slot
 from powerblend.samplers import parse_sampler
 
 PROMPT = list(range(1, 257))
@@ -65,12 +65,12 @@ class Costless:
     def prefill(self, cache: RaggedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Nothing."""
 
-    def prepare(self, cache: RaggedCache, feed: Feed, answered: Any) -> None:
+    def prepare(self, cache: RaggedCache, inputs: StepInputs, answer_lengths: Any) -> None:
         """Nothing."""
 
-    def step(self, cache: RaggedCache, feed: Feed, blend: Blend | None) -> Logits:
+    def step(self, cache: RaggedCache, inputs: StepInputs, blend: Blend | None) -> Logits:
         """The logits."""
-        logits = self._logits[: len(feed.tokens)]
+        logits = self._logits[: len(inputs.tokens)]
         return Logits(logits, logits)
 
 
@@ -171,7 +171,7 @@ def main() -> None:
 
 def between(rows: int, new: int, takes: float) -> Between:
     """What goes on beside the steps of a device that takes so many seconds for each."""
-    AHEAD["cpu"] = AHEAD["cuda"]
+    STEPS_AHEAD["cpu"] = STEPS_AHEAD["cuda"]
     with Operations() as operations:
         counted = run(rows, new, takes, operations)
     return run(rows, new, takes, Operations())._replace(operations=counted.operations)

@@ -14,8 +14,8 @@ import psutil
 import torch
 from bench import ROOT, parser, write_table
 
+from powerblend import Model, load_model
 from powerblend.engine import REVISION
-from powerblend.engine.model import Model, load_model
 from powerblend.infrastructure.files import write_jsonl
 from powerblend.study.answers import answer
 from powerblend.study.store import ChainStore

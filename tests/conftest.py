@@ -57,23 +57,24 @@ def embedded() -> Path:
 def recordings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Recorded steps with a stand-in for the GPU's recorder; how many rows each was made for.
 
-    As on a GPU: steps are run before they are recorded, rows fill up to powers of two, lengths are
-    rounded, an outcome is overwritten by the next, and steps are launched ahead of decisions.
+    What recording does on a GPU is done here too: steps are run before they are recorded, rows are
+    filled up to powers of two, lengths are rounded up, each step overwrites the last one's outcome,
+    and steps are launched ahead of decisions.
     """
     from powerblend.engine import cuda_graphs, scheduler
 
     recorded = []
 
     def record(run: "Callable[[], Tensor]", *_: Any) -> cuda_graphs.Recording:
-        for _ in range(cuda_graphs.WARM_UP):
+        for _ in range(cuda_graphs.WARM_UP_RUNS):
             outcome = run()
         recorded.append(len(outcome))
         return cuda_graphs.Recording(lambda: outcome.copy_(run()), outcome)
 
-    monkeypatch.setattr(cuda_graphs, "wanted", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "pays_on", lambda device: True)
     monkeypatch.setattr(cuda_graphs, "record", record)
-    monkeypatch.setattr(cuda_graphs, "LENGTHS", 8)
-    monkeypatch.setitem(scheduler.AHEAD, "cpu", 1)
+    monkeypatch.setattr(cuda_graphs, "LENGTH_MULTIPLE", 8)
+    monkeypatch.setitem(scheduler.STEPS_AHEAD, "cpu", 1)
     return recorded
 
 

@@ -1,7 +1,8 @@
-"""The truth by enumeration: every string, its log target, and the law of a chain after its moves.
+"""The truth by enumeration: every string, its log target, and where a chain is after its moves.
 
 Slow, and written from the mathematics alone. Nothing is taken from the engine: logits come from
-full forward passes of the transformers model (or from a table), laws from products over strings.
+full forward passes of the transformers model (or from a table), distributions from products over
+strings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,14 +62,14 @@ def draft_logits(hf: Any, prompt: Sequence[int], reference: Any, beta: float) ->
     everything before it, from a full forward pass, and begins with its own first token.
     """
     config = reference.config
-    width, taps = config.block_size, config.target_layer_ids
+    width, feature_layers = config.block_size, config.target_layer_ids
     base_logits = transformer_logits(hf, prompt)
 
     @torch.no_grad()
     def said(string: String) -> Floats:
         tokens = torch.tensor([[*prompt, *string]])
         states = hf(tokens, output_hidden_states=True, use_cache=False).hidden_states
-        features = torch.cat([states[tap + 1] for tap in taps], -1)
+        features = torch.cat([states[layer + 1] for layer in feature_layers], -1)
         embed, rows = hf.get_input_embeddings(), []
         for first in range(0, len(string), width):
             block = torch.tensor([[string[first], *[config.mask_token_id] * (width - 1)]])
@@ -132,7 +133,7 @@ class Space:
         return (self.lengths <= cap) & (self.ended | (self.lengths == cap))
 
     def target(self, cap: int) -> Floats:
-        """The law that the moves of the stage with this cap leave unchanged."""
+        """The distribution that the moves of the stage with this cap leave unchanged."""
         log_t = np.where(self.states(cap), self.log_t.sum(1), -np.inf)
         weights: Floats = np.exp(log_t - log_t.max())
         return weights / weights.sum()
@@ -148,7 +149,7 @@ class Space:
         return moves
 
     def first(self, cap: int) -> Floats:
-        """The law of drawing from q, from nothing, until EOS or ``cap`` tokens."""
+        """The distribution of drawing from q, from nothing, until EOS or ``cap`` tokens."""
         return np.where(self.states(cap), np.exp(self.log_q.sum(1)), 0.0)
 
     def kernel(self, cap: int, mh: str = "exact") -> Floats:
@@ -198,8 +199,10 @@ def enumerate_space(
     return Space(strings, eos, worth(log_softmax(base)), alpha * worth(log_softmax(guided)), log_q)
 
 
-def law(space: Space, max_new_tokens: int, blocks: int, steps: int, mh: str = "exact") -> Floats:
-    """The exact law of the final string after all stages and moves."""
+def distribution_of(
+    space: Space, max_new_tokens: int, blocks: int, steps: int, mh: str = "exact"
+) -> Floats:
+    """The exact distribution of the final string after all stages and moves."""
     block = max_new_tokens // blocks
     current, stopped = space.first(block), np.zeros(len(space.strings))
     for stage in range(1, blocks + 1):
@@ -219,12 +222,12 @@ def total_variation(a: Floats, b: Floats) -> float:
     return float(np.abs(a - b).sum() / 2)
 
 
-def chi_squared(counts: Sequence[int] | NDArray[np.int64], law: Floats) -> float:
-    """p-value of counts under a law; cells expected fewer than 5 times count as one cell."""
+def chi_squared(counts: Sequence[int] | NDArray[np.int64], distribution: Floats) -> float:
+    """p-value of counts; strings that are expected fewer than 5 times count as one."""
     observed = np.asarray(counts)
-    if observed[law == 0].any():
+    if observed[distribution == 0].any():
         return 0.0
-    expected = law / law.sum() * observed.sum()
+    expected = distribution / distribution.sum() * observed.sum()
     order = np.argsort(expected)
     observed, expected = observed[order], expected[order]
     # The pool takes in the smallest cells until it is large enough itself.

@@ -58,16 +58,18 @@ def sweep() -> None:
 
 
 def follows(decoding: dict[str, Any], logits: enumeration.Logits, **how: Any) -> None:
-    """Answers of `sample` have the law that the enumeration finds."""
+    """Answers of `sample` have the distribution that the enumeration finds."""
     alpha, proposal = how.pop("alpha", 1.0), how.pop("proposal", "target")
     sizes = (tiny.VOCABULARY, tiny.EOS, alpha, proposal, CAP)
     space = enumeration.enumerate_space(logits, *sizes)
-    law = enumeration.law(space, CAP, how.get("blocks", 1), how.get("steps", 0))
+    distribution = enumeration.distribution_of(
+        space, CAP, how.get("blocks", 1), how.get("steps", 0)
+    )
     (answers,) = sample(MODEL, [tiny.PROMPT], decoding, 1500, seed=1, rows=512)
     counts = Counter(tuple(answer.tokens) for answer in answers)
     observed = np.array([counts[string] for string in space.strings])
     assert observed.sum() == len(answers)
-    assert enumeration.chi_squared(observed, law) > 1e-3
+    assert enumeration.chi_squared(observed, distribution) > 1e-3
 
 
 def sampler() -> None:

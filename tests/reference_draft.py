@@ -19,9 +19,9 @@ def reference_draft(draft: Draft) -> Any:
     config = MuseGlimmerAssistantConfig(
         **{name: getattr(own.qwen3, name) for name in SHARED},
         layer_types=["full_attention"] * own.qwen3.num_hidden_layers,
-        block_size=own.block,
+        block_size=own.block_size,
         mask_token_id=own.mask_token,
-        target_layer_ids=list(own.taps),
+        target_layer_ids=list(own.feature_layers),
     )
     reference = MuseGlimmerAssistantModel(config)
     weights = {}

@@ -14,7 +14,7 @@ from torch import Tensor
 from enumeration import Floats, String
 from enumeration import Logits as Reference
 from powerblend.blends import HiddenBlend
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.distributions import Logits
 
 
@@ -43,7 +43,7 @@ class TableModel:
     that a blend may name. A context is numbered by its tokens as digits, behind a leading 1.
     """
 
-    layers = 1
+    num_layers = 1
     tokenizer = None
     device = torch.device("cpu")
     own_lengths = False
@@ -64,11 +64,13 @@ class TableModel:
         rows = torch.arange(slots.start, slots.stop)[:, None]
         cache.tokens[rows, start[:, None] + torch.arange(tokens.shape[1])] = tokens
 
-    def prepare(self, cache: TokenCache, feed: Feed, answered: Any) -> None:
+    def prepare(self, cache: TokenCache, inputs: StepInputs, answer_lengths: Any) -> None:
         pass
 
-    def step(self, cache: TokenCache, feed: Feed, blend: HiddenBlend | None = None) -> Logits:
-        tokens, positions, _, length = feed
+    def step(
+        self, cache: TokenCache, inputs: StepInputs, blend: HiddenBlend | None = None
+    ) -> Logits:
+        tokens, positions, _, length = inputs
         rows = torch.arange(len(tokens))
         cache.tokens[rows, positions] = tokens
         context = torch.ones_like(tokens)

@@ -40,14 +40,14 @@ class Watch:
         self.reached: list[float] = []
         self.waited: list[float] = []
         self._missed = self._steps = self._done = 0
-        place, advance = Scheduler._place, Scheduler._advance
+        assign, advance = Scheduler._assign_rows, Scheduler._advance
 
         def placed(scheduler: Scheduler, jobs: Sequence[Job]) -> None:
             self.admitted.append(len(jobs))
             self.left.append(len(scheduler._waiting))
             self.reached.append(self._reached(len(jobs)))
             self._missed = 0
-            place(scheduler, jobs)
+            assign(scheduler, jobs)
 
         def advanced(scheduler: Scheduler) -> list[Finished]:
             free = scheduler.rows - len(scheduler._slots)
@@ -58,7 +58,7 @@ class Watch:
             self._steps, self._done = self._steps + 1, self._done + len(done)
             return done
 
-        monkeypatch.setattr(Scheduler, "_place", placed)
+        monkeypatch.setattr(Scheduler, "_assign_rows", placed)
         monkeypatch.setattr(Scheduler, "_advance", advanced)
 
     def _reached(self, free: int) -> float:
@@ -117,7 +117,7 @@ def test_padding_changes_no_answer(
     monkeypatch.setattr(Model, "prefill", watched)
     padded = [(a.tokens, a.accepted) for a in answers(model, decoding)]
     few = len(passes)
-    monkeypatch.setitem(scheduler.PASS, "cpu", 0)
+    monkeypatch.setitem(scheduler.MAX_PADDING_TOKENS, "cpu", 0)
     assert [(a.tokens, a.accepted) for a in answers(model, decoding)] == padded
     assert few < 0.6 * (len(passes) - few)
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 import tiny
 from powerblend import Model, load_model, sample
 from powerblend.engine import attention
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 
 PREFIX, LENGTHS = 5, (9, 8, 12)
@@ -87,8 +87,8 @@ def test_every_body_gives_the_model_s_own_logits(
     for back in (2, 1):
         tokens = torch.stack([s[-back] for s in strings])
         positions = torch.tensor([len(s) - back for s in strings])
-        feed = Feed(tokens, positions, positions, int(positions.max()) + 1)
-        ours = model.step(cache, feed).base
+        inputs = StepInputs(tokens, positions, positions, int(positions.max()) + 1)
+        ours = model.step(cache, inputs).base
         for row, string in enumerate(strings):
             end = len(string) - back + 1
             theirs = hf(string[None, :end], use_cache=False).logits[0, -1]

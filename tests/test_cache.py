@@ -59,7 +59,7 @@ def test_a_copied_row_is_that_row_as_far_as_it_goes(cache: RaggedCache) -> None:
 def test_tokens_are_written_at_their_own_positions(cache: RaggedCache) -> None:
     expected, positions = stored(cache), torch.tensor([[8, 3], [5, 4]])
     keys, values = torch.randn(2, 2, HEADS, 2, WIDTH)
-    cache.write(1, slice(0, 2), cache.places(positions), (keys, values))
+    cache.write(1, slice(0, 2), cache.index(positions), (keys, values))
     for row in range(2):
         for i, at in enumerate(positions[row].tolist()):
             expected[1, 0, row, :, at - cache.start] = keys[row, :, i]

@@ -21,11 +21,11 @@ def new_chain(schedule: Schedule = SCHEDULE, sample: int = 0) -> Chain:
     return Chain(schedule, Stream(0, "problem", sample), {EOS, 9})
 
 
-def trace(tokens: Sequence[int], w: float = 0.0, q: float = 1e-30) -> Trace:
-    """Tokens of probability ``q`` each, too small for a move to stay on, and ``w`` on every one."""
+def trace(tokens: Sequence[int], log_weight: float = 0.0, q: float = 1e-30) -> Trace:
+    """Tokens of one log weight, and of a probability ``q`` that no move stays on."""
     n = len(tokens)
     log_q = np.full(n, math.log(q))
-    return Trace(np.array(tokens, np.int64), log_q, log_q.copy(), np.full(n, w))
+    return Trace(np.array(tokens, np.int64), log_q, log_q.copy(), np.full(n, log_weight))
 
 
 def proposed(chain: Chain) -> Proposal:
@@ -34,8 +34,8 @@ def proposed(chain: Chain) -> Proposal:
     return proposal
 
 
-def fill(proposal: Proposal, token: int = 5, w: float = 0.0) -> Trace:
-    return trace([token] * (proposal.cap - proposal.cut), w)
+def fill(proposal: Proposal, token: int = 5, log_weight: float = 0.0) -> Trace:
+    return trace([token] * (proposal.cap - proposal.cut), log_weight)
 
 
 def test_a_chain_extends_to_each_cap_and_then_moves_below_it() -> None:
@@ -70,7 +70,7 @@ def test_plain_decoding_is_one_extension() -> None:
 def test_an_answer_that_has_ended_keeps_moving_and_may_grow() -> None:
     chain = new_chain()
     proposed(chain)
-    chain.decide(trace([5, EOS], w=-9.0))
+    chain.decide(trace([5, EOS], log_weight=-9.0))
     for stage, cap in enumerate((4, 8, 12)):
         for _ in range(2):
             move = proposed(chain)
@@ -80,7 +80,7 @@ def test_an_answer_that_has_ended_keeps_moving_and_may_grow() -> None:
             # Better and better, so that it is accepted, and ended, so that no stage extends it.
             before = len(chain.state)
             suffix = [5] * (cap - move.cut - 1) + [EOS]
-            assert chain.decide(trace(suffix, w=100.0 * stage))
+            assert chain.decide(trace(suffix, log_weight=100.0 * stage))
             assert len(chain.state) == cap >= before
     assert chain.propose() is None
     assert chain.ended
@@ -108,7 +108,7 @@ def test_published_extensions_add_a_block_to_what_there_is() -> None:
     """As the reference code does, to a state that has shrunk and lost its EOS."""
     chain = new_chain(SCHEDULE._replace(mh="published", steps=1))
     proposed(chain)
-    chain.decide(trace([5, EOS], w=-9.0))
+    chain.decide(trace([5, EOS], log_weight=-9.0))
     move = proposed(chain)
     chain.decide(fill(move))
     assert not chain.ended
@@ -117,7 +117,7 @@ def test_published_extensions_add_a_block_to_what_there_is() -> None:
 
 
 def test_the_ratio_is_of_whole_suffixes_and_of_cut_probabilities() -> None:
-    x, y = trace([1, 2, 3, 4, EOS], w=-0.5), trace([1, 2, EOS], w=-0.25)
+    x, y = trace([1, 2, 3, 4, EOS], log_weight=-0.5), trace([1, 2, EOS], log_weight=-0.25)
     lengths = math.log(5) - math.log(3)
     assert log_acceptance(x, y, 1) == pytest.approx(-0.5 + 2.0 + lengths)
     assert log_acceptance(y, x, 1) == pytest.approx(-2.0 + 0.5 - lengths)
@@ -133,7 +133,7 @@ def test_a_proposal_is_accepted_with_probability_min_1_exp_r(r: float) -> None:
         proposed(chain)
         chain.decide(trace([5]))
         proposed(chain)
-        accepted += chain.decide(trace([6], w=r))
+        accepted += chain.decide(trace([6], log_weight=r))
         assert chain.state.tokens.tolist() == [6 if chain.moves.accepted else 5]
     probability = min(1.0, math.exp(r))
     assert accepted == 2000 if r > 0 else binomtest(accepted, 2000, probability).pvalue > 1e-3
@@ -153,15 +153,15 @@ def test_cuts_are_uniform_over_the_state() -> None:
 def test_what_was_accepted_is_the_state_and_what_was_rejected_is_not() -> None:
     chain = new_chain(Schedule(4, 1, 3))
     proposed(chain)
-    chain.decide(trace([5, 6, 7, 8], w=-1.0))
+    chain.decide(trace([5, 6, 7, 8], log_weight=-1.0))
     assert chain.state.log_t == pytest.approx(4 * (math.log(1e-30) - 1))
     move = proposed(chain)
-    assert not chain.decide(trace([4, EOS][: max(1, 4 - move.cut)], w=-1e6))
+    assert not chain.decide(trace([4, EOS][: max(1, 4 - move.cut)], log_weight=-1e6))
     assert chain.state.tokens.tolist() == [5, 6, 7, 8]
     move = proposed(chain)
-    assert chain.decide(trace([5, 6, 7, 8][move.cut :], w=-1.0))
+    assert chain.decide(trace([5, 6, 7, 8][move.cut :], log_weight=-1.0))
     move = proposed(chain)
-    assert chain.decide(fill(move, token=2, w=50.0))
+    assert chain.decide(fill(move, token=2, log_weight=50.0))
     assert chain.state.tokens.tolist() == [5, 6, 7, 8][: move.cut] + [2] * (4 - move.cut)
     moves = chain.moves
     assert (moves.proposed, moves.accepted, moves.unchanged) == (3, 2, 1)
@@ -192,15 +192,15 @@ def test_a_move_starts_where_its_draws_leave_the_state() -> None:
 
 
 def test_the_floor_is_what_a_proposal_must_reach() -> None:
-    """So that to give up below it, while w is never positive, decides nothing otherwise."""
+    """So that giving up below it, where no log weight is positive, decides nothing otherwise."""
     decisions = set()
     for sample in range(300):
         chain = new_chain(Schedule(6, 1, 1, early=True), sample)
         proposed(chain)
-        chain.decide(trace([5, 5, 5, 5, EOS], w=-0.6))
+        chain.decide(trace([5, 5, 5, 5, EOS], log_weight=-0.6))
         move = proposed(chain)
-        suffix = fill(move, w=-0.7)
-        reached = float(suffix.w.sum()) - math.log(move.cut + len(suffix)) >= move.floor
+        suffix = fill(move, log_weight=-0.7)
+        reached = float(suffix.log_weight.sum()) - math.log(move.cut + len(suffix)) >= move.floor
         assert chain.decide(suffix) == reached
         decisions.add(reached)
     assert decisions == {True, False}
@@ -209,15 +209,15 @@ def test_the_floor_is_what_a_proposal_must_reach() -> None:
 def test_a_proposal_that_was_given_up_is_rejected() -> None:
     chain = new_chain(Schedule(6, 1, 1, early=True))
     proposed(chain)
-    chain.decide(trace([5] * 6, w=-1.0))
+    chain.decide(trace([5] * 6, log_weight=-1.0))
     move = proposed(chain)
     assert move.cut < 5
-    assert not chain.decide(trace([7], w=100.0))
+    assert not chain.decide(trace([7], log_weight=100.0))
     assert chain.state.tokens.tolist() == [5] * 6
     assert chain.moves == (1, 0, 0, 1)
 
 
-@pytest.mark.parametrize("column", ["log_p", "log_q", "w"])
+@pytest.mark.parametrize("column", ["log_p", "log_q", "log_weight"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_log_probability_that_is_no_number_raises(column: str, bad: float) -> None:
     chain = new_chain()

@@ -1,4 +1,4 @@
-"""The laws of one token: what is drawn, how often, and what it is said to be worth."""
+"""The distributions of one token: what is drawn, how often, and what it is said to be worth."""
 
 from typing import Any, Literal
 
@@ -13,12 +13,19 @@ import tiny
 from enumeration import Floats, chi_squared, log_softmax
 from powerblend import Model, sample
 from powerblend.blends import LayerBlend
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.chain import Trace, log_acceptance
-from powerblend.engine.distributions import NOTHING, Logits, greedy, inverse_cdf, power, temperature
+from powerblend.engine.distributions import (
+    NO_TOKEN,
+    Logits,
+    greedy,
+    inverse_cdf,
+    power,
+    temperature,
+)
 
 SIZES = (1, 5, 255, 256, 257, 50_000)
-LAST = 1 - 2.0**-53  # the largest uniform
+LARGEST_UNIFORM = 1 - 2.0**-53
 
 
 def random_logits(rows: int, vocabulary: int, seed: int = 0, scale: float = 3.0) -> Tensor:
@@ -31,7 +38,7 @@ def random_uniforms(rows: int, seed: int = 1) -> Tensor:
 
 
 def nothing(rows: int) -> Tensor:
-    return torch.full((rows,), NOTHING)
+    return torch.full((rows,), NO_TOKEN)
 
 
 def inverse_cdf_by_numpy(z: Floats, alpha: float, uniform: float, current: int) -> int:
@@ -71,8 +78,8 @@ def test_a_token_of_no_weight_is_never_drawn(vocabulary: int, dtype: torch.dtype
     alive = vocabulary // 2
     z = torch.full((8, vocabulary), -1e4, dtype=dtype)
     z[:, alive] = 0.0
-    uniforms = torch.tensor([0.0, 1e-12, 0.5, LAST] * 2, dtype=torch.float64)
-    current = torch.tensor([NOTHING] * 4 + [vocabulary - 1] * 4)
+    uniforms = torch.tensor([0.0, 1e-12, 0.5, LARGEST_UNIFORM] * 2, dtype=torch.float64)
+    current = torch.tensor([NO_TOKEN] * 4 + [vocabulary - 1] * 4)
     token, log_q, _ = inverse_cdf(z, 4.0, uniforms, current)
     assert token.tolist() == [alive] * 8
     assert log_q.abs().max() < 1e-6
@@ -85,13 +92,13 @@ def test_a_draw_stays_exactly_when_the_uniform_is_below_the_current_tokens_proba
     z = random_logits(1, vocabulary)
     q = np.exp(log_softmax(2.0 * z.numpy()))[0]
     for current in np.argsort(q)[-3:].tolist():
-        uniforms = torch.tensor([0.0, q[current] - 1e-9, q[current] + 1e-9, LAST])
+        uniforms = torch.tensor([0.0, q[current] - 1e-9, q[current] + 1e-9, LARGEST_UNIFORM])
         held = torch.full((4,), current)
         token, *_ = inverse_cdf(z.expand(4, -1), 2.0, uniforms.double(), held)
         assert (token == current).tolist() == [True, True, False, False]
 
 
-def test_the_coupling_with_the_current_token_keeps_the_law() -> None:
+def test_the_coupling_with_the_current_token_keeps_the_distribution() -> None:
     z, draws = random_logits(1, 6, seed=5, scale=1.0), 20_000
     q = np.exp(log_softmax(z.numpy()))[0]
     for current in range(6):
@@ -111,7 +118,7 @@ def test_the_weight_of_an_unblended_token_is_the_log_sum_of_powers(
         same = z.expand(200, -1)
         draw = power(Logits(same, same), random_uniforms(200), nothing(200), alpha, proposal)
         assert len(draw.token.unique()) > 1
-        np.testing.assert_allclose(draw.w.numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(draw.log_weight.numpy(), expected, atol=1e-9)
         assert expected <= 1e-12
 
 
@@ -125,21 +132,21 @@ def test_a_blended_token_is_worth_log_t_minus_log_q(proposal: Literal["base", "t
     log_t = 2.5 * log_softmax(target.numpy())[drawn]
     np.testing.assert_allclose(draw.log_p, log_softmax(base.numpy())[drawn], atol=1e-9)
     np.testing.assert_allclose(draw.log_q, log_q, atol=1e-9)
-    np.testing.assert_allclose(draw.w, log_t - log_q, atol=1e-9)
+    np.testing.assert_allclose(draw.log_weight, log_t - log_q, atol=1e-9)
     if proposal == "target":
-        assert draw.w.max() <= 0
+        assert draw.log_weight.max() <= 0
 
 
-def test_greedy_and_temperature_report_their_own_laws() -> None:
+def test_greedy_and_temperature_report_their_own_distributions() -> None:
     base, target = random_logits(40, 30, seed=1), random_logits(40, 30, seed=2)
     logits, rows = Logits(base, target), np.arange(40)
     best, warm = greedy(logits), temperature(logits, random_uniforms(40), nothing(40), 0.7)
     np.testing.assert_array_equal(best.token, target.numpy().argmax(-1))
     np.testing.assert_allclose(
-        best.log_q + best.w, log_softmax(target.numpy())[rows, best.token], atol=1e-9
+        best.log_q + best.log_weight, log_softmax(target.numpy())[rows, best.token], atol=1e-9
     )
     np.testing.assert_allclose(
-        warm.log_q + warm.w, log_softmax(target.numpy() / 0.7)[rows, warm.token], atol=1e-9
+        warm.log_q + warm.log_weight, log_softmax(target.numpy() / 0.7)[rows, warm.token], atol=1e-9
     )
     for draw in (best, warm):
         np.testing.assert_allclose(
@@ -188,8 +195,8 @@ def test_a_blend_in_the_logits_is_a_blend_in_the_hidden_state(
     for k, token in enumerate([tiny.PROMPT[-1], *answer[:-1]]):
         position = len(tiny.PROMPT) - 1 + k
         fed, at = torch.tensor([token]), torch.tensor([position])
-        feed = Feed(fed, at, torch.tensor([k]), position + 1)
-        logits = model.step(cache, feed, LayerBlend.model_validate(blend))
+        inputs = StepInputs(fed, at, torch.tensor([k]), position + 1)
+        logits = model.step(cache, inputs, LayerBlend.model_validate(blend))
         np.testing.assert_allclose(logits.base.numpy()[0], base[0, k], atol=1e-9)
         np.testing.assert_allclose(logits.target.numpy()[0], folded[0, k], atol=1e-9)
 

@@ -1,7 +1,7 @@
-"""Answers follow the law that is claimed for them, to the limit of what counting can show.
+"""Answers follow the distribution that is claimed for them, as far as counting can show.
 
 Every sampler and blend source goes through one harness: thousands of chains through `sample`, on a
-random transformer and on a table, against the exact law of the final string by enumeration.
+random transformer and on a table, against the final string's exact distribution by enumeration.
 """
 
 from collections import Counter
@@ -107,7 +107,7 @@ def space(source: Source, decoding: Mapping[str, Any]) -> Space:
 
 
 def truth(source: Source, decoding: Mapping[str, Any]) -> tuple[Space, Floats]:
-    """Every string, and the exact law of the answer."""
+    """Every string, and the exact distribution of the answer."""
     strings = space(source, decoding)
     if decoding["sampler"] == "greedy":
         _, guided = source.logits(decoding)(strings.strings)
@@ -117,7 +117,9 @@ def truth(source: Source, decoding: Mapping[str, Any]) -> tuple[Space, Floats]:
         ]
         return strings, np.where(strings.states(CAP) & best, 1.0, 0.0)
     blocks, steps = decoding.get("blocks", 1), decoding.get("steps", 0)
-    return strings, enumeration.law(strings, CAP, blocks, steps, decoding.get("mh", "exact"))
+    return strings, enumeration.distribution_of(
+        strings, CAP, blocks, steps, decoding.get("mh", "exact")
+    )
 
 
 def count(
@@ -136,7 +138,7 @@ def concrete(base: type) -> list[type]:
     return below if below or isabstract(base) else [base]
 
 
-def test_every_sampler_and_blend_source_is_held_to_its_law() -> None:
+def test_every_sampler_and_blend_source_is_held_to_its_distribution() -> None:
     conditions = CONDITIONS.values()
     sources = {c["blend"]["source"] for c in conditions if "blend" in c}
     assert {c["sampler"] for c in conditions} == set(SAMPLERS)
@@ -144,21 +146,23 @@ def test_every_sampler_and_blend_source_is_held_to_its_law() -> None:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_answers_of_a_transformer_follow_their_exact_law(
+def test_answers_of_a_transformer_follow_their_exact_distribution(
     condition: str, transformer: Source
 ) -> None:
-    strings, law = truth(transformer, CONDITIONS[condition])
-    assert law.sum() == pytest.approx(1)
-    assert chi_squared(count(transformer, CONDITIONS[condition], strings), law) > NOT_REJECTED
+    strings, distribution = truth(transformer, CONDITIONS[condition])
+    assert distribution.sum() == pytest.approx(1)
+    assert (
+        chi_squared(count(transformer, CONDITIONS[condition], strings), distribution) > NOT_REJECTED
+    )
 
 
 @pytest.mark.parametrize("condition", ON_A_TABLE)
-def test_answers_of_a_table_follow_their_exact_law(condition: str, table: Source) -> None:
+def test_answers_of_a_table_follow_their_exact_distribution(condition: str, table: Source) -> None:
     decoding = CONDITIONS[condition]
     if "blend" in decoding:
         decoding = decoding | {"blend": decoding["blend"] | {"layer": 0}}
-    strings, law = truth(table, decoding)
-    assert chi_squared(count(table, decoding, strings), law) > NOT_REJECTED
+    strings, distribution = truth(table, decoding)
+    assert chi_squared(count(table, decoding, strings), distribution) > NOT_REJECTED
 
 
 @pytest.mark.parametrize("condition", [c for c in CONDITIONS if c == "ps" or "blend_ps" in c])
@@ -168,8 +172,10 @@ def test_moves_leave_the_target_unchanged_and_reach_it(condition: str, transform
     target, kernel = strings.target(CAP), strings.kernel(CAP)
     flow = target[:, None] * kernel
     np.testing.assert_allclose(flow, flow.T, atol=1e-15)
-    laws = [enumeration.law(strings, CAP, 2, steps) for steps in (0, 4, 16, 64, 1024)]
-    distances = [total_variation(law, target) for law in laws]
+    distributions = [
+        enumeration.distribution_of(strings, CAP, 2, steps) for steps in (0, 4, 16, 64, 1024)
+    ]
+    distances = [total_variation(distribution, target) for distribution in distributions]
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 1e-6
 
@@ -211,9 +217,9 @@ def test_published_acceptance_drifts_away_from_the_target(transformer: Source) -
 
 def test_low_temperature_is_not_greedy(transformer: Source) -> None:
     cold = TEMPERATURE | {"temperature": 0.25}
-    strings, law = truth(transformer, cold)
+    strings, distribution = truth(transformer, cold)
     _, greedy = truth(transformer, GREEDY)
     counts = count(transformer, cold, strings)
-    assert law[greedy.argmax()] < 0.9
-    assert chi_squared(counts, law) > NOT_REJECTED
+    assert distribution[greedy.argmax()] < 0.9
+    assert chi_squared(counts, distribution) > NOT_REJECTED
     assert chi_squared(counts, greedy) == 0

@@ -11,7 +11,7 @@ import tiny
 from powerblend import Generation, load_model, sample
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import Guided
-from powerblend.engine.batch import Feed, Rows
+from powerblend.engine.batch import Batch, StepInputs
 from powerblend.engine.scheduler import Step
 from powerblend.samplers import parse_sampler
 
@@ -52,7 +52,7 @@ def answers(device: str, condition: str, rows: int, draft: Draft) -> list[Genera
 @pytest.mark.parametrize("rows", [1, 7, 32])
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_the_gpu_draws_what_the_cpu_draws(condition: str, rows: int, draft: Draft) -> None:
-    """In float64 both see the same random numbers and all but the same laws.
+    """In float64 both see the same random numbers and all but the same distributions.
 
     They differ by the rounding of the rotation's angles, which are float32 in any model.
     """
@@ -68,14 +68,14 @@ def test_a_row_that_is_still_to_be_moved_is_read_where_it_will_be(
     draft: Draft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Moves are queued behind the step under way, which the host does not wait for."""
-    move = Rows.move
+    move = Batch.move
 
-    def late(rows: Rows, source: int, target: int) -> None:
+    def late(rows: Batch, source: int, target: int) -> None:
         torch.cuda._sleep(20_000_000)
         move(rows, source, target)
 
     expected = [answer.tokens for answer in answers("cpu", "ps", 7, draft)]
-    monkeypatch.setattr(Rows, "move", late)
+    monkeypatch.setattr(Batch, "move", late)
     assert [answer.tokens for answer in answers("cuda", "ps", 7, draft)] == expected
 
 
@@ -90,9 +90,9 @@ def test_bfloat16_gives_the_cpu_s_logits(heads: int) -> None:
     start = torch.tensor([0, 2, 1])
     for offset in range(5):
         tokens, positions = torch.tensor([7, 9, 11]) - offset, start + offset
-        feed = Feed(tokens, positions, positions, int(positions.max()) + 1)
-        on_gpu = Feed(*(column.cuda() for column in feed[:3]), feed.length)
-        difference = gpu.step(ours, on_gpu).base.cpu() - (z := cpu.step(theirs, feed).base)
+        inputs = StepInputs(tokens, positions, positions, int(positions.max()) + 1)
+        on_gpu = StepInputs(*(column.cuda() for column in inputs[:3]), inputs.length)
+        difference = gpu.step(ours, on_gpu).base.cpu() - (z := cpu.step(theirs, inputs).base)
         assert difference.abs().max() < 0.1 * math.sqrt(z.square().mean())
 
 
@@ -102,10 +102,10 @@ def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None
     model: Any = load_model(tiny.transformer(vocabulary=WORDS).to("cuda"), draft=draft)
     sampler = parse_sampler(POWER | CONDITIONS[condition])
     if condition == "draft_blend_ps":
-        model = Guided(model, model.draft)
+        model = Guided(model)
     with torch.inference_mode():
         cache = model.cache(4, 32)
-        rows = Rows(4, 24, model.eos_token_ids, model.device, resting=0)
+        rows = Batch(4, 24, model.eos_token_ids, model.device, resting=0)
         step = Step(model, cache, rows, sampler)
         step(4, 32)
         torch.cuda.set_sync_debug_mode("error")

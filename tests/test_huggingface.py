@@ -11,14 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 import tiny
 from powerblend import load_model, sample
 
-NEW = 24
+NEW_TOKENS = 24
 PROMPTS = [[5], [5, 7, 9, 2], [6, 3, 3, 8, 10, 12, 2, 9, 4], [14, 15, 16, 17, 18, 19]]
 FAMILIES = ["llama", "qwen3", "qwen2", "mistral", "gpt2"]
 
 
 def generate(hf: Any, prompt: list[int], **changes: Any) -> list[int]:
     """Hugging Face's greedy answer."""
-    settings = {"do_sample": False, "max_new_tokens": NEW, "pad_token_id": 0} | changes
+    settings = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "pad_token_id": 0} | changes
     tokens = torch.tensor([prompt])
     # Left to itself it would hide the padding token where a prompt holds it.
     out = hf.generate(tokens, attention_mask=torch.ones_like(tokens), **settings)
@@ -26,7 +26,7 @@ def generate(hf: Any, prompt: list[int], **changes: Any) -> list[int]:
 
 
 def greedy(model: Any, prompts: list[list[int]], **changes: Any) -> list[list[int]]:
-    decoding = {"sampler": "greedy", "max_new_tokens": NEW} | changes
+    decoding = {"sampler": "greedy", "max_new_tokens": NEW_TOKENS} | changes
     return [row[0].tokens for row in sample(model, prompts, decoding, rows=3)]
 
 
@@ -63,8 +63,8 @@ def test_a_generation_config_does_not_leak_in() -> None:
     )
     assert [generate(hf, p) for p in PROMPTS] != [generate(clean, p) for p in PROMPTS]
     for decoding in (
-        {"sampler": "greedy", "max_new_tokens": NEW},
-        {"sampler": "temperature", "temperature": 2.0, "max_new_tokens": NEW},
+        {"sampler": "greedy", "max_new_tokens": NEW_TOKENS},
+        {"sampler": "temperature", "temperature": 2.0, "max_new_tokens": NEW_TOKENS},
     ):
         ours, theirs = (
             [a.tokens for row in sample(load_model(m), PROMPTS, decoding, samples=2) for a in row]
@@ -84,7 +84,7 @@ def test_a_model_that_cannot_be_decoded_faithfully_is_refused(family: str) -> No
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3"])
-def test_a_window_is_refused_in_a_block_of_our_own_too(family: str) -> None:
+def test_a_window_is_refused_in_a_layer_of_our_own_too(family: str) -> None:
     windowed = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 0}
     hf = tiny.transformer(family, vocabulary=24, **windowed)
     with pytest.raises(ValueError, match="sliding_window=6"):
@@ -119,7 +119,7 @@ def test_a_saved_model_is_loaded_with_its_tokenizer_and_chat_template(tmp_path: 
         words.apply_chat_template(c, add_generation_prompt=True, return_dict=True)["input_ids"]
         for c in chats
     ]
-    decoding = {"sampler": "greedy", "max_new_tokens": NEW}
+    decoding = {"sampler": "greedy", "max_new_tokens": NEW_TOKENS}
     for prompt, (answer,) in zip(prompts, sample(model, chats, decoding), strict=True):
         assert answer.prompt_tokens == len(prompt)
         assert answer.tokens == generate(hf, prompt)
@@ -140,7 +140,7 @@ def test_greedy_on_the_embedded_model_is_hugging_face_s(embedded: Path) -> None:
         "Count from one to ten.",
     ]
     chats = [[{"role": "user", "content": question}] for question in questions]
-    decoding = {"sampler": "greedy", "max_new_tokens": NEW}
+    decoding = {"sampler": "greedy", "max_new_tokens": NEW_TOKENS}
     eos = sorted(model.eos_token_ids)
     for chat, (answer,) in zip(chats, sample(model, chats, decoding, rows=3), strict=True):
         prompt = model.tokenizer.apply_chat_template(

@@ -11,7 +11,7 @@ from powerblend import Model, load_model, sample
 from powerblend.api import generation
 from powerblend.api.generation import Request, Run
 from powerblend.engine import memory
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.samplers import parse_sampler
 
@@ -84,10 +84,10 @@ def test_out_of_memory_halves_the_rows_and_changes_no_answer(
     expected = sample(model, PROMPTS, DECODING, rows=3)
     step = Model.step
 
-    def limited(self: Model, cache: Any, feed: Feed, *rest: Any) -> Any:
-        if len(feed.tokens) > 3:
+    def limited(self: Model, cache: Any, inputs: StepInputs, *rest: Any) -> Any:
+        if len(inputs.tokens) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return step(self, cache, feed, *rest)
+        return step(self, cache, inputs, *rest)
 
     monkeypatch.setattr(Model, "step", limited)
     with caplog.at_level(logging.WARNING):

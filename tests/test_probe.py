@@ -38,7 +38,7 @@ BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 @pytest.fixture(scope="module")
 def hf() -> PreTrainedModel:
-    """A transformer with laws that are far from uniform, so that some tokens are hard."""
+    """A transformer with distributions that are far from uniform, so that some tokens are hard."""
     return tiny.transformer(vocabulary=VOCABULARY)
 
 
@@ -135,7 +135,7 @@ def test_streaming_equals_a_direct_computation(found: dict[str, Any], direct: Di
     for row in found["layers"] + found["blends"]:
         z = direct.source(row["layer"], row["norm"])
         expected = direct.summary((1 - row["beta"]) * direct.final + row["beta"] * z)
-        if row["kl"] < 1e-12:  # the same law: which of the two is likelier is rounding
+        if row["kl"] < 1e-12:  # the same distribution: which of the two is likelier is rounding
             expected = {key: value for key, value in expected.items() if "likelier" not in key}
         assert {key: row[key] for key in expected} == pytest.approx(expected, abs=1e-9)
     assert found["final"]["mean_rank"] == direct.summary(direct.final)["mean_rank"]
@@ -169,7 +169,7 @@ def test_logits_are_never_of_more_than_a_chunk(
 
     monkeypatch.setattr(model, "logits", counted)
     for module in (hidden_states, measures):
-        monkeypatch.setattr(module, "CHUNK", 4)
+        monkeypatch.setattr(module, "CHUNK_TOKENS", 4)
     again = probe(SPEC, model, text)
     assert most == [4]
     for part in ("layers", "blends"):
@@ -213,7 +213,7 @@ def test_a_kl_out_of_reach_is_refused(model: Model, text: Text) -> None:
 class Echo:
     """A draft that sees what it may: the block before, of which it repeats the last state."""
 
-    block_size, taps = 4, (1,)
+    block_size, feature_layers = 4, (1,)
 
     def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
         assert features.shape[:2] == (1, len(tokens))
@@ -224,7 +224,7 @@ class Echo:
 class Oracle(Echo):
     """A draft that is right: its states are those of the target."""
 
-    taps = (0, 2)
+    feature_layers = (0, 2)
 
     def answer_states(self, tokens: Tensor, prompt: int, features: Tensor) -> Tensor:
         assert features.shape[:2] == (2, len(tokens))
@@ -238,8 +238,8 @@ class Oracle(Echo):
 def with_draft(monkeypatch: pytest.MonkeyPatch, model: Model, text: Text) -> Any:
     """Probes the model as if a stand-in were its draft."""
 
-    def found(draft: hidden_states.Draft) -> dict[str, Any]:
-        monkeypatch.setattr(run, "drafted", lambda _model: draft)
+    def found(draft: hidden_states.ProbedDraft) -> dict[str, Any]:
+        monkeypatch.setattr(run, "probed_draft", lambda _model: draft)
         return probe(SPEC, model, text)
 
     return found

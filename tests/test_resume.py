@@ -18,6 +18,7 @@ import pytest
 import specs
 import tiny
 import warm
+from equality import nearly, untimed
 from powerblend.infrastructure.interrupts import Terminated, heed_sigterm, held_back
 from powerblend.study.store import ChainStore
 from small_study import problems
@@ -69,30 +70,16 @@ def command(name: str, *options: str, data: str = "all.jsonl") -> list[str]:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """Records without the one field that is not determined.
-
-    In float64 the tokens and the decisions are equal to the bit whatever shares the batch, while
-    sums of log-probabilities may differ in their last digits.
-    """
-    rows = [json.loads(line) for line in path.open()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-
-def nearly(value: Any) -> Any:
-    """The value, with a tolerance for every float in it."""
-    if isinstance(value, list):
-        return [nearly(entry) for entry in value]
-    if isinstance(value, dict):
-        return {key: nearly(entry) for key, entry in value.items()}
-    return pytest.approx(value, abs=1e-9) if isinstance(value, float) else value
+    """Records without the one field that is not determined."""
+    with path.open() as file:
+        return [untimed(json.loads(line)) for line in file]
 
 
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> list[dict[str, Any]]:
     """The records of a run that nothing interrupted."""
     warm.run(*command("whole"), cwd=folder)
-    expected: list[dict[str, Any]] = nearly(records(folder / "whole" / "out.jsonl"))
-    return expected
+    return nearly(records(folder / "whole" / "out.jsonl"))
 
 
 def lines(store: Path) -> int:

@@ -14,7 +14,7 @@ SHAPES: list[tuple[int, ...]] = [(5,), (1, 5), (3, 5), (2, 3, 5)]
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles so narrow that small maps have several."""
-    monkeypatch.setattr(tiled_linear, "WIDTH", 32)
+    monkeypatch.setattr(tiled_linear, "TILE_OUTPUTS", 32)
 
 
 def linear(outputs: int, bias: bool = False) -> nn.Linear:

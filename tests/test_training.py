@@ -14,7 +14,7 @@ import tiny
 from powerblend import Model, load_model, sample
 from powerblend.draft import training
 from powerblend.draft.dflash import Draft
-from powerblend.draft.training import Corpus, Text
+from powerblend.draft.training import Corpus, WrittenAnswer
 from reference_draft import reference_draft
 
 BLOCK, WORDS = 4, 12
@@ -32,11 +32,13 @@ def model(hf: PreTrainedModel) -> Model:
 
 
 @pytest.fixture(scope="module")
-def texts(model: Model) -> list[Text]:
+def texts(model: Model) -> list[WrittenAnswer]:
     prompts = [[*PROMPT, last] for last in range(WORDS)]
     decoding = {"sampler": "temperature", "temperature": 0.5, "max_new_tokens": 14}
     answers = sample(model, prompts, decoding, samples=3)
-    return [Text(p, a.tokens) for p, own in zip(prompts, answers, strict=True) for a in own]
+    return [
+        WrittenAnswer(p, a.tokens) for p, own in zip(prompts, answers, strict=True) for a in own
+    ]
 
 
 @pytest.fixture
@@ -45,8 +47,8 @@ def draft(hf: PreTrainedModel) -> Draft:
 
 
 @pytest.fixture(scope="module")
-def corpus(model: Model, hf: PreTrainedModel, texts: list[Text]) -> Corpus:
-    return training.featurise(model, tiny.draft(hf).architecture.taps, texts)
+def corpus(model: Model, hf: PreTrainedModel, texts: list[WrittenAnswer]) -> Corpus:
+    return training.featurise(model, tiny.draft(hf).architecture.feature_layers, texts)
 
 
 def run(model: Model, draft: Draft, corpus: Corpus, path: Path, **changes: Any) -> Any:
@@ -55,7 +57,7 @@ def run(model: Model, draft: Draft, corpus: Corpus, path: Path, **changes: Any) 
 
 
 def test_features_are_those_of_a_full_forward_pass(
-    hf: PreTrainedModel, corpus: Corpus, texts: list[Text]
+    hf: PreTrainedModel, corpus: Corpus, texts: list[WrittenAnswer]
 ) -> None:
     assert len(corpus.shared) == len(PROMPT)
     for text, tokens, features in zip(texts, corpus.tokens, corpus.features, strict=True):
@@ -67,13 +69,13 @@ def test_features_are_those_of_a_full_forward_pass(
 
 
 def test_training_denoises_what_decoding_will_ask(
-    hf: PreTrainedModel, model: Model, draft: Draft, corpus: Corpus, texts: list[Text]
+    hf: PreTrainedModel, model: Model, draft: Draft, corpus: Corpus, texts: list[WrittenAnswer]
 ) -> None:
     """On the answer's own grid, the logits of a training block are the published network's."""
     text = max(texts, key=lambda t: len(t.answer))
     which = torch.tensor(texts.index(text))
     anchors = torch.arange(corpus.starts[which], len(corpus.tokens[which]), BLOCK)
-    blocks = training._blocks(corpus, draft, which.expand(len(anchors)), anchors)
+    blocks = training._blocks_at(corpus, draft, which.expand(len(anchors)), anchors)
     ours = training.denoise(model, draft, corpus, blocks).detach().numpy()
     logits = enumeration.draft_logits(hf, text.prompt, reference_draft(draft), beta=1.0)
     _, said = logits([tuple(text.answer)])
@@ -105,7 +107,7 @@ def test_a_draft_begins_as_the_end_of_its_target(hf: PreTrainedModel, model: Mod
 
 
 def test_quality_counts_what_the_draft_has_right(
-    model: Model, draft: Draft, corpus: Corpus, hf: PreTrainedModel, texts: list[Text]
+    model: Model, draft: Draft, corpus: Corpus, hf: PreTrainedModel, texts: list[WrittenAnswer]
 ) -> None:
     found = training.quality(model, draft, corpus)
     right, asked, accepted, blocks = np.zeros(BLOCK), np.zeros(BLOCK), 0, 0
@@ -139,7 +141,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize(
-    ("layers", "taps"), [(36, [1, 9, 17, 25, 33]), (30, [1, 8, 14, 20, 27]), (3, [1])]
+    ("layers", "read"), [(36, [1, 9, 17, 25, 33]), (30, [1, 8, 14, 20, 27]), (3, [1])]
 )
-def test_taps_are_those_of_published_drafts(layers: int, taps: list[int]) -> None:
-    assert training.default_taps(layers) == taps
+def test_feature_layers_are_those_of_published_drafts(layers: int, read: list[int]) -> None:
+    assert training.default_feature_layers(layers) == read

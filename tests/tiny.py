@@ -32,7 +32,7 @@ def transformer(
     dtype: torch.dtype = torch.float64,
     **changes: Any,
 ) -> PreTrainedModel:
-    """A transformer of some family whose next-token laws are far from uniform.
+    """A transformer of some family whose next-token distributions are far from uniform.
 
     Norms are random too: with weights of one, a missing or doubled norm could pass unseen. After
     `PROMPT`, the default one may end its answer early, late, or not within 4 tokens.

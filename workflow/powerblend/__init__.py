@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from powerblend.api.generation import Generation, sample
+    from powerblend.api.loading import load_model
     from powerblend.draft.dflash import load_draft
-    from powerblend.engine.model import Model, load_model
+    from powerblend.engine.model import Model
 
 __all__ = ["Generation", "Model", "load_draft", "load_model", "sample"]
 __version__ = "0.1.0"
@@ -25,7 +26,7 @@ def __getattr__(name: str) -> Any:
         "Generation": "api.generation",
         "Model": "engine.model",
         "load_draft": "draft.dflash",
-        "load_model": "engine.model",
+        "load_model": "api.loading",
         "sample": "api.generation",
     }
     if name not in home:

@@ -1,4 +1,4 @@
-"""The engine's front door: prompts in, generations out."""
+"""The front door: prompts in, generations out. Here engine, samplers and drafts meet."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from powerblend.api.prompts import token_ids
 from powerblend.blends import Blend, DraftBlend
-from powerblend.draft.guided import Guided
+from powerblend.draft.guided import DraftedModel, Guided
 from powerblend.engine.chain import Chain
 from powerblend.engine.memory import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.model import Model
@@ -184,8 +184,9 @@ def sample(
     samples
         Answers per prompt.
     seed
-        With the prompt and the sample's number, determines every random number: the order and the
-        company of the prompts do not matter. A prompt given n times gets n different answers.
+        With the prompt and the sample's number, determines every random number, whatever the order
+        of the prompts and whatever shares the batch. A prompt given n times gets n different
+        answers.
     rows
         Chains at once; None: as many as the free memory holds. Halved if memory ends all the same.
 
@@ -207,7 +208,7 @@ def sample(
     except ValidationError as error:
         raise ValueError("\n".join(sentences(error, "decoding"))) from None
     if sampler.blend is not None and isinstance(model, Model):
-        sampler.blend.check(model.layers)
+        sampler.blend.check(model.num_layers)
     tokens = token_ids(model, prompts, sampler.max_new_tokens)
     requests = [
         Request(prompt, problem_id, sample)
@@ -233,13 +234,12 @@ def _prepared(model: LanguageModel, blend: Blend | None) -> LanguageModel:
     """The model, with its draft where the blend mixes that in."""
     if not isinstance(blend, DraftBlend):
         return model
-    draft = getattr(model, "draft", None)
-    if draft is None:
+    if not isinstance(model, DraftedModel):
         raise ValueError(
             "the blend's source is a draft, but the model has none: "
             "load_model(..., draft=load_draft(...))"
         )
-    return Guided(cast(Model, model), draft)
+    return Guided(model)
 
 
 def _identities(prompts: list[list[int]]) -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class BlendModel(Protocol):
     """What a blend source may ask of the model it blends."""
 
-    layers: int
+    num_layers: int
 
     def normalise(self, hidden: "Tensor") -> "Tensor":
         """The model's final norm."""
@@ -29,8 +29,8 @@ class Blend(BaseModel):
     )
 
     @abstractmethod
-    def check(self, layers: int) -> None:
-        """Raise ValueError if a model of ``layers`` decoder blocks has no such source."""
+    def check(self, num_layers: int) -> None:
+        """Raise ValueError if a model of ``num_layers`` decoder layers has no such source."""
 
     def mix(self, final: "Tensor", source: "Tensor") -> "Tensor":
         """The guided logits, in the precision of the logits given."""
@@ -42,13 +42,13 @@ class HiddenBlend(Blend):
 
     @property
     @abstractmethod
-    def taps(self) -> tuple[int, ...]:
-        """Decoder blocks, counted from 0, whose outputs the source reads."""
+    def layers_read(self) -> tuple[int, ...]:
+        """Decoder layers, counted from 0, whose outputs the source reads."""
 
     @abstractmethod
-    def hidden(self, tapped: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
+    def hidden(self, outputs: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
         """The hidden states [rows, hidden] that ``lm_head`` turns into the source's logits.
 
-        ``tapped`` holds the outputs [rows, hidden] of the blocks named by `taps`, from the same
-        forward pass as the final ones.
+        ``outputs`` [rows, hidden] each are those of `layers_read`, from the same forward pass as
+        the final hidden states.
         """

@@ -25,5 +25,5 @@ class DraftBlend(Blend):
     )
     revision: str | None = Field(default=None, description="commit of the draft's hub repository")
 
-    def check(self, layers: int) -> None:
+    def check(self, num_layers: int) -> None:
         """Whether a draft fits its target is checked when it is loaded."""

@@ -25,19 +25,19 @@ class LayerBlend(HiddenBlend):
     )
 
     @property
-    def taps(self) -> tuple[int, ...]:
+    def layers_read(self) -> tuple[int, ...]:
         """The one layer."""
         return (self.layer,)
 
-    def hidden(self, tapped: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
+    def hidden(self, outputs: "tuple[Tensor, ...]", model: BlendModel) -> "Tensor":
         """The layer's output, normalised or not."""
-        (hidden,) = tapped
+        (hidden,) = outputs
         return model.normalise(hidden) if self.norm == "final" else hidden
 
-    def check(self, layers: int) -> None:
+    def check(self, num_layers: int) -> None:
         """Raise ValueError if the layer is not one of the model's."""
-        if self.layer >= layers:
+        if self.layer >= num_layers:
             raise ValueError(
-                f"blend layer is {self.layer}, but the model has {layers} decoder blocks: "
-                f"use 0 to {layers - 1}"
+                f"blend layer is {self.layer}, but the model has {num_layers} decoder blocks: "
+                f"use 0 to {num_layers - 1}"
             )

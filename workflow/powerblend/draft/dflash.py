@@ -28,8 +28,8 @@ from transformers.models.qwen3.modeling_qwen3 import (
 from powerblend.engine.attention import attention
 
 Rotary = tuple[Tensor, Tensor]
-FILES = ("config.json", "*.safetensors")
-OWN_KEYS = ("model_type", "architectures", "auto_map", "block_size", "dflash_config")
+DRAFT_FILES = ("config.json", "*.safetensors")
+DFLASH_KEYS = ("model_type", "architectures", "auto_map", "block_size", "dflash_config")
 """Of a draft's ``config.json``, what is not about its layers."""
 
 
@@ -44,11 +44,11 @@ class Context(NamedTuple):
     prefix: tuple[Tensor, Tensor] | None = None
 
 
-class Target(NamedTuple):
+class TargetSizes(NamedTuple):
     """The sizes of a target, which a draft must fit."""
 
     name: str
-    layers: int
+    num_layers: int
     hidden_size: int
     vocabulary: int
 
@@ -56,13 +56,13 @@ class Target(NamedTuple):
 class Architecture(NamedTuple):
     """A draft's ``config.json``: layers as Qwen3's, and what DFlash adds.
 
-    ``taps`` are the target's decoder blocks, counted from 0, whose outputs are the features.
+    ``feature_layers`` are the target's decoder layers, counted from 0, whose outputs it reads.
     """
 
     qwen3: Qwen3Config
-    taps: tuple[int, ...]
+    feature_layers: tuple[int, ...]
     mask_token: int
-    block: int
+    block_size: int
 
     @classmethod
     def parse(cls, config: dict[str, Any], source: str) -> "Architecture":
@@ -75,34 +75,35 @@ class Architecture(NamedTuple):
         """
         own = config.get("dflash_config", {})
         block = own.get("block_size", config.get("block_size"))
-        taps, mask = own.get("target_layer_ids"), own.get("mask_token_id")
-        if not taps or mask is None or not block or block < 2:
+        feature_layers, mask = own.get("target_layer_ids"), own.get("mask_token_id")
+        if not feature_layers or mask is None or not block or block < 2:
             raise ValueError(
                 f"{source} is no DFlash draft: its config.json lacks block_size (2 or more), "
                 "dflash_config.target_layer_ids or dflash_config.mask_token_id"
             )
-        qwen3 = Qwen3Config(**{k: v for k, v in config.items() if k not in OWN_KEYS})
+        qwen3 = Qwen3Config(**{k: v for k, v in config.items() if k not in DFLASH_KEYS})
         if any(kind != "full_attention" for kind in qwen3.layer_types or ()):
             raise ValueError(f"{source}: a draft with sliding attention is not supported")
-        return cls(qwen3, tuple(taps), mask, block)
+        return cls(qwen3, tuple(feature_layers), mask, block)
 
     def as_config(self) -> dict[str, Any]:
         """The configuration as published drafts have it."""
-        own = {"target_layer_ids": list(self.taps), "mask_token_id": self.mask_token}
+        own = {"target_layer_ids": list(self.feature_layers), "mask_token_id": self.mask_token}
         return {
             **self.qwen3.to_diff_dict(),
             "architectures": ["DFlashDraftModel"],
-            "block_size": self.block,
+            "block_size": self.block_size,
             "dflash_config": own,
         }
 
-    def check_fit(self, source: str, target: Target) -> None:
+    def check_fit(self, source: str, target: TargetSizes) -> None:
         """Raise ValueError if the draft was not made for such a target."""
         misfit = None
         if self.qwen3.hidden_size != target.hidden_size:
             misfit = f"its hidden size is {self.qwen3.hidden_size}, not {target.hidden_size}"
-        elif max(self.taps) >= target.layers:
-            misfit = f"it reads block {max(self.taps)}, and the target has {target.layers}"
+        elif max(self.feature_layers) >= target.num_layers:
+            deepest = max(self.feature_layers)
+            misfit = f"it reads block {deepest}, and the target has {target.num_layers}"
         elif self.qwen3.vocab_size != target.vocabulary:
             misfit = f"its vocabulary is {self.qwen3.vocab_size}, not {target.vocabulary}"
         elif self.mask_token >= target.vocabulary:
@@ -111,7 +112,7 @@ class Architecture(NamedTuple):
             raise ValueError(f"the draft {source} does not fit the target {target.name}: {misfit}")
 
 
-class Attention(nn.Module):
+class DraftAttention(nn.Module):
     """Attention of a block to the context and to itself."""
 
     def __init__(self, config: Qwen3Config) -> None:
@@ -147,12 +148,12 @@ class Attention(nn.Module):
         return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
-class Layer(nn.Module):
+class DraftLayer(nn.Module):
     """Attention and MLP, each on a normed residual stream."""
 
     def __init__(self, config: Qwen3Config) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = DraftAttention(config)
         self.mlp = Qwen3MLP(config)
         self.input_layernorm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = Qwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -183,9 +184,9 @@ class Draft(nn.Module):
         config = architecture.qwen3
         self.architecture, self.source = architecture, source
         width = config.hidden_size
-        self.fc = nn.Linear(len(architecture.taps) * width, width, bias=False)
+        self.fc = nn.Linear(len(architecture.feature_layers) * width, width, bias=False)
         self.hidden_norm = Qwen3RMSNorm(width, eps=config.rms_norm_eps)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(DraftLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = Qwen3RMSNorm(width, eps=config.rms_norm_eps)
         self._rotary = Qwen3RotaryEmbedding(config)
 
@@ -198,7 +199,7 @@ class Draft(nn.Module):
     def context(self, features: Tensor, positions: Tensor) -> Tensor:
         """Keys and values of positions [rows, new], from the target's features there.
 
-        ``features`` [rows, new, taps x hidden] are the outputs of the tapped blocks, side by side.
+        ``features`` [rows, new, feature layers x hidden] are their outputs, side by side.
         Returns [layers, 2, rows, kv_heads, new, head_dim].
         """
         known = self.hidden_norm(self.fc(features))
@@ -231,10 +232,10 @@ class Draft(nn.Module):
             block = layer(block, rotary, context, hidden)
         return self.norm(block)
 
-    def _stack(self) -> list[Layer]:
-        return cast(list[Layer], list(self.layers))
+    def _stack(self) -> list[DraftLayer]:
+        return cast(list[DraftLayer], list(self.layers))
 
-    def say(
+    def predict(
         self,
         firsts: Tensor,
         mask: Tensor,
@@ -242,14 +243,15 @@ class Draft(nn.Module):
         contexts: Iterable[Context],
         own: range,
     ) -> Tensor:
-        """What `forward` says of blocks that begin at positions ``at`` [rows] with known tokens.
+        """The output of `forward` for blocks that begin at positions ``at`` [rows].
 
-        ``firsts`` [rows, hidden] and ``mask`` [hidden] are the target's embeddings. The contexts'
-        own keys are of the positions ``own``, which may be more than what a block may see.
+        ``firsts`` [rows, hidden], of their known first tokens, and ``mask`` [hidden] are embeddings
+        of the target's. The contexts' own keys are of the positions ``own``, which may be more than
+        a block may see.
         """
-        block = mask.repeat(len(firsts), self.architecture.block, 1)
+        block = mask.repeat(len(firsts), self.architecture.block_size, 1)
         block[:, 0] = firsts
-        positions = at[:, None] + torch.arange(self.architecture.block, device=at.device)
+        positions = at[:, None] + torch.arange(self.architecture.block_size, device=at.device)
         keys = torch.arange(own.start, own.stop, device=at.device)
         return self(block, positions, contexts, (keys >= at[:, None])[:, None, None, None])
 
@@ -272,7 +274,7 @@ def read_architecture(source: str, revision: str | None = None) -> Architecture:
     ValueError
         If it is not a DFlash draft.
     """
-    path = _directory(source, revision, FILES[:1]) / "config.json"
+    path = _directory(source, revision, DRAFT_FILES[:1]) / "config.json"
     try:
         return Architecture.parse(json.loads(path.read_text()), source)
     except json.JSONDecodeError as error:
@@ -290,7 +292,7 @@ def load_draft(source: str, revision: str | None = None) -> Draft:
         If it is not a DFlash draft, or its weights are not those of its configuration.
     """
     draft = Draft(read_architecture(source, revision), source)
-    directory = _directory(source, revision, FILES)
+    directory = _directory(source, revision, DRAFT_FILES)
     weights: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for part in sorted(directory.glob("*.safetensors")):

@@ -1,30 +1,64 @@
 """A target and its draft as one language model for the loop.
 
-    answer   | x0  x1 .......... x15 | x16 x17 .......... x31 | x32 ...
-    draft    |  -  says 1 .. says 15 |  -  says 1 ... says 15 |
+    answer      | x0  x1 ....... x15 | x16 x17 ....... x31 | x32 ...
+    predictions |  -  of x1 . of x15 |  -  of x17 . of x31 |
 
 The grid of blocks begins at the first answer token and every block is whole, masks to its end, so
-that what the draft says about a token is a function of the tokens before its block and of the
+that what the draft predicts of a token is a function of the tokens before its block and of the
 block's first: the same whether the chain reached it by extending or from any cut. A block is opened
 before its first token is fed: all rows that open one in a step do so in one batch, and what the
-draft says of the block's other positions is kept beside their keys, to be rewound and copied with
-them.
+draft predicts for the block's other positions is kept beside their keys, to be rewound and copied
+with them.
 """
 
-from typing import NamedTuple
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from powerblend.blends import Blend
-from powerblend.draft.dflash import Context, Draft
-from powerblend.engine.batch import Feed
+from powerblend.draft.dflash import Context, Draft, TargetSizes
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
+from powerblend.engine.fused_layers import fused
 from powerblend.engine.model import Model
+from powerblend.engine.tiled_linear import tiled
 from powerblend.engine.transfers import upload
+
+
+class DraftedModel(Model):
+    """A model with a draft that was made for it, in the model's precision and place.
+
+    Attributes
+    ----------
+    draft
+        A copy of the draft given, which is left as it was.
+    """
+
+    def __init__(
+        self,
+        hf: PreTrainedModel,
+        tokenizer: Any,
+        eos_token_ids: Sequence[int],
+        draft: Draft,
+    ) -> None:
+        """Raise ValueError if the draft was made for another model."""
+        super().__init__(hf, tokenizer, eos_token_ids)
+        sizes = TargetSizes(self.name, self.num_layers, self.hidden_size, self.vocabulary)
+        draft.architecture.check_fit(draft.source, sizes)
+        own = copy.deepcopy(draft).placed(self.device, self.dtype)
+        self.draft = tiled(fused(own.requires_grad_(False).eval()))
+
+
+def draft_of(model: Model) -> Draft | None:
+    """The model's draft, if it has one."""
+    return model.draft if isinstance(model, DraftedModel) else None
 
 
 class Saved(NamedTuple):
@@ -32,48 +66,52 @@ class Saved(NamedTuple):
 
     target: Tensor
     context: Tensor
-    says: Tensor
+    predicted_states: Tensor
 
 
 class GuidedCache:
-    """The target's keys and values, the draft's of its context, and what the draft says.
+    """The target's keys and values, the draft's of its context, and the draft's predictions.
 
-    ``says`` [slots, capacity + block, hidden] is at a token's own position.
+    These are ``predicted_states`` [slots, capacity + block, hidden], each at its token's position.
     """
 
-    def __init__(self, target: RaggedCache, context: RaggedCache, says: Tensor, block: int) -> None:
-        self.target, self.context, self.says = target, context, says
-        self._block = block
+    def __init__(
+        self, target: RaggedCache, context: RaggedCache, predicted_states: Tensor, block_size: int
+    ) -> None:
+        self.target, self.context, self.predicted_states = target, context, predicted_states
+        self._block_size = block_size
 
     def save(self, slot: int, start: int, stop: int) -> Saved:
         """A copy of positions ``start`` to ``stop`` - 1 and of the blocks that they open."""
-        said = self.says[slot, start : stop + self._block].clone()
+        predicted = self.predicted_states[slot, start : stop + self._block_size].clone()
         return Saved(
-            self.target.save(slot, start, stop), self.context.save(slot, start, stop), said
+            self.target.save(slot, start, stop), self.context.save(slot, start, stop), predicted
         )
 
     def restore(self, slot: int, start: int, saved: Saved) -> None:
         """Put back what `save` returned, here or in another slot."""
         self.target.restore(slot, start, saved.target)
         self.context.restore(slot, start, saved.context)
-        self.says[slot, start : start + len(saved.says)] = saved.says
+        predicted = saved.predicted_states
+        self.predicted_states[slot, start : start + len(predicted)] = predicted
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy one slot's positions up to ``length`` - 1, and the blocks they open."""
         self.target.copy(source, target, length)
         self.context.copy(source, target, length)
-        said = slice(0, length + self._block)
-        self.says[target, said] = self.says[source, said]
+        predicted = slice(0, length + self._block_size)
+        self.predicted_states[target, predicted] = self.predicted_states[source, predicted]
 
 
 class Guided:
     """A target whose blend comes from a draft; an `engine.scheduler.LanguageModel`."""
 
-    def __init__(self, model: Model, draft: Draft) -> None:
+    def __init__(self, model: DraftedModel) -> None:
+        draft = model.draft
         self.eos_token_ids, self.tokenizer = model.eos_token_ids, model.tokenizer
         self.device, self.own_lengths = model.device, model.own_lengths
         self._model, self._draft = model, draft
-        self._block = draft.architecture.block
+        self._block_size = draft.architecture.block_size
         self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
 
     def cache(self, slots: int, capacity: int, prefix: Saved | None = None) -> GuidedCache:
@@ -84,14 +122,14 @@ class Guided:
         shape = (config.num_hidden_layers, slots, heads, capacity, config.head_dim)
         before = prefix.context if prefix else None
         context = RaggedCache(*shape, like.dtype, like.device, before, target.by_position)
-        says = like.new_zeros(slots, capacity + self._block, config.hidden_size)
-        return GuidedCache(target, context, says, self._block)
+        predicted = like.new_zeros(slots, capacity + self._block_size, config.hidden_size)
+        return GuidedCache(target, context, predicted, self._block_size)
 
     def row_bytes(self, capacity: int) -> int:
         """Memory that a row of ``capacity`` tokens takes."""
-        context, says = self.cache(1, 1).save(0, 0, 1)[1:]
-        own = (context.numel() + says[:1].numel()) * says.itemsize
-        return self._model.row_bytes(capacity) + own * (capacity + self._block)
+        context, predicted = self.cache(1, 1).save(0, 0, 1)[1:]
+        own = (context.numel() + predicted[:1].numel()) * predicted.itemsize
+        return self._model.row_bytes(capacity) + own * (capacity + self._block_size)
 
     @torch.inference_mode()
     def prefill(self, cache: GuidedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:
@@ -101,48 +139,54 @@ class Guided:
         self._forward(cache, slots, tokens, upload(positions.numpy(), self.device), length)
 
     @torch.inference_mode()
-    def prepare(self, cache: GuidedCache, feed: Feed, answered: NDArray[np.int64]) -> None:
-        """Let the draft say the blocks whose first token is about to be fed.
+    def prepare(
+        self, cache: GuidedCache, inputs: StepInputs, answer_lengths: NDArray[np.int64]
+    ) -> None:
+        """Let the draft predict the blocks whose first token is about to be fed.
 
         It is given what was fed before the block and the block's first token.
         """
-        opening = np.flatnonzero(answered % self._block == 1)
+        opening = np.flatnonzero(answer_lengths % self._block_size == 1)
         if len(opening):
-            self._open_blocks(cache, feed, upload(opening, self.device))
+            self._open_blocks(cache, inputs, upload(opening, self.device))
 
     @torch.inference_mode()
-    def step(self, cache: GuidedCache, feed: Feed, blend: Blend | None) -> Logits:
+    def step(self, cache: GuidedCache, inputs: StepInputs, blend: Blend | None) -> Logits:
         """Feed one token to each of the first rows, return the logits of the next."""
-        rows = slice(0, len(feed.tokens))
-        tokens, positions = feed.tokens[:, None], feed.positions[:, None]
-        final = self._forward(cache, rows, tokens, positions, feed.length)[:, 0]
-        says = cache.says[torch.arange(len(final), device=self.device), feed.positions + 1]
-        # The draft is given a block's first token and says nothing of it.
-        first = (feed.answered % self._block == 0)[:, None]
-        return self._model.guided(final, torch.where(first, final, says), blend)
+        rows = slice(0, len(inputs.tokens))
+        tokens, positions = inputs.tokens[:, None], inputs.positions[:, None]
+        final = self._forward(cache, rows, tokens, positions, inputs.length)[:, 0]
+        predicted = cache.predicted_states[
+            torch.arange(len(final), device=self.device), inputs.positions + 1
+        ]
+        # The draft is given a block's first token and predicts nothing of it.
+        first = (inputs.answer_lengths % self._block_size == 0)[:, None]
+        return self._model.guided(final, torch.where(first, final, predicted), blend)
 
     def _forward(
         self, cache: GuidedCache, slots: slice, tokens: Tensor, positions: Tensor, length: int
     ) -> Tensor:
         """The target's pass, whose features give the draft its keys at the same positions."""
-        taps = self._draft.architecture.taps
-        final, features = self._model.forward(cache.target, slots, tokens, positions, length, taps)
+        layers = self._draft.architecture.feature_layers
+        final, features = self._model.forward(
+            cache.target, slots, tokens, positions, length, layers
+        )
         known = self._draft.context(torch.cat(features, -1), positions)
-        places = cache.context.places(positions)
+        index = cache.context.index(positions)
         for layer, kv in enumerate(known):
-            cache.context.write(layer, slots, places, (kv[0], kv[1]))
+            cache.context.write(layer, slots, index, (kv[0], kv[1]))
         return final
 
-    def _open_blocks(self, cache: GuidedCache, feed: Feed, rows: Tensor) -> None:
-        """Let the draft say the blocks that begin with what is fed to ``rows``."""
-        first = feed.positions[rows]
-        tokens = self._model.embed(feed.tokens[rows])
+    def _open_blocks(self, cache: GuidedCache, inputs: StepInputs, rows: Tensor) -> None:
+        """Let the draft predict the blocks that begin with what is fed to ``rows``."""
+        first = inputs.positions[rows]
+        tokens = self._model.embed(inputs.tokens[rows])
         # One layer's at a time: to read single rows is to copy them.
         contexts = (
-            Context(*cache.context.read(layer, rows, feed.length), cache.context.prefix(layer))
+            Context(*cache.context.read(layer, rows, inputs.length), cache.context.prefix(layer))
             for layer in range(len(self._draft.layers))
         )
-        own = range(cache.context.start, feed.length)
-        says = self._draft.say(tokens, self._mask, first, contexts, own)
-        positions = first[:, None] + torch.arange(self._block, device=self.device)
-        cache.says[rows[:, None], positions] = says
+        own = range(cache.context.start, inputs.length)
+        predicted = self._draft.predict(tokens, self._mask, first, contexts, own)
+        positions = first[:, None] + torch.arange(self._block_size, device=self.device)
+        cache.predicted_states[rows[:, None], positions] = predicted

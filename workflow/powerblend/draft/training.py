@@ -22,23 +22,29 @@ from powerblend.draft.dflash import Context, Draft
 from powerblend.engine.model import Model
 from powerblend.engine.scheduler import common_prefix
 
-FALL = 7.0
+SHARED_SIZES = (
+    *("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "rms_norm_eps", "rope_parameters", "max_position_embeddings"),
+)
+"""Keys of a target's configuration that its draft's has too: both have the same hidden states."""
+
+WEIGHT_FALL_OFFSETS = 7.0
 """Offsets after which a masked token's weight has fallen to 1/e."""
 
-CLIP = 1.0
+MAX_GRADIENT_NORM = 1.0
 """Largest norm of a gradient."""
 
-LEAST = 1e-6
-"""Root mean square below which an input counts as this."""
+MIN_INPUT_RMS = 1e-6
+"""Root mean square that smaller ones of an input count as."""
 
-WARM_UP = 0.1
+WARM_UP_SHARE = 0.1
 """Share of the steps in which the learning rate rises."""
 
-ROWS = 26
+FEATURE_BATCH_ROWS = 26
 """Sequences whose features are computed at once."""
 
 
-class Text(NamedTuple):
+class WrittenAnswer(NamedTuple):
     """A prompt and its answer, as the target wrote it: token ids."""
 
     prompt: list[int]
@@ -46,10 +52,10 @@ class Text(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """Texts with the target's features of every token but those that all prompts begin with.
+    """Answers with the target's features of every token; of what all prompts begin with, once.
 
-    ``shared`` [prefix, taps x hidden] are the features of these; sequence i has ``tokens[i]``
-    [length], ``features[i]`` [length, taps x hidden] and an answer that begins at ``starts[i]``.
+    ``shared`` [prefix, features] are those of what they begin with; sequence i has ``tokens[i]``
+    [length], ``features[i]`` [length, features] and an answer that begins at ``starts[i]``.
     """
 
     shared: Tensor
@@ -59,7 +65,7 @@ class Corpus(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Blocks to denoise: sequence, place of the first token in it, and tokens [rows, block].
+    """Blocks to denoise: sequence, index of the first token in it, and tokens [rows, block].
 
     ``known`` [rows, block] bool are the offsets whose token is the answer's.
     """
@@ -71,7 +77,7 @@ class Blocks(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """How well a draft says what it should, over the blocks of the answers' own grid.
+    """How well a draft predicts, over the blocks of the answers' own grid.
 
     ``accuracy`` of its most likely tokens, ``by_offset`` 1, 2, ..., and ``accepted``, the mean
     number of leading tokens of a block that are all right, of ``offered`` that the answers have.
@@ -83,16 +89,23 @@ class Quality(NamedTuple):
     offered: float
 
 
-class Level(nn.Module):
+class InputScaling(nn.Module):
     """Weights [out, in] divided by the root mean square of their inputs [tokens, in]."""
 
     def __init__(self, inputs: Tensor) -> None:
         super().__init__()
-        self.register_buffer("size", inputs.square().mean(0).sqrt().clamp(min=LEAST))
+        self.register_buffer("size", inputs.square().mean(0).sqrt().clamp(min=MIN_INPUT_RMS))
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weights for inputs as they are."""
         return weight / self.get_buffer("size")
+
+
+def sizes_like(model: Model) -> dict[str, Any]:
+    """The sizes and constants that a draft's layers share with the model, by their names."""
+    own = {name: getattr(model.config, name, None) for name in SHARED_SIZES}
+    width = own["head_dim"] or model.config.hidden_size // model.config.num_attention_heads
+    return {k: v for k, v in own.items() if v is not None} | {"head_dim": width}
 
 
 @torch.no_grad()
@@ -101,7 +114,7 @@ def begin_as(draft: Draft, model: Model) -> None:
 
     What they make of a hidden state is what ``lm_head`` reads, so little is left to be learned.
     """
-    theirs = [*model.blocks[-len(draft.layers) :], model.norm]
+    theirs = [*model.decoder_layers[-len(draft.layers) :], model.norm]
     for own, other in zip([*draft.layers, draft.norm], theirs, strict=True):
         known = other.state_dict()
         for name, weight in own.state_dict().items():
@@ -110,27 +123,27 @@ def begin_as(draft: Draft, model: Model) -> None:
 
 
 @torch.no_grad()
-def featurise(model: Model, taps: Sequence[int], texts: Sequence[Text]) -> Corpus:
-    """Run the texts through the target; what all prompts begin with, once."""
+def featurise(model: Model, layers: Sequence[int], texts: Sequence[WrittenAnswer]) -> Corpus:
+    """Run the texts through the target for some layers' outputs; a prefix of all prompts, once."""
     prefix = common_prefix([np.array(t.prompt) for t in texts])
     head = torch.tensor([texts[0].prompt[:prefix]], device=model.device)
     one = model.cache(1, prefix)
     at = torch.arange(prefix, device=model.device)[None]
-    _, states = model.forward(one, slice(0, 1), head, at, prefix, taps)
+    _, states = model.forward(one, slice(0, 1), head, at, prefix, layers)
     saved = one.save(0, 0, prefix)
     tokens = [torch.tensor((t.prompt + t.answer)[prefix:]) for t in texts]
     features: list[Tensor] = [torch.empty(0)] * len(tokens)
     # Those of like length together: little is computed for padding.
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-    for first in range(0, len(order), ROWS):
-        chosen = order[first : first + ROWS]
+    for first in range(0, len(order), FEATURE_BATCH_ROWS):
+        chosen = order[first : first + FEATURE_BATCH_ROWS]
         batch = [tokens[i] for i in chosen]
         padded = pad_sequence(batch, batch_first=True).to(model.device)
         length = prefix + padded.shape[1]
         cache = model.cache(len(batch), length, saved)
         positions = torch.arange(prefix, length, device=model.device).expand(len(batch), -1)
-        _, tapped = model.forward(cache, slice(0, len(batch)), padded, positions, length, taps)
-        for i, joined in zip(chosen, torch.cat(tapped, -1), strict=True):
+        _, outputs = model.forward(cache, slice(0, len(batch)), padded, positions, length, layers)
+        for i, joined in zip(chosen, torch.cat(outputs, -1), strict=True):
             features[i] = joined[: len(tokens[i])].clone()
     starts = [len(t.prompt) - prefix for t in texts]
     return Corpus(torch.cat(states, -1)[0], tokens, features, starts)
@@ -153,25 +166,21 @@ def train(
     step's blocks depend on the seed and the step alone, so that a run continues from its
     ``checkpoint``, which is written now and then, as if it had not been interrupted.
     """
-    # Some of the target's hidden dimensions are a hundred times as large as others, and would drown
-    # them: all are learned at one scale, which is folded into the weights at the end.
-    level = Level(torch.cat([corpus.shared, *corpus.features]))
-    parametrize.register_parametrization(draft.fc, "weight", level)
+    # Some of the target's hidden dimensions are a hundred times as large as others, whose weights
+    # would hardly be learned: all are learned at one scale, folded into the weights at the end.
+    scaling = InputScaling(torch.cat([corpus.shared, *corpus.features]))
+    parametrize.register_parametrization(draft.fc, "weight", scaling)
     optimiser = torch.optim.AdamW(draft.parameters(), lr=learning_rate, weight_decay=0.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(steps))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _learning_rate_factor(steps))
     losses = _resume(checkpoint, draft, optimiser, scheduler)
     yield from losses
     draft.train()
     for step in range(len(losses), steps):
         blocks = _random_blocks(corpus, draft, batch, seed + step)
-        logits = denoise(model, draft, corpus, blocks)
-        wanted = _masked(blocks)
-        weights = torch.exp(-(torch.arange(wanted.shape[1]) - 1) / FALL).expand_as(wanted)[wanted]
-        by_token = cross_entropy(logits, blocks.tokens[wanted], reduction="none")
-        loss = (by_token * weights.to(by_token)).sum() / weights.sum()
+        loss = _loss(denoise(model, draft, corpus, blocks), blocks)
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(draft.parameters(), CLIP)
+        torch.nn.utils.clip_grad_norm_(draft.parameters(), MAX_GRADIENT_NORM)
         optimiser.step()
         scheduler.step()
         losses.append(loss.item())
@@ -182,9 +191,29 @@ def train(
     draft.eval()
 
 
+def _loss(logits: Tensor, blocks: Blocks) -> Tensor:
+    """Cross-entropy of the masked tokens, with weights that fall with the offset."""
+    masked = _masked(blocks)
+    by_offset = torch.exp(-(torch.arange(masked.shape[1]) - 1) / WEIGHT_FALL_OFFSETS)
+    weights = by_offset.expand_as(masked)[masked]
+    by_token = cross_entropy(logits, blocks.tokens[masked], reduction="none")
+    return (by_token * weights.to(by_token)).sum() / weights.sum()
+
+
 def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tensor:
     """Logits [masked tokens that are known, vocabulary], block by block."""
-    prefix, device = len(corpus.shared), model.device
+    prefix = len(corpus.shared)
+    contexts, longest = _contexts(draft, corpus, blocks)
+    mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
+    firsts = model.embed(blocks.tokens[:, 0])
+    keys = range(prefix, prefix + longest)
+    predicted = draft.predict(firsts, mask, prefix + blocks.anchors, contexts, keys)
+    return model.logits(predicted[_masked(blocks)])
+
+
+def _contexts(draft: Draft, corpus: Corpus, blocks: Blocks) -> tuple[list[Context], int]:
+    """By layer, what the blocks attend to: all prompts' prefix, then ``longest`` keys of each."""
+    prefix, device = len(corpus.shared), corpus.shared.device
     chosen, row = blocks.sequences.unique(return_inverse=True)
     # No block sees more of its sequence than what is before it: nothing else is computed.
     seen = blocks.anchors.new_zeros(len(chosen)).scatter_reduce(0, row, blocks.anchors, "amax")
@@ -194,37 +223,33 @@ def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tenso
     shared = draft.context(corpus.shared[None], torch.arange(prefix, device=device)[None])
     known = draft.context(own[None], prefix + at[None])[:, :, 0]
     longest = int(seen.max())
-    # Behind a sequence's last place are others', which no block sees either.
-    places = (seen.cumsum(0) - seen)[row, None] + torch.arange(longest, device=device)
-    places = places.clamp(max=len(own) - 1)
+    # Behind a sequence's last token are others', which no block sees either.
+    index = (seen.cumsum(0) - seen)[row, None] + torch.arange(longest, device=device)
+    index = index.clamp(max=len(own) - 1)
     contexts = [
         Context(
-            keys[:, places].transpose(0, 1),
-            values[:, places].transpose(0, 1),
+            keys[:, index].transpose(0, 1),
+            values[:, index].transpose(0, 1),
             (first[0, 0], first[1, 0]),
         )
         for (keys, values), first in zip(known, shared, strict=True)
     ]
-    mask = model.embed(torch.tensor(draft.architecture.mask_token, device=device))
-    firsts = model.embed(blocks.tokens[:, 0])
-    keys = range(prefix, prefix + longest)
-    says = draft.say(firsts, mask, prefix + blocks.anchors, contexts, keys)
-    return model.logits(says[_masked(blocks)])
+    return contexts, longest
 
 
 @torch.no_grad()
 def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
     """Measure a draft on texts that it was not trained on."""
-    width = draft.architecture.block
+    width = draft.architecture.block_size
     right, asked = torch.zeros(width), torch.zeros(width)
     accepted, count = 0.0, 0
     for sequence, start in enumerate(corpus.starts):
         anchors = torch.arange(start, len(corpus.tokens[sequence]) - 1, width)
-        blocks = _blocks(corpus, draft, torch.full_like(anchors, sequence), anchors)
+        blocks = _blocks_at(corpus, draft, torch.full_like(anchors, sequence), anchors)
         masked = _masked(blocks)
         hits = torch.zeros(masked.shape)
-        said = denoise(model, draft, corpus, blocks).argmax(-1)
-        hits[masked] = (said == blocks.tokens[masked]).float()
+        predicted = denoise(model, draft, corpus, blocks).argmax(-1)
+        hits[masked] = (predicted == blocks.tokens[masked]).float()
         right, asked = right + hits.sum(0), asked + masked.sum(0)
         accepted, count = accepted + hits[:, 1:].cumprod(-1).sum().item(), count + len(anchors)
     by_offset = (right / asked.clamp(min=1))[1:].tolist()
@@ -236,9 +261,9 @@ def quality(model: Model, draft: Draft, corpus: Corpus) -> Quality:
     )
 
 
-def default_taps(layers: int, count: int = 5) -> list[int]:
-    """Decoder blocks spread evenly from the second to the third from last, as published drafts'."""
-    last = max(1, layers - 3)
+def default_feature_layers(num_layers: int, count: int = 5) -> list[int]:
+    """Decoder layers spread evenly from the second to the third from last, as published drafts'."""
+    last = max(1, num_layers - 3)
     return sorted({round(1 + i * (last - 1) / (count - 1)) for i in range(count)})
 
 
@@ -247,15 +272,15 @@ def _random_blocks(corpus: Corpus, draft: Draft, count: int, seed: int) -> Block
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(t) for t in corpus.tokens])
     starts = torch.tensor(corpus.starts)
-    places = (lengths - 1 - starts).clamp(min=0)
-    sequences = torch.multinomial(places.float(), count, replacement=True, generator=generator)
+    choices = (lengths - 1 - starts).clamp(min=0)
+    sequences = torch.multinomial(choices.float(), count, replacement=True, generator=generator)
     uniforms = torch.rand(count, generator=generator)
-    anchors = starts[sequences] + (uniforms * places[sequences]).long()
-    return _blocks(corpus, draft, sequences, anchors)
+    anchors = starts[sequences] + (uniforms * choices[sequences]).long()
+    return _blocks_at(corpus, draft, sequences, anchors)
 
 
-def _blocks(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) -> Blocks:
-    width = draft.architecture.block
+def _blocks_at(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) -> Blocks:
+    width = draft.architecture.block_size
     rows = [
         corpus.tokens[i][a : a + width]
         for i, a in zip(sequences.tolist(), anchors.tolist(), strict=True)
@@ -267,14 +292,14 @@ def _blocks(corpus: Corpus, draft: Draft, sequences: Tensor, anchors: Tensor) ->
 
 
 def _masked(blocks: Blocks) -> Tensor:
-    """The offsets that a draft is to say, and whose token is known; the first is given to it."""
+    """The offsets [rows, block] to predict whose token is known: a block's first is given."""
     masked = blocks.known.clone()
     masked[:, 0] = False
     return masked
 
 
-def _rate(steps: int) -> Callable[[int], float]:
-    warm = max(1, int(WARM_UP * steps))
+def _learning_rate_factor(steps: int) -> Callable[[int], float]:
+    warm = max(1, int(WARM_UP_SHARE * steps))
 
     def rate(step: int) -> float:
         if step < warm:

@@ -1,7 +1,8 @@
 """The engine: many Metropolis-Hastings chains over one causal language model at once.
 
-``randomness`` and ``chain`` know no torch, ``laws`` knows no cache, ``model`` knows no chain, and
-nothing here knows a chat template, a dataset or a file: it is token ids in, token ids out.
+Token ids in, token ids out: nothing here reads a file, applies a chat template, or knows a sampler,
+a draft or a dataset by name. ``randomness`` and ``chain`` import no torch, ``distributions`` knows
+no cache and ``model`` no chain.
 """
 
 REVISION = "2"

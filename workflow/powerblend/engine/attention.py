@@ -17,25 +17,25 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from powerblend.engine.cache import Places, RaggedCache
+from powerblend.engine.cache import CacheIndex, RaggedCache
 
 try:
     from flash_attn import flash_attn_with_kvcache
 except ImportError:  # it is compiled on installation, and only GPUs have it (envs/gpu.yaml)
     flash_attn_with_kvcache = None
 
-NAME = "ragged"
+ATTENTION_NAME = "ragged"
 
-HALVES = (torch.bfloat16, torch.float16)
-"""What torch's own flash attention computes in."""
+KERNEL_DTYPES = (torch.bfloat16, torch.float16)
+"""What the kernels of flash attention compute in, flash-attn's and torch's own."""
 
-UNSUPPORTED = ("sliding_window", "softcap", "s_aux")
+UNSUPPORTED_OPTIONS = ("sliding_window", "softcap", "s_aux")
 """Arguments by which an architecture asks for another attention."""
 
 
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there are kernels for decode steps: those of GPUs, which know 16 bits only."""
-    return device.type == "cuda" and dtype in HALVES
+    return device.type == "cuda" and dtype in KERNEL_DTYPES
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,9 @@ class Ragged:
     length: int
 
     @cached_property
-    def places(self) -> Places:
+    def index(self) -> CacheIndex:
         """Where the cache has the positions."""
-        return self.cache.places(self.positions)
+        return self.cache.index(self.positions)
 
     @cached_property
     def hidden(self) -> Tensor:
@@ -109,7 +109,7 @@ def attend(
     by_kernel = cache.by_position and query.shape[2] == 1
     if by_kernel and flash_attn_with_kvcache is not None:
         return _flash(layer, query, key, value, scaling, ragged), None
-    cache.write(layer, ragged.slots, ragged.places, (key, value))
+    cache.write(layer, ragged.slots, ragged.index, (key, value))
     if by_kernel:
         return _varlen(layer, query, scaling, ragged), None
     keys, values = cache.read(layer, ragged.slots, ragged.length)
@@ -121,7 +121,7 @@ def attend(
 
 def _check_supported(module: torch.nn.Module, options: dict[str, Any], cache: RaggedCache) -> None:
     """Refuse an architecture that asks for more than softmax attention to everything before."""
-    for name in UNSUPPORTED:
+    for name in UNSUPPORTED_OPTIONS:
         value = options.get(name)
         # A window that the longest row does not fill hides nothing.
         if value is not None and not (name == "sliding_window" and value >= cache.capacity):
@@ -201,4 +201,4 @@ def attention(
     return output + (by_head @ shared_values).view(heads, rows, group, new, width).transpose(0, 1)
 
 
-AttentionInterface.register(NAME, attend)
+AttentionInterface.register(ATTENTION_NAME, attend)

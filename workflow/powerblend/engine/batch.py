@@ -3,7 +3,7 @@
 A row's proposal is loaded once, then advances token by token without Python touching single rows.
 A row at rest, because its proposal is finished or because it has none, is stepped with the others
 and stays as it is, so that a step may be run ahead of the decisions that the last one calls for.
-Knows no model and no chain.
+Knows no model and no cache, and of a chain its proposals and traces alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,40 +15,40 @@ import torch
 from torch import Tensor
 
 from powerblend.engine.chain import Proposal, Trace
-from powerblend.engine.distributions import NOTHING, Draw
+from powerblend.engine.distributions import NO_TOKEN, Draw
 from powerblend.engine.transfers import Reader, upload
 
-CELL = 8
-"""Bytes of every number here, so that records of many rows are one table."""
+WORD_BYTES = 8
+"""Of every number here, so that the records of many rows are one table of words."""
 
 RESTED, DECODED = 0, -1
 """What a step did for a row: nothing, or a token that is not its proposal's last."""
 
 
-class Feed(NamedTuple):
-    """What a step feeds to rows 0, 1, ...; tensors are [rows].
+class StepInputs(NamedTuple):
+    """What a decode step feeds to rows 0, 1, ...; tensors are [rows].
 
-    ``answered`` counts the answer's tokens before the one that the step is for, and ``length`` is
-    more than any of the ``positions``.
+    ``tokens`` are those that the model reads, at ``positions``; ``answer_lengths`` count the tokens
+    that each answer has before the one that the step draws; ``length`` is above all positions.
     """
 
     tokens: Tensor
     positions: Tensor
-    answered: Tensor
+    answer_lengths: Tensor
     length: int
 
 
-class Start(NamedTuple):
-    """A proposal for a row to begin; ``feed`` is the token before its first one."""
+class Assignment(NamedTuple):
+    """A proposal that a row is to generate; ``last_token`` is the one before its first."""
 
     row: int
     proposal: Proposal
     prompt_tokens: int
-    feed: int
+    last_token: int
 
 
-class Written(NamedTuple):
-    """A suffix that a finished row has generated: tokens ``cut`` to ``stop`` - 1."""
+class FinishedRow(NamedTuple):
+    """A row that has generated its proposal's suffix: tokens ``cut`` to ``stop`` - 1."""
 
     row: int
     cut: int
@@ -56,18 +56,19 @@ class Written(NamedTuple):
 
 
 def _record(tokens: int) -> np.dtype[Any]:
-    """What a row knows of its proposal; one copy loads the records of many."""
-    counts = [(name, np.int64) for name in ("feed", "position", "index", "cap")]
+    """What a row knows of its proposal: a record, so that one copy loads those of many rows."""
+    counts = [(name, np.int64) for name in ("token", "position", "index", "cap")]
     flags = [(name, np.int64) for name in ("following", "active")]
     sums = [(name, np.float64) for name in ("gain", "floor")]
     strings = [("uniforms", np.float64, tokens), ("current", np.int64, tokens)]
     return np.dtype([*counts, *flags, *sums, *strings])
 
 
-class Rows:
-    """The proposals of up to ``rows`` rows; vacant ones feed position ``resting``.
+class Batch:
+    """The proposals of up to ``rows`` rows.
 
-    A recorded step reads what vacant rows have too, so that they had better have little.
+    A recorded step has a fixed number of rows, and reads the keys of vacant ones too. Those are fed
+    at position ``resting``, the smallest that a row can have, so that they have few keys to read.
     """
 
     def __init__(
@@ -78,45 +79,45 @@ class Rows:
         device: torch.device,
         resting: int,
     ) -> None:
-        # One token more than there are: a row at rest writes behind its last one.
+        # One more than an answer can have: a row at rest is stepped too, and writes behind it.
         tokens = max_new_tokens + 1
         self._record = _record(tokens)
-        shape = (rows, self._record.itemsize // CELL)
+        shape = (rows, self._record.itemsize // WORD_BYTES)
         self._table = torch.zeros(shape, dtype=torch.long, device=device)
         columns = _columns(self._table, self._record)
-        self._feed, self._position = columns["feed"], columns["position"]
+        self._token, self._position = columns["token"], columns["position"]
         self._index, self._cap = columns["index"], columns["cap"]
         self._following, self._active = columns["following"], columns["active"]
         self._gain, self._floor = columns["gain"], columns["floor"]
         self._uniforms, self._current = columns["uniforms"], columns["current"]
         self._resting = resting
         self._position.fill_(resting)
-        # A token's id and its worth, the columns of a Trace: ids are exact in float64.
+        # The columns of a Trace: the token's id, which float64 holds exactly, and its logs.
         self._drawn = torch.zeros(rows, 4, tokens, dtype=torch.float64, device=device)
         self._eos = torch.tensor(sorted(eos), device=device)
         self._row = torch.arange(rows, device=device)
         self._reader = Reader(device)
 
-    def load(self, starts: Sequence[Start]) -> None:
-        """Start proposals: many are loaded in as few copies as one."""
-        if not starts:
+    def load(self, assignments: Sequence[Assignment]) -> None:
+        """Give rows their proposals, of many rows in as few copies as of one."""
+        if not assignments:
             return
-        loaded = np.zeros(len(starts), self._record)
+        loaded = np.zeros(len(assignments), self._record)
         loaded["following"] = loaded["active"] = True
-        loaded["current"] = NOTHING
-        for row, (_, proposal, prompt_tokens, feed) in zip(loaded, starts, strict=True):
+        loaded["current"] = NO_TOKEN
+        for row, (_, proposal, prompt_tokens, last_token) in zip(loaded, assignments, strict=True):
             cut, cap, current = proposal.cut, proposal.cap, proposal.current
-            row["feed"], row["position"] = feed, prompt_tokens + cut - 1
+            row["token"], row["position"] = last_token, prompt_tokens + cut - 1
             row["index"], row["cap"], row["floor"] = cut, cap, proposal.floor
             row["uniforms"][cut:cap] = proposal.uniforms
             row["current"][cut : cut + len(current)] = current
-        rows, device = np.array([start.row for start in starts]), self._row.device
-        cells = loaded.view(np.int64).reshape(len(starts), -1)
-        self._table[upload(rows, device)] = upload(cells, device)
+        rows, device = np.array([assignment.row for assignment in assignments]), self._row.device
+        words = loaded.view(np.int64).reshape(len(assignments), -1)
+        self._table[upload(rows, device)] = upload(words, device)
 
-    def feed(self, live: int, length: int) -> Feed:
-        """What the next step of the first rows feeds."""
-        return Feed(self._feed[:live], self._position[:live], self._index[:live], length)
+    def inputs(self, live: int, length: int) -> StepInputs:
+        """Those of the next step of the first rows."""
+        return StepInputs(self._token[:live], self._position[:live], self._index[:live], length)
 
     def pending(self, live: int) -> tuple[Tensor, Tensor]:
         """Uniforms and current tokens of the next draw, [live] each.
@@ -124,7 +125,7 @@ class Rows:
         A proposal may stay on the current string's token only while it has not left that string.
         """
         row, index = self._row[:live], self._index[:live]
-        current = torch.where(self._following[:live] > 0, self._current[row, index], NOTHING)
+        current = torch.where(self._following[:live] > 0, self._current[row, index], NO_TOKEN)
         return self._uniforms[row, index], current
 
     def advance(self, draw: Draw, current: Tensor) -> Tensor:
@@ -136,10 +137,10 @@ class Rows:
         row, index, active = self._row[:live], self._index[:live], self._active[:live] > 0
         self._drawn[row, :, index] = torch.stack([column.double() for column in draw], -1)
         self._following[:live] &= (draw.token == current) | ~active
-        self._feed[:live] = torch.where(active, draw.token, self._feed[:live])
+        self._token[:live] = torch.where(active, draw.token, self._token[:live])
         self._position[:live] += active
         self._index[:live] += active
-        self._gain[:live] += torch.where(active, draw.w, 0.0)
+        self._gain[:live] += torch.where(active, draw.log_weight, 0.0)
         hopeless = self._gain[:live] - index.double().log() < self._floor[:live]
         done = (draw.token[:, None] == self._eos).any(-1) | (index == self._cap[:live]) | hopeless
         outcome = torch.where(active, torch.where(done, index, DECODED), RESTED)
@@ -147,18 +148,18 @@ class Rows:
         return outcome
 
     def fence(self) -> None:
-        """Say that a step comes next, which writes nothing that is still to be read."""
+        """Say that a step comes next, which writes nothing that `finished` has still to read."""
         self._reader.fence()
 
-    def finished(self, suffixes: Sequence[Written]) -> list[Trace]:
+    def finished(self, rows: Sequence[FinishedRow]) -> list[Trace]:
         """What finished rows have generated, as it was before the step under way."""
-        # Whole rows lie together: they are copied as they are, where parts would first be gathered.
-        # A step under way writes behind the last token, which is cut off.
-        rows = self._reader.read([self._drawn[written.row] for written in suffixes])
+        # A whole row is contiguous, so one copy: its tokens from the cut on are gathered here.
+        # What the step under way writes lies behind ``stop``.
+        read = self._reader.read([self._drawn[row.row] for row in rows])
         traces = []
-        for drawn, (_, cut, stop) in zip(rows, suffixes, strict=True):
-            tokens, *worth = drawn[:, cut:stop]
-            traces.append(Trace(tokens.astype(np.int64), *worth))
+        for drawn, (_, cut, stop) in zip(read, rows, strict=True):
+            tokens, *log_probs = drawn[:, cut:stop]
+            traces.append(Trace(tokens.astype(np.int64), *log_probs))
         return traces
 
     def move(self, source: int, target: int) -> None:
@@ -185,9 +186,9 @@ class Rows:
 def _columns(table: Tensor, record: np.dtype[Any]) -> dict[str, Tensor]:
     """The fields of all rows' records, [rows] or [rows, tokens] each: views of the table."""
     kinds = {name: record[name] for name in record.names or ()}
-    parts = table.split([kind.itemsize // CELL for kind in kinds.values()], 1)
+    parts = table.split([kind.itemsize // WORD_BYTES for kind in kinds.values()], 1)
     columns = {}
-    for (name, kind), cells in zip(kinds.items(), parts, strict=True):
-        column = cells.view(torch.float64) if kind.base == np.float64 else cells
+    for (name, kind), words in zip(kinds.items(), parts, strict=True):
+        column = words.view(torch.float64) if kind.base == np.float64 else words
         columns[name] = column if kind.shape else column.squeeze(1)
     return columns

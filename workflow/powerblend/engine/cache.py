@@ -19,7 +19,7 @@ Knows no tokens and no chains.
 import torch
 from torch import Tensor
 
-Places = tuple[Tensor, Tensor]
+CacheIndex = tuple[Tensor, Tensor]
 """Where in some slots tokens are written: rows [rows, 1] and columns [rows, new]."""
 
 
@@ -51,15 +51,15 @@ class RaggedCache:
             if prefix is not None:
                 self._store[:, :, :, :, : prefix.shape[3]] = prefix[:, :, None]
 
-    def places(self, positions: Tensor) -> Places:
+    def index(self, positions: Tensor) -> CacheIndex:
         """Where ``positions`` [rows, new] of as many slots are."""
         rows = torch.arange(len(positions), device=positions.device)
         return rows[:, None], positions - self.start
 
-    def write(self, layer: int, slots: slice, places: Places, kv: tuple[Tensor, Tensor]) -> None:
-        """Put keys and values [rows, heads, new, head_dim] at their places."""
+    def write(self, layer: int, slots: slice, index: CacheIndex, kv: tuple[Tensor, Tensor]) -> None:
+        """Put keys and values [rows, heads, new, head_dim] at an index that `index` gave."""
         for store, new in zip(self._store[layer, :, slots], kv, strict=True):
-            store.transpose(1, 2)[places] = new.transpose(1, 2)
+            store.transpose(1, 2)[index] = new.transpose(1, 2)
 
     def read(self, layer: int, slots: slice | Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Keys and values from the prefix's end to position ``length`` - 1, views of a slice."""

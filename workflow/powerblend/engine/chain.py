@@ -24,7 +24,7 @@ class Schedule(NamedTuple):
 
     ``skip`` and ``early`` save work and change no decision: a move follows the current string
     without the model for as long as its draws stay on it, and a proposal that can no longer be
-    accepted is given up. ``early`` needs a w that is never positive.
+    accepted is given up. ``early`` needs log weights that are never positive.
     """
 
     max_new_tokens: int
@@ -40,16 +40,16 @@ class Schedule(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """A string of tokens with what each was worth when it was drawn; all arrays are [n].
+    """A string of tokens, and of each its log-probabilities when it was drawn; all arrays are [n].
 
-    ``log_p`` is under the base model, ``log_q`` under the proposal, and ``w = log t - log q`` is
-    all that a Metropolis-Hastings decision needs to know of a token.
+    ``log_p`` is under the base model and ``log_q`` under the proposal; ``log_weight``, w in
+    formulas, is log t - log q, which is all that a Metropolis-Hastings decision needs of a token.
     """
 
     tokens: NDArray[np.int64]
     log_p: Floats
     log_q: Floats
-    w: Floats
+    log_weight: Floats
 
     @classmethod
     def empty(cls) -> "Trace":
@@ -61,11 +61,11 @@ class Trace(NamedTuple):
 
     def head(self, cut: int) -> "Trace":
         """The first ``cut`` tokens."""
-        return Trace(self.tokens[:cut], self.log_p[:cut], self.log_q[:cut], self.w[:cut])
+        return Trace(self.tokens[:cut], self.log_p[:cut], self.log_q[:cut], self.log_weight[:cut])
 
     def tail(self, cut: int) -> "Trace":
         """Everything from token ``cut`` on."""
-        return Trace(self.tokens[cut:], self.log_p[cut:], self.log_q[cut:], self.w[cut:])
+        return Trace(self.tokens[cut:], self.log_p[cut:], self.log_q[cut:], self.log_weight[cut:])
 
     def then(self, suffix: "Trace") -> "Trace":
         """The tokens of this string, then those of another."""
@@ -74,7 +74,7 @@ class Trace(NamedTuple):
     @property
     def log_t(self) -> float:
         """Log target of the whole string, unnormalised."""
-        return float(self.log_q.sum() + self.w.sum())
+        return float(self.log_q.sum() + self.log_weight.sum())
 
 
 class Proposal(NamedTuple):
@@ -114,11 +114,11 @@ def log_acceptance(current: Trace, proposed: Trace, cut: int, mh: str = "exact")
     Sampling" (arXiv 2510.14901): the current sum stops at the proposal's length, and there are no
     length terms. It does not leave the target invariant; it is here for comparison.
     """
-    gain = float(proposed.w[cut:].sum())
+    gain = float(proposed.log_weight[cut:].sum())
     if mh == "published":
-        return gain - float(current.w[cut : len(proposed)].sum())
+        return gain - float(current.log_weight[cut : len(proposed)].sum())
     cuts = math.log(len(current)) - math.log(len(proposed))
-    return gain - float(current.w[cut:].sum()) + cuts
+    return gain - float(current.log_weight[cut:].sum()) + cuts
 
 
 class Chain:
@@ -201,7 +201,7 @@ class Chain:
 
     def _floor(self, cut: int) -> float:
         """What sum w - log(length) of a proposal must reach to be accepted."""
-        return self._log_u() + float(self.state.w[cut:].sum()) - math.log(len(self.state))
+        return self._log_u() + float(self.state.log_weight[cut:].sum()) - math.log(len(self.state))
 
     def _log_u(self) -> float:
         """Log of the uniform that decides the move."""

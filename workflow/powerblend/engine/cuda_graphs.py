@@ -2,8 +2,8 @@
 
 A step, from the tokens fed to the tokens drawn, works on tensors that stay where they are in
 memory. It is recorded once for each number of rows, rounded up to a power of two, and each length,
-rounded up to `LENGTHS`, and then replayed; rows that are there only to fill up are at rest. Where
-kernels take the rows' lengths from the device (`attention`), one length serves for all.
+rounded up to `LENGTH_MULTIPLE`, and then replayed; rows that are there only to fill up are at rest.
+Where kernels take the rows' lengths from the device (`attention`), one length serves for all.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-LENGTHS = 512
-"""Recorded lengths are multiples of this: a longer one costs reading, a new one recording."""
+LENGTH_MULTIPLE = 512
+"""Recorded lengths, in tokens, are multiples of this: rounding up costs reads of keys that no row
+has, a further length costs a recording."""
 
-WARM_UP = 2
+WARM_UP_RUNS = 2
 """Runs before a recording, in which libraries choose their kernels."""
 
-Advance = Callable[[int, int], Tensor]
-"""Advances the first rows, none longer than so much; what it did for each, [rows]."""
+StepFunction = Callable[[int, int], Tensor]
+"""Advances so many first rows, none longer than so many tokens; what it did for each, [rows]."""
 
 
 class Recording(NamedTuple):
@@ -35,17 +36,19 @@ class Recorded:
 
     def __init__(
         self,
-        step: Advance,
+        step: StepFunction,
         at_rest: Callable[[], AbstractContextManager[None]],
-        most: tuple[int, int],
-        lengths: int,
+        largest: tuple[int, int],
+        length_multiple: int,
         device: torch.device,
     ) -> None:
-        """``at_rest`` makes runs of the step harmless; ``most`` are its largest arguments.
+        """``at_rest`` makes runs of the step harmless; ``largest`` are its largest arguments.
 
-        Lengths are rounded up to multiples of ``lengths``.
+        Lengths are rounded up to multiples of ``length_multiple``.
         """
-        self._step, self._at_rest, self._most, self._lengths = step, at_rest, most, lengths
+        self._step, self._at_rest = step, at_rest
+        self._max_rows, self._max_length = largest
+        self._length_multiple = length_multiple
         self._recordings: dict[tuple[int, int], Recording] = {}
         # One is replayed after the other, so that all can use the same memory; and libraries keep
         # memory for every stream that they have seen.
@@ -55,9 +58,9 @@ class Recorded:
 
     def __call__(self, live: int, length: int) -> Tensor:
         """The outcome of a step, overwritten by the next."""
-        most_rows, most_length = self._most
-        rows = min(1 << (live - 1).bit_length(), most_rows)
-        length = min(-(-length // self._lengths) * self._lengths, most_length)
+        rows = min(1 << (live - 1).bit_length(), self._max_rows)
+        multiple = self._length_multiple
+        length = min(-(-length // multiple) * multiple, self._max_length)
         if (rows, length) not in self._recordings:
             with self._at_rest():
                 recording = record(lambda: self._step(rows, length), self._stream, self._memory)
@@ -67,7 +70,7 @@ class Recorded:
         return outcome[:live]
 
 
-def wanted(device: torch.device) -> bool:
+def pays_on(device: torch.device) -> bool:
     """Whether steps are worth recording: on a GPU, always."""
     return device.type == "cuda"
 
@@ -79,7 +82,7 @@ def record(run: Callable[[], Tensor], stream: Any, memory: Any) -> Recording:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
         try:
-            for _ in range(WARM_UP):
+            for _ in range(WARM_UP_RUNS):
                 run()
         finally:
             # Where memory has ended, what is still under way must not write into what comes next.

@@ -1,8 +1,8 @@
-"""Laws of the next token: from logits to a drawn token and what it was worth.
+"""Distributions of the next token: from logits to a drawn token and its log weight.
 
-A law is a function ``(logits, uniforms, current) -> Draw`` over a batch of rows. These know no
+Each is a function ``(logits, uniforms, current) -> Draw`` over a batch of rows. They know no
 cache, no chain and no model. Logits come in float32 or wider; they are never cut to a top-k or a
-nucleus, so every law has the full vocabulary as its support.
+nucleus, so every distribution has the full vocabulary as its support.
 """
 
 import math
@@ -11,16 +11,16 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK = 256
+CDF_BLOCK = 256
 """Tokens per block of the two-level inverse CDF."""
 
-CACHED = 2**17
+NUMBERS_IN_CPU_CACHE = 2**17
 """Numbers to work on at once on the CPU: passes over more go through memory, and allocate it."""
 
-NEGLIGIBLE = -87.0
-"""Log of a weight, relative to the largest, that counts as nothing."""
+MIN_LOG_SHARE = -87.0
+"""Log of a probability relative to the largest, below which it counts as 0."""
 
-NOTHING = -1
+NO_TOKEN = -1
 """In ``current``: this row holds no token at this position that its draw could stay on."""
 
 
@@ -35,24 +35,24 @@ class Logits(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """A drawn token and its worth; all are [rows]. The columns are those of `chain.Trace`."""
+    """A drawn token and its log-probabilities, all [rows]: the columns of `chain.Trace`."""
 
     token: Tensor
     log_p: Tensor
     log_q: Tensor
-    w: Tensor
+    log_weight: Tensor
 
 
 def greedy(logits: Logits) -> Draw:
-    """The target's most likely token. ``log_q`` is 0 and ``w`` is log p of the target."""
+    """The target's most likely token. ``log_q`` is 0, the log weight log p of the target."""
     token = logits.target.argmax(-1)
-    w = _log_prob(logits.target, token)
-    log_p = w if logits.base is logits.target else _log_prob(logits.base, token)
-    return Draw(token, log_p, torch.zeros_like(w), w)
+    log_weight = _log_prob(logits.target, token)
+    log_p = log_weight if logits.base is logits.target else _log_prob(logits.base, token)
+    return Draw(token, log_p, torch.zeros_like(log_weight), log_weight)
 
 
 def temperature(logits: Logits, uniforms: Tensor, current: Tensor, temperature: float) -> Draw:
-    """A token from softmax(z / T) of the target, which is proposal and target at once: w = 0."""
+    """A token from softmax(z / T) of the target, proposal and target at once: log weight 0."""
     token, log_q, log_p = inverse_cdf(logits.target, 1.0 / temperature, uniforms, current)
     if logits.base is not logits.target:
         log_p = _log_prob(logits.base, token)
@@ -68,15 +68,18 @@ def power(
 ) -> Draw:
     """A token from q = softmax(alpha z) with t = p^alpha of the target as its weight.
 
-    With proposal and target from the same logits, w = log t - log q = log sum_v p(v)^alpha: it does
-    not depend on the token drawn and is never positive (powers of a distribution, alpha >= 1).
+    With proposal and target from the same logits, the log weight log t - log q is
+    log sum_v p(v)^alpha: it does not depend on the token drawn and is never positive (powers of a
+    distribution, alpha >= 1).
     """
     source = logits.target if proposal == "target" else logits.base
     token, log_q, own = inverse_cdf(source, alpha, uniforms, current)
     log_p, log_target = (own if z is source else _log_prob(z, token) for z in logits)
-    w = alpha * log_target - log_q
+    log_weight = alpha * log_target - log_q
     # Rounding must not make positive what is never positive: early rejection relies on it.
-    return Draw(token, log_p, log_q, w.clamp(max=0) if source is logits.target else w)
+    if source is logits.target:
+        log_weight = log_weight.clamp(max=0)
+    return Draw(token, log_p, log_q, log_weight)
 
 
 class Choice(NamedTuple):
@@ -103,27 +106,27 @@ def inverse_cdf(logits: Tensor, alpha: float, uniforms: Tensor, current: Tensor)
     uniforms
         [rows] float64 in [0, 1).
     current
-        [rows] token ids, or `NOTHING`.
+        [rows] token ids, or `NO_TOKEN`.
     """
     peak, normaliser, by_block = _sums(logits, alpha)
     anchor, anchored = current.clamp(min=0)[:, None], (current >= 0)[:, None]
 
     def without_anchor(block: Tensor) -> Tensor:
-        """Weights [rows, BLOCK] of the tokens in a block each, the anchor's set to nothing."""
-        tokens = block * BLOCK + torch.arange(BLOCK, device=block.device)
+        """Weights [rows, CDF_BLOCK] of the tokens in a block each, the anchor's set to nothing."""
+        tokens = block * CDF_BLOCK + torch.arange(CDF_BLOCK, device=block.device)
         there = (tokens < logits.shape[-1]) & ~(anchored & (tokens == anchor))
         scores = logits.gather(1, tokens.clamp(max=logits.shape[-1] - 1)) - peak
         return (_weights(scores, alpha)[1] * there).double()
 
     held = _weights(logits.gather(1, anchor) - peak, alpha)[1].double() * anchored
-    own = anchor // BLOCK
+    own = anchor // CDF_BLOCK
     by_block = by_block.scatter(1, own, without_anchor(own).sum(-1, keepdim=True)).cumsum(-1)
     total = held + by_block[:, -1:]
     mass = uniforms[:, None] * total - held
     stays = mass < 0
     block, mass = _first_above(by_block, mass)
     offset, _ = _first_above(without_anchor(block).cumsum(-1), mass)
-    token = torch.where(stays, anchor, block * BLOCK + offset)
+    token = torch.where(stays, anchor, block * CDF_BLOCK + offset)
     score = logits.gather(1, token) - peak
     log_q, log_p = alpha * score - total.log().to(score.dtype), score - normaliser.log()
     return Choice(token.squeeze(1), log_q.squeeze(1), log_p.squeeze(1))
@@ -133,14 +136,14 @@ def _sums(logits: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     """What a draw needs to know of all logits, from one pass over them.
 
     The largest [rows, 1], the sum [rows, 1] of exp(z) relative to it, and those of exp(alpha z) by
-    `BLOCK` tokens [rows, blocks] in float64.
+    `CDF_BLOCK` tokens [rows, blocks] in float64.
     """
     parts = []
-    whole = logits.shape[-1] // BLOCK * BLOCK
+    whole = logits.shape[-1] // CDF_BLOCK * CDF_BLOCK
     for part in _parts(logits):
         peak = part.amax(-1, keepdim=True)
         shares, weights = _weights(part - peak, alpha)
-        blocks = [weights[:, :whole].unflatten(-1, (whole // BLOCK, BLOCK)).sum(-1)]
+        blocks = [weights[:, :whole].unflatten(-1, (whole // CDF_BLOCK, CDF_BLOCK)).sum(-1)]
         if whole < logits.shape[-1]:
             blocks.append(weights[:, whole:].sum(-1, keepdim=True))
         parts.append((peak, shares.sum(-1, keepdim=True), torch.cat(blocks, -1)))
@@ -152,7 +155,7 @@ def _weights(scores: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """exp(z) and exp(alpha z) of logits relative to the largest, which are overwritten.
 
     A power of two as alpha is reached by squaring, which is faster than another exp. Of less than
-    `NEGLIGIBLE`, exp is slow, and nothing that a uniform could tell from 0.
+    `MIN_LOG_SHARE`, exp is slow, and nothing that a uniform could tell from 0.
     """
     squarings = math.log2(alpha)
     if squarings >= 0 and squarings.is_integer():
@@ -160,8 +163,8 @@ def _weights(scores: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         for _ in range(int(squarings)):
             weights = weights.square() if weights is shares else weights.square_()
         return shares, weights
-    weights = (scores * alpha).clamp_(min=NEGLIGIBLE).exp_()
-    return scores.exp_(), torch.threshold_(weights, 1.1 * math.exp(NEGLIGIBLE), 0.0)
+    weights = (scores * alpha).clamp_(min=MIN_LOG_SHARE).exp_()
+    return scores.exp_(), torch.threshold_(weights, 1.1 * math.exp(MIN_LOG_SHARE), 0.0)
 
 
 def _log_prob(logits: Tensor, token: Tensor) -> Tensor:
@@ -172,7 +175,7 @@ def _log_prob(logits: Tensor, token: Tensor) -> Tensor:
 
 def _parts(logits: Tensor) -> tuple[Tensor, ...]:
     """Rows that fit a processor's own cache together; on a GPU, all of them."""
-    rows = len(logits) if logits.is_cuda else max(1, CACHED // logits.shape[-1])
+    rows = len(logits) if logits.is_cuda else max(1, NUMBERS_IN_CPU_CACHE // logits.shape[-1])
     return logits.split(rows)
 
 

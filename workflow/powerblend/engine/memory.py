@@ -8,11 +8,11 @@ import torch
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.8
-"""Of the free memory, to leave room for activations and for other programs."""
+USABLE_MEMORY_SHARE = 0.8
+"""Share of the free memory to fill, to leave room for activations and for other programs."""
 
-MOST = {"cuda": 256, "cpu": 64}
-"""Rows beyond which a step grows as fast as its rows (benchmarks/step.py)."""
+MAX_ROWS = {"cuda": 256, "cpu": 64}
+"""Rows beyond which the time of a step grows as fast as its rows do (benchmarks/step.py)."""
 
 OUT_OF_MEMORY = (
     "can't allocate memory",
@@ -32,13 +32,13 @@ class Sized(Protocol):
 
 
 def decide_rows(model: Sized, capacity: int) -> int:
-    """As many rows of ``capacity`` tokens as the free memory holds, up to `MOST`; at least 1.
+    """As many rows of ``capacity`` tokens as the free memory holds, up to `MAX_ROWS`; at least 1.
 
     The capacity is to include what is copied of a row.
     """
     free = free_bytes(model.device)
-    rows = int(SHARE * free / model.row_bytes(capacity))
-    chosen = max(1, min(rows, MOST[model.device.type]))
+    rows = int(USABLE_MEMORY_SHARE * free / model.row_bytes(capacity))
+    chosen = max(1, min(rows, MAX_ROWS[model.device.type]))
     log.info("%d rows of up to %d tokens: %.1f GiB are free", chosen, capacity, free / 2**30)
     return chosen
 

@@ -1,43 +1,33 @@
 """A causal language model behind one `prefill` and one `step`.
 
-Everything that touches transformers' model classes happens here. Knows no chains, no laws and no
-chat templates: token ids in, next-token logits out.
+Wraps a transformers model that is in memory already; its attention and its decoder layers become
+those of `attention` and `fused_layers`. Token ids in, next-token logits out: knows no chains, no
+samplers, no drafts, no chat templates and no files.
 """
 
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from powerblend.blends import Blend, HiddenBlend
-from powerblend.draft.dflash import Draft, Target
 from powerblend.engine import attention
-from powerblend.engine.batch import Feed
+from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
-from powerblend.engine.fused_blocks import fused
+from powerblend.engine.fused_layers import fused
 from powerblend.engine.tiled_linear import tiled
 from powerblend.engine.transfers import upload
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+DECODER_LAYER_NAMES = ("layers", "h")
+"""Names under which transformers' base models keep their decoder layers ..."""
 
-SIZES = (
-    *("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim"),
-    *("num_key_value_heads", "rms_norm_eps", "rope_parameters", "max_position_embeddings"),
-)
-"""Of a model's configuration, what a draft's has too."""
-
-BLOCKS = ("layers", "h")
-"""Names under which transformers' base models keep their decoder blocks ..."""
-
-FINAL_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
+FINAL_NORM_NAMES = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 """... and the norm before ``lm_head``."""
 
 
@@ -49,39 +39,34 @@ class Model:
     eos_token_ids
         The tokens that end an answer, one set for every condition.
     tokenizer
-        The model's tokenizer, or None for a model of bare token ids.
+        The model's tokenizer, or None for a model of bare token ids; nothing here calls it.
+    name, config
+        What transformers calls the model, and its configuration of the text layers.
     device, dtype
         Where the weights are, and in which precision.
-    blocks, norm
-        The decoder blocks, and the norm before ``lm_head``.
-    layers, vocabulary
-        Number of decoder blocks, and width of the logits.
+    decoder_layers, norm
+        The decoder layers, and the norm before ``lm_head``.
+    num_layers, hidden_size, vocabulary
+        Number of decoder layers, and widths of the hidden states and of the logits.
     positions
         The longest prompt and answer that it has positions for, or None where it names no end.
-    draft
-        A DFlash draft to blend in, or None.
     own_lengths
         Whether decode steps take each row's length from the device, whatever the longest is.
     """
 
-    def __init__(
-        self,
-        hf: PreTrainedModel,
-        tokenizer: Any,
-        eos_token_ids: Sequence[int],
-        draft: Draft | None = None,
-    ) -> None:
+    def __init__(self, hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int]) -> None:
         self.tokenizer = tokenizer
         self.eos_token_ids = frozenset(eos_token_ids)
         # Same tensors, own modules and config: the caller's model is left as it was.
         shared = {id(t): t for t in itertools.chain(hf.parameters(), hf.buffers())}
         self._hf = copy.deepcopy(hf, shared).eval()
-        self._hf.set_attn_implementation(attention.NAME)
+        self._hf.set_attn_implementation(attention.ATTENTION_NAME)
         self.device: torch.device = self._hf.device
         self.dtype: torch.dtype = self._hf.dtype
         self.own_lengths = attention.has_kernel(self.device, self.dtype)
-        config = self._hf.config.get_text_config()
-        self.positions: int | None = getattr(config, "max_position_embeddings", None)
+        self.config: Any = self._hf.config.get_text_config()
+        self.name = str(getattr(self._hf.config, "_name_or_path", "")) or type(self._hf).__name__
+        self.positions: int | None = getattr(self.config, "max_position_embeddings", None)
         self.vocabulary = int(self._hf.get_output_embeddings().out_features)
         # To be compared with itself as its authors wrote it.
         tried = torch.arange(4, device=self.device)[None] % self.vocabulary
@@ -90,20 +75,20 @@ class Model:
         tiled(fused(self._hf))
         self._base = self._hf.base_model
         self._head = self._hf.get_output_embeddings()
-        self.blocks: nn.ModuleList = _one_of(self._base, BLOCKS)
-        self.norm: nn.Module = _one_of(self._base, FINAL_NORMS)
-        self.layers = len(self.blocks)
+        self.decoder_layers: nn.ModuleList = _one_of(self._base, DECODER_LAYER_NAMES)
+        self.norm: nn.Module = _one_of(self._base, FINAL_NORM_NAMES)
+        self.num_layers = len(self.decoder_layers)
+        self.hidden_size = int(self._head.in_features)
         self._check_eos()
         self._check_rotation()
         self._check_parity(tried, expected)
-        self.draft = draft and self._fitted(draft)
 
     def cache(self, slots: int, capacity: int, prefix: Tensor | None = None) -> RaggedCache:
         """An empty cache for ``slots`` rows of up to ``capacity`` tokens.
 
         ``prefix``, saved from another cache's slot, is what every row begins with.
         """
-        config = self._hf.config.get_text_config()
+        config = self.config
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -111,7 +96,7 @@ class Model:
             # flash-attn counts the queries that share keys as so many tokens of a row, and refuses
             # more than its cache has.
             capacity = max(capacity, heads // kv_heads)
-        shape = (self.layers, slots, kv_heads, capacity, width)
+        shape = (self.num_layers, slots, kv_heads, capacity, width)
         return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths)
 
     def row_bytes(self, capacity: int) -> int:
@@ -127,29 +112,29 @@ class Model:
         length = int(positions.max()) + 1
         self.forward(cache, slots, tokens, upload(positions.numpy(), self.device), length)
 
-    def prepare(self, cache: RaggedCache, feed: Feed, answered: Any) -> None:
+    def prepare(self, cache: RaggedCache, inputs: StepInputs, answer_lengths: Any) -> None:
         """Nothing: every step is the same work."""
 
     @torch.inference_mode()
-    def step(self, cache: RaggedCache, feed: Feed, blend: Blend | None = None) -> Logits:
+    def step(self, cache: RaggedCache, inputs: StepInputs, blend: Blend | None = None) -> Logits:
         """Feed one token to each of the first rows and return the logits of the next.
 
         Parameters
         ----------
         cache
             Holds the keys and values of everything before the positions fed.
-        feed
+        inputs
             What to feed, to slots 0, 1, ...
         blend
             What the target mixes in; the base logits come from the same pass.
         """
-        rows = slice(0, len(feed.tokens))
-        taps = blend.taps if isinstance(blend, HiddenBlend) else ()
-        tokens, positions = feed.tokens[:, None], feed.positions[:, None]
-        final, tapped = self.forward(cache, rows, tokens, positions, feed.length, taps)
+        rows = slice(0, len(inputs.tokens))
+        layers = blend.layers_read if isinstance(blend, HiddenBlend) else ()
+        tokens, positions = inputs.tokens[:, None], inputs.positions[:, None]
+        final, outputs = self.forward(cache, rows, tokens, positions, inputs.length, layers)
         if not isinstance(blend, HiddenBlend):
             return self.guided(final[:, 0])
-        source = blend.hidden(tuple(h[:, 0] for h in tapped), self)
+        source = blend.hidden(tuple(h[:, 0] for h in outputs), self)
         return self.guided(final[:, 0], source, blend)
 
     def forward(
@@ -159,18 +144,18 @@ class Model:
         tokens: Tensor,
         positions: Tensor,
         length: int,
-        taps: Sequence[int] = (),
+        layers_read: Sequence[int] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run tokens [rows, new]; what feeds ``lm_head``, and the outputs of the tapped blocks.
+        """Run tokens [rows, new]; what feeds ``lm_head``, and the outputs of ``layers_read``.
 
         All are [rows, new, hidden]; ``length`` is the largest position + 1.
         """
         where = attention.Ragged(cache, slots, positions, length)
-        with self._tapping(taps) as tapped:
+        with self._outputs_of(layers_read) as outputs:
             final: Tensor = self._base(
                 input_ids=tokens, position_ids=positions, use_cache=False, ragged=where
             ).last_hidden_state
-        return final, tuple(tapped)
+        return final, tuple(outputs)
 
     def guided(
         self, final: Tensor, source: Tensor | None = None, blend: Blend | None = None
@@ -184,14 +169,6 @@ class Model:
             return Logits(base, base)
         base, mixed_in = self.logits(torch.cat([final, source])).chunk(2)
         return Logits(base, blend.mix(base, mixed_in))
-
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """The sizes and constants that a draft's layers share with the model, by their names."""
-        config = self._hf.config.get_text_config()
-        own = {name: getattr(config, name, None) for name in SIZES}
-        head = {"head_dim": own["head_dim"] or config.hidden_size // config.num_attention_heads}
-        return {k: v for k, v in own.items() if v is not None} | head
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> Tensor:
@@ -209,7 +186,7 @@ class Model:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run ``tokens`` [rows, new] at position ``start`` and on, for their hidden states.
 
-        Returns the final ones, which `logits` reads, and the outputs of some decoder blocks; each
+        Returns the final ones, which `logits` reads, and the outputs of some decoder layers; each
         is [rows, new, hidden].
         """
         length = start + tokens.shape[1]
@@ -223,35 +200,25 @@ class Model:
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @contextmanager
-    def _tapping(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:
-        """Collect the outputs [rows, new, hidden] of some decoder blocks, in the order given."""
-        tapped: list[Tensor] = [torch.empty(0)] * len(layers)
+    def _outputs_of(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:
+        """Collect the outputs [rows, new, hidden] of some decoder layers, in the order given."""
+        outputs: list[Tensor] = [torch.empty(0)] * len(layers)
 
         def keep(index: int) -> Any:
             def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                tapped[index] = output[0] if isinstance(output, tuple) else output
+                outputs[index] = output[0] if isinstance(output, tuple) else output
 
             return hook
 
         hooks = [
-            self.blocks[layer].register_forward_hook(keep(index))
+            self.decoder_layers[layer].register_forward_hook(keep(index))
             for index, layer in enumerate(layers)
         ]
         try:
-            yield tapped
+            yield outputs
         finally:
             for handle in hooks:
                 handle.remove()
-
-    def _fitted(self, draft: Draft) -> Draft:
-        """A draft, in the model's precision and place, if it was made for such a model."""
-        name = str(getattr(self._hf.config, "_name_or_path", "")) or type(self._hf).__name__
-        width = int(self._head.in_features)
-        draft.architecture.check_fit(
-            draft.source, Target(name, self.layers, width, self.vocabulary)
-        )
-        own = copy.deepcopy(draft).placed(self.device, self.dtype)
-        return tiled(fused(own.requires_grad_(False).eval()))
 
     def _check_eos(self) -> None:
         if not self.eos_token_ids:
@@ -261,7 +228,7 @@ class Model:
             raise ValueError(f"eos_token_ids {unknown} are outside 0 to {self.vocabulary - 1}")
 
     def _check_rotation(self) -> None:
-        """Refuse angles by the longest row's length: a row would be another in other company."""
+        """Refuse rotary angles that depend on the longest row: answers would too."""
         for module in self._base.modules():
             kind = str(getattr(module, "rope_type", ""))
             if "dynamic" in kind or "longrope" in kind:
@@ -277,8 +244,8 @@ class Model:
         at = tokens.shape[1] - 1
         cache = self.cache(1, at + 1)
         self.prefill(cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :-1])
-        position, answered = tokens.new_tensor([[at], [1]])
-        ours = self.step(cache, Feed(tokens[:, -1], position, answered, at + 1)).base[0]
+        position, answer_lengths = tokens.new_tensor([[at], [1]])
+        ours = self.step(cache, StepInputs(tokens[:, -1], position, answer_lengths, at + 1)).base[0]
         difference = (ours - expected).abs().max().item()
         tolerance = 0.05 if self.dtype == torch.bfloat16 else 1e-3
         if not difference <= tolerance * max(1.0, expected.abs().max().item()):
@@ -286,113 +253,6 @@ class Model:
                 f"{type(self._hf).__name__} cannot be decoded here: its own logits differ from "
                 f"lm_head(final hidden state) over a ragged cache by {difference:.3g}"
             )
-
-
-def load_model(
-    source: str | Path | PreTrainedModel,
-    *,
-    tokenizer: Any = None,
-    eos_token_ids: Sequence[int] | None = None,
-    draft: Draft | None = None,
-    dtype: str = "float32",
-    device: str = "cpu",
-    revision: str | None = None,
-) -> Model:
-    """Load a causal language model for sampling.
-
-    Parameters
-    ----------
-    source
-        A directory, a Hugging Face hub id, or a transformers model already in memory (which keeps
-        its dtype and device, and is not changed).
-    tokenizer
-        Only with a model in memory: its tokenizer, or None for bare token ids.
-    eos_token_ids
-        The tokens that end an answer; by default those that the model's configuration, generation
-        configuration and tokenizer name, together. Nothing else of a generation configuration
-        (top-k, top-p, penalties) is used.
-    draft
-        From `load_draft`, for a blend that has it as its source.
-    dtype
-        ``float32``, ``float64`` or ``bfloat16``.
-    device
-        A torch device; asking for CUDA where there is none raises RuntimeError.
-    revision
-        Commit of a hub repository.
-
-    Raises
-    ------
-    ValueError
-        If the dtype is unknown, no EOS token is known, the architecture is not supported, or the
-        draft is not one from `load_draft` or was made for another model.
-    OSError
-        If there is no such model or its files are damaged, in one sentence with the way out.
-    """
-    # Denormal numbers are slow and negligible, and alpha z leaves most of a vocabulary among them.
-    torch.set_flush_denormal(True)
-    if not isinstance(draft, Draft | None):
-        raise ValueError(f"draft is {draft!r}; load it first: draft=load_draft({str(draft)!r})")
-    if isinstance(source, PreTrainedModel):
-        return Model(source, tokenizer, eos_token_ids or _eos_token_ids(source, tokenizer), draft)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError(
-            "a GPU was asked for, but torch finds no CUDA device: check the driver and "
-            'CUDA_VISIBLE_DEVICES, or run on the CPU: device="cpu" from Python, --resources gpu=0 '
-            "in a study"
-        )
-    try:
-        tokenizer, hf = _from_files(source, dtype, revision)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        where = f"{source} at revision {revision}" if revision else str(source)
-        reason = str(error).strip().splitlines()[0]
-        raise OSError(
-            f"cannot load the model {where}: {reason} "
-            "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
-        ) from error
-    return Model(
-        hf.requires_grad_(False).to(device),
-        tokenizer,
-        eos_token_ids or _eos_token_ids(hf, tokenizer),
-        draft,
-    )
-
-
-def _from_files(source: str | Path, dtype: str, revision: str | None) -> tuple[Any, Any]:
-    """Tokenizer and model, with no code from their files and with all of the model's weights."""
-    options = {"revision": revision, "trust_remote_code": False}
-    is_path = str(source).startswith((".", "/", "~")) or str(source).count("/") > 1
-    if is_path and not Path(source).is_dir():
-        raise OSError("there is no such directory")
-    if (Path(source) / "generation_config.json").is_file():
-        # transformers passes over a damaged one, and over the EOS tokens that it names.
-        GenerationConfig.from_pretrained(source)
-    tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        source,
-        dtype=DTYPES[dtype],
-        use_safetensors=True,
-        output_loading_info=True,
-        **options,
-    )
-    hf, loading = loaded
-    if loading["missing_keys"]:
-        # transformers draws them at random and goes on.
-        missing = ", ".join(sorted(loading["missing_keys"])[:3])
-        raise ValueError(f"its weights lack {missing}")
-    return tokenizer, hf
-
-
-def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:
-    """Every EOS token that the model's files name, as one set for all conditions."""
-    named = [
-        getattr(hf.generation_config, "eos_token_id", None),
-        getattr(hf.config, "eos_token_id", None),
-        getattr(tokenizer, "eos_token_id", None),
-    ]
-    ids = itertools.chain.from_iterable(n if isinstance(n, list) else [n] for n in named)
-    return sorted({i for i in ids if i is not None})
 
 
 def _one_of(module: nn.Module, names: Sequence[str]) -> Any:

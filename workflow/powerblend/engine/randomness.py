@@ -16,7 +16,7 @@ PHILOX = np.random.Philox(0)
 
 GENERATOR = np.random.Generator(PHILOX)
 
-FRESH = PHILOX.state
+PHILOX_START = PHILOX.state
 """Its state with nothing drawn, but for the address."""
 
 
@@ -46,7 +46,7 @@ class Stream:
         """
         counter = np.array([0, role, step, stage], dtype=np.uint64)
         with PHILOX.lock:
-            PHILOX.state = FRESH | {"state": {"counter": counter, "key": self._key}}
+            PHILOX.state = PHILOX_START | {"state": {"counter": counter, "key": self._key}}
             return GENERATOR.random(count)
 
     def uniform(self, role: Role, stage: int, step: int) -> float:

@@ -7,8 +7,8 @@ row waits for another, and no prefix is computed twice.
 On a GPU the next step is launched before the last one's outcome is looked at, so that the host
 decides while the device computes; a row whose proposal was finished rests for that one step.
 
-The scheduler asks of a model what `LanguageModel` says and nothing else, so a table of
-probabilities runs through the very same loop.
+The scheduler asks of a model what `LanguageModel` says, of a sampler what `Decoding` says, and
+nothing else, so a table of probabilities runs through the very same loop.
 """
 
 import time
@@ -25,18 +25,17 @@ from torch import Tensor
 
 from powerblend.blends import Blend
 from powerblend.engine import cuda_graphs
-from powerblend.engine.batch import RESTED, Feed, Rows, Start, Written
-from powerblend.engine.chain import Chain, Moves, Proposal, Trace
-from powerblend.engine.distributions import Logits
+from powerblend.engine.batch import RESTED, Assignment, Batch, FinishedRow, StepInputs
+from powerblend.engine.chain import Chain, Moves, Proposal, Schedule, Trace
+from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.randomness import Stream
 from powerblend.engine.transfers import Download, upload
-from powerblend.samplers import Sampler
 
-AHEAD = {"cpu": 0, "cuda": 1}
+STEPS_AHEAD = {"cpu": 0, "cuda": 1}
 """Steps launched before the outcome of the last one is looked at."""
 
-PASS = {"cpu": 64, "cuda": 512}
-"""Tokens whose prefill takes about as long as reading the weights for it does."""
+MAX_PADDING_TOKENS = {"cpu": 64, "cuda": 512}
+"""In one pass of a prefill: about as many as take as long as reading the weights once more."""
 
 
 class LanguageModel(Protocol):
@@ -56,17 +55,35 @@ class LanguageModel(Protocol):
     def prefill(self, cache: Any, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Put tokens [rows, new] into the cache at positions start [rows] and on."""
 
-    def prepare(self, cache: Any, feed: Feed, answered: NDArray[np.int64]) -> None:
+    def prepare(self, cache: Any, inputs: StepInputs, answer_lengths: NDArray[np.int64]) -> None:
         """What a step needs that is not the same work at every step.
 
-        ``answered`` is that of the feed, known without asking the device.
+        ``answer_lengths`` are those of the inputs, known without asking the device.
         """
 
-    def step(self, cache: Any, feed: Feed, blend: Blend | None) -> Logits:
+    def step(self, cache: Any, inputs: StepInputs, blend: Blend | None) -> Logits:
         """Feed one token to each of the first rows, return the logits of the next.
 
         On a GPU it is recorded, and so must not ask the device for anything.
         """
+
+
+class Decoding(Protocol):
+    """What the loop asks of a way of decoding; those of `powerblend.samplers` are such."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer, in tokens."""
+
+    @property
+    def blend(self) -> Blend | None:
+        """What the target mixes in; None: the model alone."""
+
+    def schedule(self) -> Schedule:
+        """Stages and moves of a chain."""
+
+    def draw(self, logits: Logits, uniforms: Tensor, current: Tensor) -> Draw:
+        """One token per row, with its log-probabilities; on a GPU it is recorded with the step."""
 
 
 class Job(NamedTuple):
@@ -124,13 +141,13 @@ class Launched(NamedTuple):
 class Step:
     """A step of the first rows, from the tokens fed to the tokens drawn, all on the device."""
 
-    def __init__(self, model: LanguageModel, cache: Any, batch: Rows, sampler: Sampler) -> None:
+    def __init__(self, model: LanguageModel, cache: Any, batch: Batch, sampler: Decoding) -> None:
         self._model, self._cache, self._batch, self._sampler = model, cache, batch, sampler
 
     def __call__(self, live: int, length: int) -> Tensor:
         """Draw the next token of every row that is at work; what was done for each, [live]."""
-        feed = self._batch.feed(live, length)
-        logits = self._model.step(self._cache, feed, self._sampler.blend)
+        inputs = self._batch.inputs(live, length)
+        logits = self._model.step(self._cache, inputs, self._sampler.blend)
         uniforms, current = self._batch.pending(live)
         return self._batch.advance(self._sampler.draw(logits, uniforms, current), current)
 
@@ -139,14 +156,14 @@ class Scheduler:
     """Runs jobs through ``rows`` rows of a model, and adds what it does to ``tally``."""
 
     def __init__(
-        self, model: LanguageModel, sampler: Sampler, jobs: Sequence[Job], rows: int, tally: Tally
+        self, model: LanguageModel, sampler: Decoding, jobs: Sequence[Job], rows: int, tally: Tally
     ) -> None:
         self.rows = min(rows, len(jobs))
         self.tally = tally
         self._model, self._sampler = model, sampler
         self._waiting = deque(jobs)
-        self._steps, self._done = 0, 0
-        self._missed = 0  # turns of free rows since the last prefill
+        self._num_steps, self._num_finished = 0, 0
+        self._missed_turns = 0  # by free rows, since the last prefill
         self._slots: list[Slot] = []
         longest = max((len(job.prompt) for job in jobs), default=0)
         limit = sampler.max_new_tokens
@@ -154,17 +171,17 @@ class Scheduler:
         self._shared = common_prefix([job.prompt for job in jobs])
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         eos, device = model.eos_token_ids, model.device
-        self._batch = Rows(self.rows, limit, eos, device, resting=self._shared)
-        self._step: cuda_graphs.Advance = Step(model, self._cache, self._batch, sampler)
-        if cuda_graphs.wanted(device):
-            most = (self.rows, self._capacity)
-            lengths = self._capacity if model.own_lengths else cuda_graphs.LENGTHS
+        self._batch = Batch(self.rows, limit, eos, device, resting=self._shared)
+        self._step: cuda_graphs.StepFunction = Step(model, self._cache, self._batch, sampler)
+        if cuda_graphs.pays_on(device):
+            largest = (self.rows, self._capacity)
+            multiple = self._capacity if model.own_lengths else cuda_graphs.LENGTH_MULTIPLE
             self._step = cuda_graphs.Recorded(
-                self._step, self._batch.at_rest, most, lengths, device
+                self._step, self._batch.at_rest, largest, multiple, device
             )
         self._launched: deque[Launched] = deque()
-        # The device's positions and counts again, on the host, which asks for them at every step.
-        self._positions, self._answered = np.zeros((2, self.rows), np.int64)
+        # Copies on the host of what the batch has on the device, to be read without waiting for it.
+        self._positions, self._answer_lengths = np.zeros((2, self.rows), np.int64)
         self._clock = 0.0  # seconds of wall time per row, since the start
 
     def run(self) -> Iterator[list[Finished]]:
@@ -174,44 +191,44 @@ class Scheduler:
 
     @torch.inference_mode()
     def _advance(self) -> list[Finished]:
-        """One step of every row, and the turns of those that have finished a proposal."""
+        """One step of every row; chains that finished a proposal decide, and begin the next."""
         started, live = time.perf_counter(), len(self._slots)
         self._launched.append(self._launch(live))
-        ahead = len(self._launched) > AHEAD[self._model.device.type]
+        ahead = len(self._launched) > STEPS_AHEAD[self._model.device.type]
         done = self._settle(self._launched.popleft()) if ahead else []
         self._clock += (time.perf_counter() - started) / live
-        self._steps += 1
-        self._done += len(done)
+        self._num_steps += 1
+        self._num_finished += len(done)
         self.tally.chains += len(done)
         return [Finished(s.job, s.chain, self._clock - s.admitted) for s in done]
 
     def _launch(self, live: int) -> Launched:
         """Start a step of the first rows."""
-        positions, answered = self._positions[:live], self._answered[:live]
+        positions, answer_lengths = self._positions[:live], self._answer_lengths[:live]
         # The last token of the longest string is never fed.
         length = min(int(positions.max()) + 1, self._capacity - 1)
         self._batch.fence()
-        self._model.prepare(self._cache, self._batch.feed(live, length), answered)
+        self._model.prepare(self._cache, self._batch.inputs(live, length), answer_lengths)
         outcome = Download(self._step(live, length))
         positions += 1
-        answered += 1
+        answer_lengths += 1
         self.tally.capacity += self.rows
         return Launched(list(self._slots), outcome)
 
     def _settle(self, launched: Launched) -> list[Slot]:
-        """Take a step's outcome: the turns of the finished rows; the slots that are done."""
+        """Let chains decide whose proposal a step has finished; the slots whose chain is done."""
         outcome = launched.outcome.wait()
         self.tally.decoded_tokens += int((outcome != RESTED).sum())
         finished = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
         if not finished:
             return []
-        # All are read before any is moved.
+        # The suffixes of all are read before `_remove` moves any row.
         suffixes = self._batch.finished(
-            [Written(slot.row, slot.proposal.cut, stop) for slot, stop in finished]
+            [FinishedRow(slot.row, slot.proposal.cut, stop) for slot, stop in finished]
         )
         for (slot, _), suffix in zip(finished, suffixes, strict=True):
             self._decide(slot, suffix)
-        done = self._start([slot for slot, _ in finished])
+        done = self._start_proposals([slot for slot, _ in finished])
         for slot in reversed(done):
             self._remove(slot)
         return done
@@ -222,29 +239,30 @@ class Scheduler:
             start = len(slot.job.prompt) + slot.proposal.cut
             self._cache.restore(slot.row, start, slot.saved)
 
-    def _start(self, slots: Sequence[Slot]) -> list[Slot]:
+    def _start_proposals(self, slots: Sequence[Slot]) -> list[Slot]:
         """Load the chains' next proposals into their rows; those that have none are done."""
-        starts = [self._propose(slot) for slot in slots]
-        self._batch.load([start for start in starts if start is not None])
-        return [slot for slot, start in zip(slots, starts, strict=True) if start is None]
+        assignments = [self._propose(slot) for slot in slots]
+        self._batch.load([assignment for assignment in assignments if assignment is not None])
+        return [slot for slot, given in zip(slots, assignments, strict=True) if given is None]
 
-    def _propose(self, slot: Slot) -> Start | None:
+    def _propose(self, slot: Slot) -> Assignment | None:
         """A chain's next proposal, with what it will overwrite saved; None if there is none."""
         proposal = slot.chain.propose()
-        self._count(slot)
+        self._count_moves(slot)
         if proposal is None:
             return None
         slot.proposal = proposal
         prompt, row = slot.job.prompt, slot.row
         state, cut = slot.chain.state.tokens, proposal.cut
         start = len(prompt) + cut
-        slot.saved = None  # its memory can serve the next
+        slot.saved = None  # so that the next save can have its memory
         # The state's last token was drawn but never fed: it has no keys yet.
         slot.saved = self._cache.save(row, start, max(start, len(prompt) + len(state) - 1))
-        self._positions[row], self._answered[row] = start - 1, cut
-        return Start(row, proposal, len(prompt), int(state[cut - 1]) if cut else int(prompt[-1]))
+        self._positions[row], self._answer_lengths[row] = start - 1, cut
+        last_token = int(state[cut - 1]) if cut else int(prompt[-1])
+        return Assignment(row, proposal, len(prompt), last_token)
 
-    def _count(self, slot: Slot) -> None:
+    def _count_moves(self, slot: Slot) -> None:
         """Add the chain's new moves to the tally; some were decided without the model."""
         moves = slot.chain.moves
         self.tally.moves += moves.proposed - slot.counted.proposed
@@ -259,7 +277,7 @@ class Scheduler:
             self._cache.copy(vacant, row, int(self._positions[vacant]))
             self._batch.move(vacant, row)
             self._positions[row] = self._positions[vacant]
-            self._answered[row] = self._answered[vacant]
+            self._answer_lengths[row] = self._answer_lengths[vacant]
             self._slots[row] = last
             last.row = row
         self._batch.vacate(vacant)
@@ -268,15 +286,15 @@ class Scheduler:
     def _admit(self) -> bool:
         """Fill the free rows with waiting jobs; False when there is nothing left to run."""
         started, first = time.perf_counter(), len(self._slots)
-        jobs = [self._waiting.popleft() for _ in range(self._due())]
+        jobs = [self._waiting.popleft() for _ in range(self._num_to_admit())]
         if jobs:
-            self._place(jobs)
-            self._start(self._slots[first:])
+            self._assign_rows(jobs)
+            self._start_proposals(self._slots[first:])
         for slot in self._slots[first:]:
             slot.admitted -= (time.perf_counter() - started) / len(jobs)
         return bool(self._slots)
 
-    def _due(self) -> int:
+    def _num_to_admit(self) -> int:
         """How many jobs to admit now.
 
         A prefill of a few prompts takes as long as a step: both read all weights. So free rows wait
@@ -286,14 +304,14 @@ class Scheduler:
         a row's already.
         """
         free = min(self.rows - len(self._slots), len(self._waiting))
-        until_next = self._steps / max(1, self._done)
-        pays = self._missed + free * until_next < self.rows
+        until_next = self._num_steps / max(1, self._num_finished)
+        pays = self._missed_turns + free * until_next < self.rows
         if self._slots and 0 < free < len(self._waiting) and pays:
-            self._missed += free
-            here = {slot.job.prompt.tobytes() for slot in self._slots}
-            twins = takewhile(lambda job: job.prompt.tobytes() in here, self._waiting)
-            return len(list(islice(twins, free)))
-        self._missed = 0
+            self._missed_turns += free
+            prompts = {slot.job.prompt.tobytes() for slot in self._slots}
+            copies = takewhile(lambda job: job.prompt.tobytes() in prompts, self._waiting)
+            return len(list(islice(copies, free)))
+        self._missed_turns = 0
         return free
 
     @torch.inference_mode()
@@ -305,26 +323,26 @@ class Scheduler:
         self._prefill(cache, slice(0, 1), [jobs[0].prompt[: self._shared]], 0)
         return cache.save(0, 0, self._shared)
 
-    def _place(self, jobs: Sequence[Job]) -> None:
+    def _assign_rows(self, jobs: Sequence[Job]) -> None:
         """Give each job a row: prefill its prompt, or copy that of a row which has the same.
 
         A row's prompt is never overwritten, so any row at work can be copied from.
         """
         rows = {slot.job.prompt.tobytes(): row for row, slot in enumerate(self._slots)}
         fresh = {job.prompt.tobytes(): job for job in jobs if job.prompt.tobytes() not in rows}
-        for batch in _batches(list(fresh.values()), PASS[self._model.device.type]):
+        for batch in _batches(list(fresh.values()), MAX_PADDING_TOKENS[self._model.device.type]):
             first = len(self._slots)
             prompts = [job.prompt[self._shared : -1] for job in batch]
             self._prefill(self._cache, slice(first, first + len(batch)), prompts, self._shared)
             for job in batch:
-                rows[job.prompt.tobytes()] = self._seat(job)
-        placed = {id(job) for job in fresh.values()}
+                rows[job.prompt.tobytes()] = self._take_row(job)
+        prefilled = {id(job) for job in fresh.values()}
         for job in jobs:
-            if id(job) not in placed:
-                twin, row = rows[job.prompt.tobytes()], self._seat(job)
-                self._cache.copy(twin, row, len(job.prompt) - 1)
+            if id(job) not in prefilled:
+                source, row = rows[job.prompt.tobytes()], self._take_row(job)
+                self._cache.copy(source, row, len(job.prompt) - 1)
 
-    def _seat(self, job: Job) -> int:
+    def _take_row(self, job: Job) -> int:
         """Start a job's chain in the next free row."""
         chain = Chain(self._sampler.schedule(), job.stream, self._model.eos_token_ids)
         row = len(self._slots)
@@ -347,7 +365,7 @@ class Scheduler:
 
 
 def _batches(jobs: Sequence[Job], padding: int) -> Iterator[list[Job]]:
-    """Jobs in batches of like prompts, with at most so many tokens of padding in each."""
+    """Jobs in batches of prompts of like length, each with at most ``padding`` tokens of it."""
     batch: list[Job] = []
     padded = 0
     for job in sorted(jobs, key=lambda job: len(job.prompt)):

@@ -1,6 +1,6 @@
 """Linear maps of few rows at a time on the CPU, their weights stored as they are read.
 
-    weight [outputs, inputs]   ->   tiles, each [inputs, up to `WIDTH` outputs]
+    weight [outputs, inputs]   ->   tiles, each [inputs, up to `TILE_OUTPUTS` outputs]
 
 A product of 8 to 128 rows reads a tile from its first byte to its last; in the usual layout, and in
 its transpose, every step along the inputs or the outputs lands on another page of memory. Measured
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-WIDTH = 768
+TILE_OUTPUTS = 768
 """Outputs of a tile, about."""
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -24,7 +24,7 @@ class Tiled(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        tiles = linear.weight.detach().t().split(_width(self.out_features), dim=1)
+        tiles = linear.weight.detach().t().split(_outputs_per_tile(self.out_features), dim=1)
         # A tile's outputs lie side by side, input after input.
         self._tiles = [t.clone(memory_format=torch.contiguous_format) for t in tiles]
         self._widths = [tile.shape[1] for tile in self._tiles]
@@ -67,7 +67,7 @@ def tiled(network: Network) -> Network:
     return network
 
 
-def _width(outputs: int) -> int:
+def _outputs_per_tile(outputs: int) -> int:
     """Of tiles of nearly the same size: a multiple of 16 numbers, a cache line or two."""
-    tiles = max(1, round(outputs / WIDTH))
+    tiles = max(1, round(outputs / TILE_OUTPUTS))
     return -(-outputs // (16 * tiles)) * 16

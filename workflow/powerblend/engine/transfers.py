@@ -39,7 +39,7 @@ class Download:
 class Reader:
     """Reads what was asked of the device before a fence, while it does what was asked after.
 
-    The caller knows that the latter leaves those places alone.
+    The caller knows that the latter writes nothing that is read.
     """
 
     def __init__(self, device: torch.device) -> None:

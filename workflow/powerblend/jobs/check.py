@@ -11,7 +11,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 
 from powerblend.blends.draft import TRAINED
-from powerblend.draft.dflash import Target, read_architecture
+from powerblend.draft.dflash import TargetSizes, read_architecture
 from powerblend.infrastructure.files import REMADE, write_json
 from powerblend.jobs import arguments
 from powerblend.samplers import Sampler
@@ -148,7 +148,7 @@ def _check_probe(study: Study, layers: int, problems: list[Problem]) -> None:
 
 def _check_drafts(study: Study, config: Any, tokenizer: Any) -> None:
     """Whether the drafts in use fit the model, and the token that masks is one."""
-    target = Target(study.model.name, *(int(getattr(config, name)) for name in TARGET_SIZES))
+    target = TargetSizes(study.model.name, *(int(getattr(config, name)) for name in TARGET_SIZES))
     for blend in study.drafts():
         if blend.draft != TRAINED:
             try:

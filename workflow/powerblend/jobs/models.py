@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from powerblend.api.loading import load_model
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.dflash import Draft, load_draft
-from powerblend.engine.model import Model, load_model
+from powerblend.engine.model import Model
 from powerblend.vocabulary.specs import ModelSpec
 
 
@@ -42,7 +43,7 @@ def load(
         draft=_draft(blends, draft),
     )
     for blend in blends:
-        blend.check(model.layers)
+        blend.check(model.num_layers)
     return model
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from powerblend.draft import training
 from powerblend.draft.dflash import Architecture, Draft
-from powerblend.draft.training import Text
+from powerblend.draft.training import WrittenAnswer
 from powerblend.engine.model import Model
 from powerblend.infrastructure.files import write_json
 from powerblend.jobs import arguments
@@ -86,8 +86,8 @@ def train_draft(
     surest = _answers(spec, likeliest, model, problems[::HELD_OUT], rows, store / "greedy")
     draft = _untrained(spec, model)
     log.info("the target reads %d answers", len(texts) + len(others) + len(surest))
-    taps = draft.architecture.taps
-    corpus, unseen, greedy = (training.featurise(model, taps, t) for t in (texts, others, surest))
+    layers = draft.architecture.feature_layers
+    corpus, unseen, greedy = (training.featurise(model, layers, t) for t in (texts, others, surest))
     steps = training.train(
         model,
         draft,
@@ -122,7 +122,7 @@ def _answers(
     problems: Sequence[Problem],
     rows: int | None,
     store: Path,
-) -> list[Text]:
+) -> list[WrittenAnswer]:
     """The model's answers to problems, in their order; those in the store are not made again."""
     cell = CellSpec(
         engine=spec.engine,
@@ -138,7 +138,7 @@ def _answers(
     finally:
         chains.close()
     prompts = {t.problem.unique_id: t.prompt for t in tasks_of(cell, model, problems, 1)}
-    return [Text(prompts[record.problem_id], record.tokens) for record in records]
+    return [WrittenAnswer(prompts[record.problem_id], record.tokens) for record in records]
 
 
 def _untrained(spec: DraftSpec, model: Model) -> Draft:
@@ -146,11 +146,11 @@ def _untrained(spec: DraftSpec, model: Model) -> Draft:
     wanted = spec.training
     mask = model.tokenizer.convert_tokens_to_ids(wanted.mask_token)
     shape = {
-        **model.sizes,
+        **training.sizes_like(model),
         "num_hidden_layers": wanted.layers,
         "block_size": wanted.block,
         "dflash_config": {
-            "target_layer_ids": training.default_taps(model.layers),
+            "target_layer_ids": training.default_feature_layers(model.num_layers),
             "mask_token_id": mask,
         },
     }

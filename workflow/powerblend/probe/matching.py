@@ -1,4 +1,4 @@
-"""The beta at which a blend moves the model's law as far as asked: by the KL of a mean token."""
+"""The beta at which a blend moves the model's distribution as far as asked, in KL a token."""
 
 import logging
 import math
@@ -13,10 +13,10 @@ from powerblend.probe.measures import measure
 
 log = logging.getLogger(__name__)
 
-START = 0.05
-LEAST = 1e-9
-TOLERANCE = 1e-5
-"""Of log beta."""
+FIRST_BETA = 0.05
+MIN_BETA = 1e-9
+LOG_BETA_TOLERANCE = 1e-5
+"""Absolute, of the log of the beta found."""
 
 
 def matched_beta(model: Model, reading: Reading, blend: Blend, kl: float) -> float:
@@ -37,15 +37,15 @@ def matched_beta(model: Model, reading: Reading, blend: Blend, kl: float) -> flo
             f"match_kl is {kl:g}, but the KL of {blend.model_dump(exclude={'beta'})} is only "
             f"{kl * math.exp(excess(0.0)):.3g} even at beta 1: ask for less, or of another layer"
         )
-    low = math.log(START)
+    low = math.log(FIRST_BETA)
     while excess(low) > 0:
-        if low < math.log(LEAST):
-            raise ValueError(f"match_kl is {kl:g}: no beta above {LEAST:g} has so small a KL")
+        if low < math.log(MIN_BETA):
+            raise ValueError(f"match_kl is {kl:g}: no beta above {MIN_BETA:g} has so small a KL")
         low -= math.log(4)
     high = min(0.0, low + math.log(4))
     while excess(high) < 0:
         high = min(0.0, high + math.log(4))
-    beta = math.exp(brentq(excess, low, high, xtol=TOLERANCE))
+    beta = math.exp(brentq(excess, low, high, xtol=LOG_BETA_TOLERANCE))
     return float(f"{beta:.4g}")
 
 

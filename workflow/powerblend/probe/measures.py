@@ -1,7 +1,7 @@
-"""Measures of a law of the next token beside the model's own, token by token.
+"""Measures of a distribution of the next token beside the model's own, token by token.
 
-Logits are made for `CHUNK` tokens and one source at a time and dropped again; what is left is a few
-numbers a token.
+Logits are made for `CHUNK_TOKENS` tokens and one source at a time and dropped again; what is left
+is a few numbers a token.
 """
 
 import math
@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from powerblend.blends import Blend
 from powerblend.engine.model import Model
-from powerblend.probe.hidden_states import CHUNK, HARD, Reading
+from powerblend.probe.hidden_states import CHUNK_TOKENS, HARD_PROBABILITY, Reading
 
 
-class Target(NamedTuple):
-    """The model's own law of some tokens: what others are measured against."""
+class ModelDistribution(NamedTuple):
+    """The model's own distribution of some tokens: what others are measured against."""
 
     gold: Tensor  # [tokens, 1]
     logits: Tensor  # [tokens, vocabulary], as the next two
@@ -30,7 +30,7 @@ class Target(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """A law on some tokens, each [tokens]; `measure` gives them in float64 on the host.
+    """A distribution on some tokens, each [tokens]; `measure` gives them in float64 on the host.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Scores(NamedTuple):
     log_prob
         Of the gold token, in nats.
     kl
-        KL(p || law), with p the model's own, in nats.
+        KL(p || q), with q this distribution and p the model's own, in nats.
     flipped
         1 where a token is strictly likelier than the model's most likely one, 0 elsewhere.
     scale
@@ -57,15 +57,15 @@ class Scores(NamedTuple):
         return Scores(*(column[chosen] for column in self))
 
 
-def target_of(logits: Tensor, gold: Tensor) -> Target:
+def model_distribution(logits: Tensor, gold: Tensor) -> ModelDistribution:
     """What `scores` compares with; ``logits`` [tokens, vocabulary], ``gold`` [tokens]."""
     log_p = logits.log_softmax(-1)
     top = logits.argmax(-1, keepdim=True)
-    return Target(gold[:, None], logits, log_p, log_p.exp(), top, spread(logits))
+    return ModelDistribution(gold[:, None], logits, log_p, log_p.exp(), top, spread(logits))
 
 
-def scores(target: Target, logits: Tensor) -> Scores:
-    """Measure a law by its logits [tokens, vocabulary]."""
+def scores(target: ModelDistribution, logits: Tensor) -> Scores:
+    """Measure a distribution by its logits [tokens, vocabulary]."""
     log_q = logits.log_softmax(-1)
     at_gold = logits.gather(-1, target.gold)
     return Scores(
@@ -79,7 +79,7 @@ def scores(target: Target, logits: Tensor) -> Scores:
 
 def spread(logits: Tensor) -> Tensor:
     """Root mean square deviation of logits from their mean over the vocabulary."""
-    # Ten times as fast as torch's std, and every law's logits pass through here.
+    # Ten times as fast as torch's std, and every distribution's logits pass through here.
     centred = logits - logits.mean(-1, keepdim=True)
     return torch.linalg.vector_norm(centred, dim=-1) / math.sqrt(logits.shape[-1])
 
@@ -94,11 +94,11 @@ def measure(
     """
     tokens, sources = len(reading.gold), _by_source(blends)
     # Made whole: thousands of small tensors that stay would leave holes between the large ones
-    # that go, and memory would grow with every law.
+    # that go, and memory would grow with every distribution.
     table = torch.empty(1 + len(blends), len(Scores._fields), tokens, dtype=torch.float64)
-    chunks = [slice(start, start + CHUNK) for start in range(0, tokens, CHUNK)]
+    chunks = [slice(start, start + CHUNK_TOKENS) for start in range(0, tokens, CHUNK_TOKENS)]
     for chunk in tqdm(chunks, unit="chunk", disable=not bar, mininterval=2.0):
-        target = target_of(model.logits(reading.final[chunk]), reading.gold[chunk])
+        target = model_distribution(model.logits(reading.final[chunk]), reading.gold[chunk])
         _fill(table[0, :, chunk], scores(target, target.logits))
         for indices in sources:
             logits = model.logits(reading.source(blends[indices[0]], chunk, model))
@@ -108,8 +108,8 @@ def measure(
     return [Scores(*columns) for columns in table]
 
 
-def _fill(columns: Tensor, law: Scores) -> None:
-    for column, values in zip(columns, law, strict=True):
+def _fill(columns: Tensor, measured: Scores) -> None:
+    for column, values in zip(columns, measured, strict=True):
         column.copy_(values)
 
 
@@ -132,7 +132,7 @@ def summary(own: Scores, law: Scores, sampled: Tensor) -> dict[str, Any]:
 
 def is_hard(own: Scores) -> Tensor:
     """Which tokens the model itself finds unlikely."""
-    return own.log_prob < math.log(HARD)
+    return own.log_prob < math.log(HARD_PROBABILITY)
 
 
 def _prediction(own: Scores, law: Scores) -> dict[str, float | None]:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from powerblend.blends import Blend, DraftBlend, HiddenBlend, LayerBlend
 from powerblend.engine.model import Model
-from powerblend.probe.drafted import drafted
-from powerblend.probe.hidden_states import HARD, Draft, Reading, read
+from powerblend.probe.drafted import probed_draft
+from powerblend.probe.hidden_states import HARD_PROBABILITY, ProbedDraft, Reading, read
 from powerblend.probe.matching import matched_beta, mean_kl
 from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
@@ -27,19 +27,19 @@ def probe(spec: MeasurementSpec, model: Model, text: Text) -> dict[str, Any]:
     ``layers`` has a row per decoder block and norm, ``blends`` one per source and beta,
     ``configured`` one per blend of the study; ``draft`` is the draft by block offset, or None.
     """
-    draft = drafted(model)
+    draft = probed_draft(model)
     configured = list(spec.blends)
     sources = _sources(spec.layers, configured, draft)
     for blend in (*sources, *configured):
-        blend.check(model.layers)
-    layers = [LayerBlend(layer=k, norm=n, beta=1.0) for k in range(model.layers) for n in NORMS]
+        blend.check(model.num_layers)
+    layers = [LayerBlend(layer=k, norm=n, beta=1.0) for k in range(model.num_layers) for n in NORMS]
     plan: dict[str, Sequence[Blend]] = {
         "layers": layers,
         "blends": [s.model_copy(update={"beta": b}) for s in sources for b in spec.betas],
         "configured": configured,
         "draft": [DraftBlend(beta=1.0)] if draft else [],
     }
-    reading = read(model, text, range(model.layers), draft)
+    reading = read(model, text, range(model.num_layers), draft)
     laws = [blend for part in plan.values() for blend in part]
     log.info("%d laws on %d tokens", len(laws), len(reading.gold))
     own, *rest = measure(model, reading, laws, bar=True)
@@ -58,9 +58,9 @@ def probe(spec: MeasurementSpec, model: Model, text: Text) -> dict[str, Any]:
     return {
         "over": spec.over.text,
         **text.counts,
-        "hard": HARD,
+        "hard": HARD_PROBABILITY,
         "hard_tokens": int(is_hard(own).sum()),
-        "decoder_blocks": model.layers,
+        "decoder_blocks": model.num_layers,
         "final": summary(own, own, reading.sampled),
         **rows,
         "draft": offsets[0] if offsets else None,
@@ -77,14 +77,14 @@ def match(spec: MatchSpec, model: Model, text: Text) -> dict[str, Any]:
     ValueError
         If no beta matches.
     """
-    draft = drafted(model)
+    draft = probed_draft(model)
     source, wanted = spec.blend, spec.match_kl
     like = None if isinstance(wanted, float) else wanted
     hidden = [blend for blend in (source, like) if isinstance(blend, HiddenBlend)]
-    taps = {tap for blend in hidden for tap in blend.taps}
+    layers = {layer for blend in hidden for layer in blend.layers_read}
     for blend in filter(None, (source, like)):
-        blend.check(model.layers)
-    reading = read(model, text, sorted(taps), draft)
+        blend.check(model.num_layers)
+    reading = read(model, text, sorted(layers), draft)
     kl = wanted if isinstance(wanted, float) else mean_kl(model, reading, wanted)
     beta = matched_beta(model, reading, source, kl)
     blend = source.model_copy(update={"beta": beta})
@@ -116,7 +116,7 @@ def by_offset(own: Scores, alone: Scores, reading: Reading, block_size: int) -> 
 
 
 def _sources(
-    layers: Sequence[int], configured: Sequence[Blend], draft: Draft | None
+    layers: Sequence[int], configured: Sequence[Blend], draft: ProbedDraft | None
 ) -> list[Blend]:
     """What is blended at each beta: the given layers, the study's own sources, and the draft."""
     asked: list[Blend] = [LayerBlend(layer=k, norm=n, beta=0.0) for k in layers for n in NORMS]

@@ -98,7 +98,7 @@ class Sampler(BaseModel):
 
     @abstractmethod
     def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":
-        """One token per row, with its worth; a law of `engine.distributions`."""
+        """One token per row, with its log-probabilities; see `engine.distributions`."""
 
     def describe(self) -> SamplerDescription:
         """What the report says of it; from its schedule, unless a sampler says more."""

@@ -41,10 +41,10 @@ class Power(Sampler):
 
     def schedule(self) -> Schedule:
         """``blocks`` stages of ``steps`` moves."""
-        # Where target and proposal are powers of one law, w is never positive. The published
-        # acceptance cuts the current sum at the proposal's length, so its r may rise again.
-        same_law = self.blend is None or self.proposal == "target"
-        early = same_law and self.mh == "exact"
+        # Where target and proposal are powers of one distribution, no log weight is positive. The
+        # published acceptance cuts the current sum at the proposal's length: its r may rise again.
+        one_distribution = self.blend is None or self.proposal == "target"
+        early = one_distribution and self.mh == "exact"
         return Schedule(self.max_new_tokens, self.blocks, self.steps, self.mh, early=early)
 
     def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":

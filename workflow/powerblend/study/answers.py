@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from powerblend.api.generation import Generation, Request, Run
+from powerblend.draft.guided import draft_of
 from powerblend.engine import REVISION
 from powerblend.engine.model import Model
 from powerblend.infrastructure.interrupts import held_back
@@ -84,8 +85,9 @@ def tasks_of(
     # The key has the prompt itself, so a dataset's other problems do not matter to it; and a
     # trained draft's weights, which the same training may not give again to the last digit.
     decided = spec.model_dump(mode="json", exclude={"dataset", "prompt"})
-    if model.draft is not None:
-        decided["draft"] = model.draft.fingerprint
+    draft = draft_of(model)
+    if draft is not None:
+        decided["draft"] = draft.fingerprint
     decisive = canonical(decided)
     for problem in problems:
         tokens = tokenise(model.tokenizer, problem.problem, spec.prompt)

@@ -10,14 +10,14 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import tiny
 from powerblend import load_model
-from powerblend.engine.fused_blocks import MLP, Attention, fused, merged
+from powerblend.engine.fused_layers import FusedAttention, FusedMLP, fused, merged
 
 FAMILIES = {
     "llama": {"attention_bias": True, "mlp_bias": True},
     "qwen2": {},  # biases of queries, keys and values
     "qwen3": {},  # norms of queries and keys
 }
-CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.1}
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.1}
 TOKENS = torch.tensor([[2, 0, 3, 3, 1, 0, 2], [3, 3, 2, 0, 0, 1, 3]])
 
 
@@ -37,26 +37,26 @@ def logits(hf: PreTrainedModel) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_fused_model_has_the_same_logits(family: str, dtype: torch.dtype) -> None:
     hf = transformer(family, dtype)
     expected = logits(hf)
     ours = logits(fused(hf))
-    assert (ours - expected).abs().max() < CLOSE[dtype] * expected.square().mean().sqrt()
+    assert (ours - expected).abs().max() < TOLERANCES[dtype] * expected.square().mean().sqrt()
 
 
-@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_part_of_a_known_block_is_replaced(family: str, dtype: torch.dtype) -> None:
+def test_every_part_of_a_known_layer_is_replaced(family: str, dtype: torch.dtype) -> None:
     hf = fused(transformer(family, dtype))
-    for block in hf.base_model.layers:
-        assert isinstance(block.self_attn, Attention)
-        assert isinstance(block.mlp, MLP)
+    for layer in hf.base_model.layers:
+        assert isinstance(layer.self_attn, FusedAttention)
+        assert isinstance(layer.mlp, FusedMLP)
         # Norms in float64 are computed in float32 by their authors: that is another function.
-        assert isinstance(block.input_layernorm, nn.RMSNorm) == (dtype != torch.float64)
+        assert isinstance(layer.input_layernorm, nn.RMSNorm) == (dtype != torch.float64)
         merged_norms = family == "qwen3" and dtype != torch.float64
-        assert (block.self_attn._weight is not None) == merged_norms
+        assert (layer.self_attn._weight is not None) == merged_norms
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "gpt2"])
@@ -74,10 +74,10 @@ def test_maps_that_are_not_torch_s_own_stay() -> None:
     first, second, _ = hf.base_model.layers
     first.self_attn.v_proj.__class__ = second.mlp.up_proj.__class__ = Quantised
     fused(hf)
-    assert not isinstance(first.self_attn, Attention)
-    assert isinstance(first.mlp, MLP)
-    assert isinstance(second.self_attn, Attention)
-    assert not isinstance(second.mlp, MLP)
+    assert not isinstance(first.self_attn, FusedAttention)
+    assert isinstance(first.mlp, FusedMLP)
+    assert isinstance(second.self_attn, FusedAttention)
+    assert not isinstance(second.mlp, FusedMLP)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,4 +1,4 @@
-"""The insides of a decoder block in few operations: same weights, same function.
+"""The insides of a decoder layer in few operations: same weights, same function.
 
 transformers writes an RMS norm in eight operations, a rotation in ten, and multiplies by queries',
 keys' and values' weights one after the other. A step of few rows waits for each of them: on a GPU
@@ -29,9 +29,9 @@ def fused(network: Network) -> Network:
     for module in network.modules():
         for name, child in module.named_children():
             if type(child) in ATTENTIONS and _is_plain(child):
-                setattr(module, name, Attention(child))
+                setattr(module, name, FusedAttention(child))
             elif type(child) in MLPS and _is_plain(child):
-                setattr(module, name, MLP(child))
+                setattr(module, name, FusedMLP(child))
             elif (norm := _as_torch_s(child)) is not None:
                 setattr(module, name, norm)
     return network
@@ -54,7 +54,7 @@ class Merged(nn.Module):
                 destination.update({f"{prefix}{name}.{kind}": part for name, part in parts})
 
 
-class Attention(Merged):
+class FusedAttention(Merged):
     """Attention with rotary positions, and with norms of queries and keys where there are any."""
 
     def __init__(self, theirs: Any) -> None:
@@ -108,7 +108,7 @@ class Attention(Merged):
         return normed[:, :, : -self._keys] * self._weight
 
 
-class MLP(Merged):
+class FusedMLP(Merged):
     """A gated MLP."""
 
     def __init__(self, theirs: Any) -> None:

@@ -1,0 +1,37 @@
+"""Equality of the same chains run in another batch, order or recording, or after an interruption.
+
+Tokens, text, counts, decisions and how an answer ended are equal. Log-probabilities are sums over
+matrix products, and some processors round a row's product differently in a batch of another shape:
+in float64 these sums are equal to `LOG_TOLERANCE`. Seconds are wall time and never equal.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from powerblend import Generation
+
+LOG_FIELDS = ("log_p", "log_t", "log_t_by_block")
+LOG_TOLERANCE = 1e-9
+"""Nats, absolute, of sums of at most some hundred nats."""
+
+
+def records(answers: Iterable[Iterable[Generation]]) -> list[dict[str, Any]]:
+    """Every answer's fields, sample by sample of prompt by prompt, without the seconds."""
+    return [untimed(g.as_record()) for row in answers for g in row]
+
+
+def untimed(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "seconds"}
+
+
+def nearly(expected: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records to compare others with: equal in everything, in log-probabilities to the tolerance.
+
+    Use as ``assert records(these) == nearly(records(those))``.
+    """
+    return [
+        record | {k: pytest.approx(record[k], abs=LOG_TOLERANCE) for k in LOG_FIELDS}
+        for record in expected
+    ]

@@ -1,0 +1,132 @@
+"""Loading a model: files, precisions, devices, and the tokens that end an answer.
+
+Knows no samplers and no prompts.
+"""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+
+from powerblend.draft.dflash import Draft
+from powerblend.draft.guided import DraftedModel
+from powerblend.engine.model import Model
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+def load_model(
+    source: str | Path | PreTrainedModel,
+    *,
+    tokenizer: Any = None,
+    eos_token_ids: Sequence[int] | None = None,
+    draft: Draft | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    revision: str | None = None,
+) -> Model:
+    """Load a causal language model for sampling.
+
+    Parameters
+    ----------
+    source
+        A directory, a Hugging Face hub id, or a transformers model already in memory (which keeps
+        its dtype and device, and is not changed).
+    tokenizer
+        Only with a model in memory: its tokenizer, or None for bare token ids.
+    eos_token_ids
+        The tokens that end an answer; by default those that the model's configuration, generation
+        configuration and tokenizer name, together. Nothing else of a generation configuration
+        (top-k, top-p, penalties) is used.
+    draft
+        From `load_draft`, for a blend that has it as its source.
+    dtype
+        ``float32``, ``float64`` or ``bfloat16``.
+    device
+        A torch device; asking for CUDA where there is none raises RuntimeError.
+    revision
+        Commit of a hub repository.
+
+    Raises
+    ------
+    ValueError
+        If the dtype is unknown, no EOS token is known, the architecture is not supported, or the
+        draft is not one from `load_draft` or was made for another model.
+    OSError
+        If there is no such model or its files are damaged, in one sentence with the way out.
+    """
+    # Denormal numbers are slow and negligible, and alpha z leaves most of a vocabulary among them.
+    torch.set_flush_denormal(True)
+    if not isinstance(draft, Draft | None):
+        raise ValueError(f"draft is {draft!r}; load it first: draft=load_draft({str(draft)!r})")
+    if isinstance(source, PreTrainedModel):
+        ends = eos_token_ids or _eos_token_ids(source, tokenizer)
+        return _with_draft(source, tokenizer, ends, draft)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(
+            "a GPU was asked for, but torch finds no CUDA device: check the driver and "
+            'CUDA_VISIBLE_DEVICES, or run on the CPU: device="cpu" from Python, --resources gpu=0 '
+            "in a study"
+        )
+    try:
+        tokenizer, hf = _from_files(source, dtype, revision)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        where = f"{source} at revision {revision}" if revision else str(source)
+        reason = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"cannot load the model {where}: {reason} "
+            "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
+        ) from error
+    ends = eos_token_ids or _eos_token_ids(hf, tokenizer)
+    return _with_draft(hf.requires_grad_(False).to(device), tokenizer, ends, draft)
+
+
+def _with_draft(
+    hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int], draft: Draft | None
+) -> Model:
+    """The engine's model, which keeps a draft if it is given one."""
+    if draft is None:
+        return Model(hf, tokenizer, eos_token_ids)
+    return DraftedModel(hf, tokenizer, eos_token_ids, draft)
+
+
+def _from_files(source: str | Path, dtype: str, revision: str | None) -> tuple[Any, Any]:
+    """Tokenizer and model, with no code from their files and with all of the model's weights."""
+    options = {"revision": revision, "trust_remote_code": False}
+    is_path = str(source).startswith((".", "/", "~")) or str(source).count("/") > 1
+    if is_path and not Path(source).is_dir():
+        raise OSError("there is no such directory")
+    if (Path(source) / "generation_config.json").is_file():
+        # transformers passes over a damaged one, and over the EOS tokens that it names.
+        GenerationConfig.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=DTYPES[dtype],
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
+    )
+    hf, loading = loaded
+    if loading["missing_keys"]:
+        # transformers draws them at random and goes on.
+        missing = ", ".join(sorted(loading["missing_keys"])[:3])
+        raise ValueError(f"its weights lack {missing}")
+    return tokenizer, hf
+
+
+def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:
+    """Every EOS token that the model's files name, as one set for all conditions."""
+    named = [
+        getattr(hf.generation_config, "eos_token_id", None),
+        getattr(hf.config, "eos_token_id", None),
+        getattr(tokenizer, "eos_token_id", None),
+    ]
+    ids = itertools.chain.from_iterable(n if isinstance(n, list) else [n] for n in named)
+    return sorted({i for i in ids if i is not None})
