@@ -7,6 +7,7 @@ real one: what is left is the work that goes on around the model, from the promp
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from powerblend.infrastructure.files import write_jsonl
 from powerblend.study.answers import answer
 from powerblend.study.store import ChainStore
 from powerblend.vocabulary.problem import Problem
-from powerblend.vocabulary.records import AnswerRecord
 from powerblend.vocabulary.specs import CellSpec
 
 PARTS = 10
@@ -46,7 +46,7 @@ class WatchedStore(ChainStore):
         self._total, self._chains, self._process = total, 0, psutil.Process()
         self._since, self.parts = time.process_time(), list[dict[str, Any]]()
 
-    def add(self, record: AnswerRecord) -> None:
+    def add(self, record: Mapping[str, Any]) -> None:
         """Store a chain; after the last of a part, note how that part went."""
         super().add(record)
         self._chains += 1

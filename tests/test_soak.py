@@ -2,7 +2,9 @@
 
 import gc
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,7 +18,6 @@ from powerblend.infrastructure.files import write_jsonl
 from powerblend.study.answers import answer
 from powerblend.study.store import ChainStore
 from powerblend.vocabulary.problem import Problem
-from powerblend.vocabulary.records import AnswerRecord
 
 PROBLEMS, SAMPLES, ROWS = 100, 30, 64
 EVERY = 250
@@ -36,8 +37,8 @@ class WatchedStore(ChainStore):
         self.resident: list[float] = []
         self.alive: list[int] = []
 
-    def add(self, record: AnswerRecord) -> None:
-        super().add(record.model_copy(update={"ballast": record.key * 64}))
+    def add(self, record: Mapping[str, Any]) -> None:
+        super().add(dict(record) | {"ballast": record["key"] * 64})
         self.count += 1
         if self.count % EVERY == 0:
             gc.collect()

@@ -82,10 +82,9 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from powerblend.study.store import ChainStore
-from powerblend.vocabulary.records import AnswerRecord
 
 store = ChainStore(Path(sys.argv[1]))
-store.add(AnswerRecord.model_construct(key="a"))
+store.add({"key": "a"})
 print("has it", flush=True)
 time.sleep(600)
 """

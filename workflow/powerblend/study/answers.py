@@ -71,11 +71,9 @@ def answer(
     for finished in _run(spec, model, missing, rows):
         with held_back():
             for task, generation in finished:
-                store.add(_record(task, generation, spec, labels))
+                store.add(_record(task, generation, spec, labels).model_dump())
     for task in tasks:
-        record = store.get(task.key)
-        assert record is not None
-        yield record.model_copy(update=labels)
+        yield AnswerRecord.model_validate(store.get(task.key)).model_copy(update=labels)
 
 
 def tasks_of(

@@ -11,12 +11,13 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from pydantic import JsonValue
+
 from powerblend.infrastructure.files import DamagedFile, naming, parse_line
-from powerblend.vocabulary.records import AnswerRecord
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class ChainStore:
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
-    def get(self, key: str) -> AnswerRecord | None:
+    def get(self, key: str) -> dict[str, JsonValue] | None:
         """The record of a finished chain.
 
         Raises
@@ -65,9 +66,10 @@ class ChainStore:
             line = file.read(length)
         if key.encode() not in line or not line.endswith(b"\n"):
             raise DamagedFile(f"{path}: changed since this job opened it; run the job again")
-        return AnswerRecord.model_validate(json.loads(line))
+        record: dict[str, JsonValue] = json.loads(line)
+        return record
 
-    def add(self, record: AnswerRecord) -> None:
+    def add(self, record: Mapping[str, JsonValue]) -> None:
         """Append a finished chain; it is on disk when this returns.
 
         Raises
@@ -76,13 +78,15 @@ class ChainStore:
             Naming the file and the way out if the disk is full. What was written of the record is
             cut off when the store is next opened.
         """
-        line = json.dumps(record.model_dump(), ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
         with naming(self._path):
             written = self._file.write(line)
             while written < len(line):
                 written += self._file.write(line[written:])
             os.fsync(self._file.fileno())
-        self._places[record.key] = Place(self._path, self._file.tell() - len(line), len(line))
+        self._places[str(record["key"])] = Place(
+            self._path, self._file.tell() - len(line), len(line)
+        )
 
     def close(self) -> None:
         """Release the file."""
