@@ -204,57 +204,23 @@ def grade(options: argparse.Namespace) -> None:
 
 def tables(options: argparse.Namespace) -> None:
     """Compute every number of the report."""
-    import pandas as pd
+    from powerblend.jobs import tables as job
 
-    from powerblend.analysis.grades import read_grades
-    from powerblend.analysis.overall import overall
-    from powerblend.analysis.probe import probed
-    from powerblend.analysis.summary import summarise
-
-    study = _study(options.config)
-    layout = _layout(options)
-    grades = read_grades(layout.grades())
-    write_text(options.output, overall(grades).to_csv(index=False))
-    matched = {name: _json(path) for name, path in layout.betas().items()}
-    samplers = study.samplers({name: found["beta"] for name, found in matched.items()})
-    probe = probed(_json(layout.probe) if layout.probe else None, samplers, matched)
-    for part in ("layers", "blends") if layout.probe else ():
-        rows = pd.DataFrame(probe["measured"][part])
-        write_text(options.output.with_name(f"probe_{part}.csv"), rows.to_csv(index=False))
-    training = _json(layout.draft / "training.json") if layout.draft else None
-    summary = summarise(grades, samplers, study.contrasts)
-    summary |= {"probe": probe, "training": training}
-    write_text(options.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    job.run(options)
 
 
 def figure(options: argparse.Namespace) -> None:
     """Draw a figure as PNG and SVG."""
-    import yaml
+    from powerblend.jobs import figure as job
 
-    from powerblend.figures import material, save_figure
-
-    summary = read_json(options.summary)
-    config = read_json(options.config)
-    published = yaml.safe_load(options.published.read_text(encoding="utf-8"))
-    save_figure(options.name, material(summary, config, published), options.output)
+    job.run(options)
 
 
 def report(options: argparse.Namespace) -> None:
     """Write the report as Markdown and as one HTML file."""
-    import yaml
+    from powerblend.jobs import report as job
 
-    from powerblend.report import render, render_html
-    from powerblend.report.run import describe_run
-
-    summary = read_json(options.summary)
-    run = describe_run(options.config, options.checked) | {"command": options.command}
-    files = {f.relative_to(options.output.parent).as_posix(): f for f in options.figures}
-    figures = {file.stem: path for path, file in files.items()}
-    markdown = render(
-        summary, run, figures, yaml.safe_load(options.published.read_text(encoding="utf-8"))
-    )
-    write_text(options.output, markdown)
-    write_text(options.html, render_html(markdown, run["config"]["title"], files))
+    job.run(options)
 
 
 def schema(options: argparse.Namespace) -> None:
@@ -284,10 +250,6 @@ def _given(options: argparse.Namespace, name: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"--{name} is {value!r}; give a mapping, as JSON")
     return value
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _study(config: Path) -> "Study":
