@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 import tiny
 from powerblend import Model, load_model, sample
 from powerblend.analysis.probe import beta_at, probed, suggested
+from powerblend.analysis.summary import condition_of
 from powerblend.blends import LayerBlend
 from powerblend.probe import hidden_states, measures, run
 from powerblend.probe.matching import matched_beta, mean_kl
@@ -23,6 +24,7 @@ from powerblend.samplers import parse_sampler
 from powerblend.study.cells import betas_of, cells_of, probe_of
 from powerblend.study.problems import Problem
 from powerblend.study.schema import ConfigError, parse_study
+from powerblend.vocabulary.measurements import MatchedBlend, ProbeMeasurements
 from small_study import ROOT, merged, planned, write_study
 from toy import follow, plans
 
@@ -353,7 +355,7 @@ def test_nothing_to_read_is_said() -> None:
 
 
 def test_betas_of_equal_kl_are_interpolated() -> None:
-    curve = [{"beta": b, "kl": 3 * b**2} for b in (-0.2, 0.01, 0.1, 0.5)]
+    curve = [(beta, 3 * beta**2) for beta in (-0.2, 0.01, 0.1, 0.5)]
     for beta in (0.001, 0.01, 0.03, 0.2, 0.5):
         assert beta_at(3 * beta**2, curve) == pytest.approx(beta)
     assert beta_at(1.0, curve) is None
@@ -361,32 +363,36 @@ def test_betas_of_equal_kl_are_interpolated() -> None:
 
 
 def test_a_layer_is_suggested_by_its_ranks(found: dict[str, Any]) -> None:
-    best = suggested(found)
+    measured = ProbeMeasurements.model_validate(found)
+    best = suggested(measured)
     assert best is not None
-    assert best["layer"] < tiny.LAYERS - 1
-    others = [row for row in found["layers"] if row["layer"] < tiny.LAYERS - 1]
-    assert best["median_rank"] == min(row["median_rank"] for row in others)
+    others = [layer for layer in measured.layers if layer.layer != tiny.LAYERS - 1]
+    assert best in others
+    assert best.median_rank == min(layer.median_rank for layer in others)
 
 
 def test_conditions_have_the_numbers_of_their_blends(model: Model, text: Text) -> None:
     layer = {"source": "layer", "layer": 1, "beta": 0.1, "norm": "none"}
     control = layer | {"layer": 0, "beta": 0.2}
     greedy = {"sampler": "greedy", "max_new_tokens": 8}
-    samplers = {
-        "plain": parse_sampler(greedy),
-        "fixed": parse_sampler(greedy | {"blend": layer}),
-        "control": parse_sampler(greedy | {"blend": control}),
+    decodings = {
+        "plain": greedy,
+        "fixed": greedy | {"blend": layer},
+        "control": greedy | {"blend": control},
     }
-    measured = probe({**SPEC, "blends": [layer]}, model, text)
-    matched = {"control": control | {"kl": 0.5, "match_kl": 0.5}}
-    rows = probed(measured, samplers, matched)
-    assert [row["condition"] for row in rows["conditions"]] == ["fixed", "control"]
-    assert [row["beta"] for row in rows["conditions"]] == [0.1, 0.2]
-    assert rows["conditions"][0]["kl"] == measured["configured"][0]["kl"]
-    assert probed(None, samplers, {})["conditions"] == []
-    of_fixed = [row for row in rows["equal"] if row["condition"] == "fixed"]
-    assert len(of_fixed) == 2 * tiny.LAYERS - 1
-    assert all((row["layer"], row["norm"]) != (1, "none") for row in of_fixed)
+    conditions = {name: condition_of(parse_sampler(how)) for name, how in decodings.items()}
+    measured = ProbeMeasurements.model_validate(probe({**SPEC, "blends": [layer]}, model, text))
+    source = {key: value for key, value in control.items() if key != "beta"}
+    matched = match({**SPEC, "blend": source, "match_kl": 0.001}, model, text)
+    found = probed(measured, conditions, {"control": MatchedBlend.model_validate(matched)})
+    assert [at.condition for at in found.conditions] == ["fixed", "control"]
+    assert [at.beta for at in found.conditions] == [0.1, matched["beta"]]
+    assert [at.match_kl for at in found.conditions] == [None, 0.001]
+    assert found.conditions[0].kl == measured.configured[0].kl
+    assert probed(None, conditions, {}).conditions == ()
+    of_fixed = [other for other in found.equal if other.condition == "fixed"]
+    assert len(of_fixed) == len(found.equal) == 2 * tiny.LAYERS - 1
+    assert all((other.layer, other.norm) != (1, "none") for other in of_fixed)
 
 
 # The configuration
