@@ -1,10 +1,11 @@
 """The report: every number computed, every claim as strong as its numbers, foreign text inert."""
 
 import subprocess
+import sys
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -12,7 +13,11 @@ from markdown_it import MarkdownIt
 
 from powerblend.analysis.interaction import Quartet
 from powerblend.analysis.roles import role_of
+from powerblend.analysis.summary import condition_of
+from powerblend.blends import LayerBlend
+from powerblend.engine.chain import Schedule
 from powerblend.figures import FIGURES
+from powerblend.figures.architecture import grid_of
 from powerblend.report import render, render_html
 from powerblend.report.conclusions import conclusion, findings, next_steps
 from powerblend.report.contrasts import contrast_sentence, contrasts_sentence
@@ -35,10 +40,12 @@ from powerblend.report.results import (
 )
 from powerblend.report.run import CheckedStudy, PromptLengths, Run, git_revision
 from powerblend.report.text import code_block, escaped, p_value, percent, points, series, table
+from powerblend.samplers import parse_sampler
+from powerblend.samplers.base import ChainDescription, Sampler
 from powerblend.study.schema import Study, parse_study
 from powerblend.vocabulary.published import PublishedNumbers
 from powerblend.vocabulary.summary import Condition, Disagreement, Overlap, Summary, Ungraded
-from small_study import ROOT, merged
+from small_study import ROOT, environment, merged
 from summaries import (
     EARLIER,
     POWER,
@@ -540,6 +547,116 @@ def test_limitations_follow_from_the_run() -> None:
         "Other models and problem sets."
     ]
     assert len(next_steps(earlier_study(), STUDY)) == 5
+
+
+class Undrawn(Sampler):
+    """A sampler that is reported on, and draws nothing."""
+
+    def draw(self, logits: object, uniforms: object, current: object) -> Any:
+        raise NotImplementedError
+
+
+class Top2(Undrawn):
+    """A draw from the two most likely tokens, which says nothing more of itself."""
+
+    sampler: Literal["top2"] = "top2"
+
+    def schedule(self) -> Schedule:
+        return Schedule(self.max_new_tokens)
+
+
+class Annealed(Undrawn):
+    """A Metropolis-Hastings sampler of its own name."""
+
+    sampler: Literal["annealed"] = "annealed"
+    proposal: Literal["base", "target"] = "base"
+    moves: int = 3
+
+    def schedule(self) -> Schedule:
+        return Schedule(self.max_new_tokens, blocks=4, steps=self.moves)
+
+
+class Hasty(Annealed):
+    """One whose acceptance is not exact."""
+
+    sampler: Literal["hasty"] = "hasty"  # type: ignore[assignment]
+
+    def chain_description(self) -> ChainDescription | None:
+        exact = super().chain_description()
+        return exact and exact.model_copy(update={"acceptance": "hasty", "exact": False})
+
+
+def with_samplers(**samplers: Sampler) -> Summary:
+    """The earlier study, with conditions of these samplers in it: the results are those of ps."""
+    summary = earlier_study(("greedy", "temp"))
+    described = {name: condition_of(sampler) for name, sampler in samplers.items()}
+    result = next(r for r in earlier_study().overall if r.condition == "ps")
+    results = [changed(result, condition=name) for name in samplers]
+    return changed(
+        summary,
+        conditions=summary.conditions | described,
+        overall=(*summary.overall, *results),
+    )
+
+
+def test_a_sampler_of_any_name_is_reported_as_what_it_is() -> None:
+    """It describes itself: nothing that reports on it knows its name."""
+    blend = LayerBlend(layer=33, beta=0.05)
+    summary = with_samplers(
+        top2=Top2(max_new_tokens=1024),
+        annealed=Annealed(max_new_tokens=1024),
+        blended=Annealed(max_new_tokens=1024, blend=blend, proposal="target"),
+    )
+    text = report(summary)
+    chain = "3 moves × 4 blocks, acceptance `exact`, proposals from"
+    for row in (
+        "| `top2` | p | top2: a draw per token from p | no | — |",
+        f"| `annealed` | p | annealed: Metropolis–Hastings over answers of p | {chain} p | — |",
+        "| `blended` | p_guided | annealed: Metropolis–Hastings over answers of p_guided | "
+        f"{chain} the target | layer 33, β = 0.05, norm none |",
+        "Every chain of this study uses this acceptance",
+        "q is made from p_guided as well",
+    ):
+        assert row in text
+    limits = " ".join(limitations(summary, STUDY))
+    assert "**Short chains**: 3 moves per block" in limits
+    assert "The kernel leaves its target invariant" in limits
+    assert "not exact" not in limits
+    assert compute_sentence(summary).startswith("An answer by annealed takes 8.0 times")
+    roles = {name: role_of(how) for name, how in summary.conditions.items()}
+    assert roles["top2"] == "top2"
+    assert (roles["annealed"], roles["blended"]) == ("annealed", "blend_annealed")
+    ways = {way.name: way.how for _, way in grid_of(summary.conditions)}
+    assert ways["annealed"] == "Metropolis–Hastings\nover whole answers"
+    assert ways["top2"] == "a draw per token"
+
+
+def test_a_chain_that_is_not_exact_is_a_limitation_whatever_its_name() -> None:
+    summary = with_samplers(hasty=Hasty(max_new_tokens=1024), ps=parse_sampler(POWER))
+    limits = " ".join(limitations(summary, STUDY))
+    assert "**Acceptance `hasty`** in `hasty`: it is not exact" in limits
+    assert "leaves its target invariant" not in limits
+    assert "published code" not in limits
+    text = report(summary)
+    assert "Every chain of this study" not in text
+    assert "the chain does not leave its target invariant" in section(text, "## 2. Method")
+
+
+def test_numbers_that_cannot_be_read_are_named_with_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "published.yaml"
+    path.write_text("results: [{source: a, model: m, method: b, role: base, accuracy: much}]")
+    with pytest.raises(ValueError, match=r"published\.yaml: results\.0\.accuracy: .*'much'"):
+        PublishedNumbers.read_yaml(path)
+    path.write_text("results: [")
+    with pytest.raises(ValueError, match=r"published\.yaml: not YAML"):
+        PublishedNumbers.read_yaml(path)
+    path.write_text("")
+    assert PublishedNumbers.read_yaml(path) == PublishedNumbers()
+
+
+def test_the_report_is_written_without_matplotlib() -> None:
+    program = "import sys, powerblend.report; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True)
 
 
 @pytest.mark.parametrize(

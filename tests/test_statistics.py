@@ -17,6 +17,7 @@ from statsmodels.stats.contingency_tables import SquareTable
 from powerblend.analysis.contrasts import contrasts, verdict
 from powerblend.analysis.difficulty import difficulty
 from powerblend.analysis.grades import read_grades
+from powerblend.analysis.matched import matched
 from powerblend.analysis.overall import overall
 from powerblend.analysis.overlap import overlaps
 from powerblend.analysis.paired import (
@@ -35,7 +36,7 @@ from powerblend.analysis.several_samples import (
     pass_at,
     several_samples,
 )
-from powerblend.analysis.summary import summarise
+from powerblend.analysis.summary import condition_of, summarise
 from powerblend.infrastructure.files import write_jsonl
 from powerblend.study.schema import CONTRASTS, ConfigError, parse_contrast, parse_study
 from powerblend.vocabulary.summary import ConditionDifficulty, ConditionResult, Summary, ValueAtK
@@ -532,6 +533,20 @@ def test_a_vote_that_costs_more_than_the_chain_does_not_match_it() -> None:
     assert summary_of(grades).matched == ()
     assert summary_of(grades_of({"ps": [1, 0], "temp": [1, 0]})).matched == ()
     assert summarise(grades, {}).matched == ()
+
+
+def test_any_chain_is_matched_with_any_plain_sampling() -> None:
+    """What runs a chain and what always answers the same is said by a description, not a name."""
+    right = {name: [[1, 0], [0, 1]] for name in ("chain", "plain", "argmax", "blended")}
+    samplers = study(use=["ps", "temp", "greedy", "blend_greedy"], probe={"enabled": False})
+    described = [condition_of(sampler) for sampler in samplers.samplers().values()]
+    roles = [how.description.model_copy(update={"role": "other"}) for how in described]
+    conditions = {
+        name: how.model_copy(update={"sampler": "other", "description": description})
+        for name, how, description in zip(right, described, roles, strict=True)
+    }
+    pairs = [(row.chain, row.sampling) for row in matched(grades_of(right), conditions)]
+    assert pairs == [("chain", "plain")]
 
 
 def test_a_sweep_is_three_settings_of_the_blend() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -93,13 +93,16 @@ def _height(grid: Grid, distribution: Distribution, ways: Sequence[Way]) -> floa
 
 
 def _headings(axes: Axes, ways: Sequence[Way], width: float) -> None:
-    small: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": GREY}
     axes.text(DISTRIBUTION, 0.3, "what is drawn from", weight="bold", va="center")
-    axes.text(DISTRIBUTION, 0.68, "the law of the next token", **small)
+    _subheading(axes, DISTRIBUTION, "the law of the next token", "left")
     for index, way in enumerate(ways):
         centre = GRID + (index + 0.5) * width
         axes.text(centre, 0.3, way.name, weight="bold", ha="center", va="center")
-        axes.text(centre, 0.68, way.how, ha="center", **small)
+        _subheading(axes, centre, way.how, "center")
+
+
+def _subheading(axes: Axes, at: float, words: str, align: Literal["left", "center"]) -> None:
+    axes.text(at, 0.68, words, ha=align, va="center", fontsize=8.5, color=GREY)
 
 
 def _model(axes: Axes, top: float, bottom: float, draft: bool) -> None:

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which figure, of what, and where it goes."""
     parser.add_argument("name", help="as accuracy")
     for name, text in {
-        "config": "the study's merged configuration, as JSON (results/STUDY/config-DIGEST.json)",
+        "config": "the study's configuration; not read, for its summary names model and dataset",
         "summary": "what tables wrote",
         "published": "numbers to compare with (resources/published.yaml)",
         "output": "PNG; the SVG goes beside it",
