@@ -349,7 +349,7 @@ def sweep_points(summary: Summary) -> tuple[SweepPoint, ...]:
     for result in summary.overall:
         how = summary.conditions[result.condition]
         if how.sampler == "power" and how.blend is not None and how.blend.source != "draft":
-            blend = how.blend.model_dump(include={"beta", "source", "layer", "norm"})
+            blend = {key: getattr(how.blend, key) for key in ("beta", "source", "layer", "norm")}
             scores = result.model_dump(include={"condition", "accuracy", "low", "high"})
             points.append(SweepPoint(sampler="power", alpha=how.alpha, **blend, **scores))
     return tuple(points)

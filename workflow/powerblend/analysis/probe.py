@@ -157,4 +157,6 @@ def _probed_conditions(
             (row for row in configured if row.blend == condition.blend), None
         )
         if found is not None:
-            yield ProbedCondition(condition=name, **found.model_dump())
+            match_kl = found.match_kl if isinstance(found, MatchedBlend) else None
+            settings = found.model_dump(exclude={"match_kl"})
+            yield ProbedCondition(condition=name, match_kl=match_kl, **settings)

@@ -4,15 +4,31 @@ The types of ``results/STUDY/probe/*.json`` and of a draft's ``training.json``. 
 no study.
 """
 
-from pydantic import ConfigDict, JsonValue
+from pydantic import ConfigDict, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from powerblend.vocabulary.frozen import Frozen
 
 
-class BlendSettings(Frozen):
+class Settings(Frozen):
+    """Keys that a configuration may hold, those that only some kinds know as extra ones.
+
+    What was not given is not written, as in the configuration.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    @model_serializer(mode="wrap")
+    def _given(self, serialise: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        given = self.model_fields_set
+        written: dict[str, JsonValue] = serialise(self)
+        return {key: value for key, value in written.items() if value is not None or key in given}
+
+
+class BlendSettings(Settings):
     """What is mixed into a model's logits, and with what weight.
 
-    Settings that only one kind of source has, as a draft's ``revision``, are kept as extra keys.
+    Only one kind of source may have a setting, as a draft has its ``revision``.
 
     Attributes
     ----------
@@ -21,9 +37,6 @@ class BlendSettings(Frozen):
     layer, norm
         The decoder layer that is read and the norm after it; None where the source has none.
     """
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue]
 
     beta: float
     source: str

@@ -6,7 +6,7 @@ is None. Knows no statistic, no figure and no prose: `powerblend.analysis` compu
 
 from typing import Literal
 
-from pydantic import ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from powerblend.samplers.base import ChainDescription, SamplerDescription
 from powerblend.vocabulary.frozen import Frozen
@@ -14,20 +14,18 @@ from powerblend.vocabulary.measurements import (
     BlendSettings,
     MeasuredBlend,
     ProbeMeasurements,
+    Settings,
     TrainingReport,
 )
 
 Verdict = Literal["significant", "suggestive", "within noise"]
 
 
-class Condition(Frozen):
+class Condition(Settings):
     """What a condition sets, and what its sampler says of itself.
 
-    Settings that only some samplers have, as ``temperature``, are kept as extra keys.
+    Only some samplers may have a setting, as ``temperature``.
     """
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue]
 
     sampler: str
     max_new_tokens: int
