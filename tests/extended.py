@@ -14,7 +14,8 @@ import specs
 import tiny
 from powerblend import load_model, sample
 from powerblend.analysis.probe import probed
-from powerblend.figures import probe_kl
+from powerblend.analysis.summary import condition_of
+from powerblend.figures import draw_figure
 from powerblend.graders import parse_grader
 from powerblend.jobs.check import check_study
 from powerblend.jobs.grade import grade_records
@@ -24,6 +25,8 @@ from powerblend.samplers import parse_sampler
 from powerblend.study.cells import cells_of
 from powerblend.study.problems import load_problems, write_problems
 from powerblend.study.schema import parse_study
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Summary
 from small_study import merged
 
 CAP = 3
@@ -105,17 +108,18 @@ def _probe_reads(decoding: dict[str, Any]) -> None:
     text = Text([Passage([*tiny.PROMPT, 3, 2, 0], 2)], [np.array([True, True, True])])
     source = decoding["blend"]
     spec = specs.measurement(betas=[0.1, 0.3], blends=[source])
-    found = json.loads(json.dumps(probe(spec, MODEL, text)))
-    assert [(row["source"], row["beta"]) for row in found["blends"]] == [
-        ("mean", 0.1),
-        ("mean", 0.3),
-    ]
-    tables = probed(found, {"mean_ps": parse_sampler(decoding)}, {})
-    (row,) = tables["conditions"]
-    assert row["kl"] == found["configured"][0]["kl"] > 0
-    probe_kl.draw({"probe": tables})
+    found = probe(spec, MODEL, text)
+    assert [(blend.source, blend.beta) for blend in found.blends] == [("mean", 0.1), ("mean", 0.3)]
+    conditions = {"mean_ps": condition_of(parse_sampler(decoding))}
+    tables = probed(found, conditions, {})
+    (of_condition,) = tables.conditions
+    assert of_condition.kl == found.configured[0].kl > 0
+    sizes: dict[str, Any] = {"problems": 1, "samples": 1, "confidence": 0.95}
+    sections: dict[str, Any] = {"conditions": conditions, "blended": (), "overall": ()}
+    summary = Summary(**sizes, **sections, probe=tables)
+    draw_figure("probe_kl", summary, PublishedNumbers())
     matched = match(specs.match(source, source | {"beta": 0.1}), MODEL, text)
-    assert abs(matched["beta"] - 0.1) < 1e-4
+    assert abs(matched.beta - 0.1) < 1e-4
 
 
 def dataset() -> None:

@@ -1,30 +1,66 @@
-"""Summaries of studies that never ran: the shape that figures and the report are made from."""
+"""Summaries of studies that never ran: what figures and the report are made from."""
 
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from statsmodels.stats.proportion import proportion_confint
 
-LAYER = {"source": "layer", "layer": 33, "beta": 0.05, "norm": "none"}
-DRAFT = {"source": "draft", "beta": 0.05}
-POWER = {"sampler": "power", "alpha": 4.0, "blocks": 16, "steps": 2, "mh": "exact"}
+from powerblend.samplers import parse_sampler
+from powerblend.vocabulary.measurements import (
+    DraftMeasurements,
+    DraftQuality,
+    MeasuredBlend,
+    NextTokenMeasures,
+    OffsetPredictions,
+    ProbeMeasurements,
+    TrainingReport,
+)
+from powerblend.vocabulary.summary import (
+    ChainProgress,
+    ComputePoint,
+    Condition,
+    ConditionDifficulty,
+    ConditionResult,
+    ContrastResult,
+    Difficulty,
+    EqualBeta,
+    LevelAccuracy,
+    MatchedCompute,
+    Overlap,
+    ProbedCondition,
+    ProbeSummary,
+    SeveralSamples,
+    SubjectAccuracy,
+    Summary,
+    SweepPoint,
+    ValueAtK,
+)
+
+Value = TypeVar("Value", bound=BaseModel)
+Decoding = dict[str, Any]
+"""A condition as a configuration has it."""
+
+LAYER: Decoding = {"source": "layer", "layer": 33, "beta": 0.05, "norm": "none"}
+DRAFT: Decoding = {"source": "draft", "beta": 0.05}
+POWER: Decoding = {"sampler": "power", "alpha": 4.0, "blocks": 16, "steps": 2, "mh": "exact"}
 POWER |= {"proposal": "base", "max_new_tokens": 1024}
 PROBED = (17, 33)
 """Layers whose blends the probe of the earlier study's model measured."""
 
-GREEDY = {"sampler": "greedy", "max_new_tokens": 1024}
-TEMPERATURE = {"sampler": "temperature", "temperature": 0.25, "max_new_tokens": 1024}
+GREEDY: Decoding = {"sampler": "greedy", "max_new_tokens": 1024}
+TEMPERATURE: Decoding = {"sampler": "temperature", "temperature": 0.25, "max_new_tokens": 1024}
 
-QUALITY = {"accuracy": 0.31, "by_offset": [0.6, 0.3, 0.03], "accepted": 0.84, "offered": 2.7}
-TRAINING = {
-    "answers": 360,
-    "held_out": 40,
-    "parameters": 8_700_000,
-    "steps": 25,
-    "losses": [9 / (1 + 0.2 * step) for step in range(25)],
-    "held_out_quality": QUALITY,
-    "greedy_quality": QUALITY | {"accuracy": 0.42, "accepted": 1.18},
-}
+QUALITY = DraftQuality(accuracy=0.31, by_offset=(0.6, 0.3, 0.03), accepted=0.84, offered=2.7)
+TRAINING = TrainingReport(
+    answers=360,
+    held_out=40,
+    parameters=8_700_000,
+    steps=25,
+    losses=tuple(9 / (1 + 0.2 * step) for step in range(25)),
+    held_out_quality=QUALITY,
+    greedy_quality=QUALITY.model_copy(update={"accuracy": 0.42, "accepted": 1.18}),
+)
 
 EARLIER = {
     "greedy": (GREEDY, 74, 0, 626.0),
@@ -37,75 +73,102 @@ EARLIER = {
 """The earlier study: how each condition decodes, its easy and hard problems solved, its tokens."""
 
 
-def earlier_study(names: tuple[str, ...] = tuple(EARLIER)) -> dict[str, Any]:
+def changed(value: Value, **changes: Any) -> Value:
+    """The value with some of its fields replaced."""
+    unknown = changes.keys() - type(value).model_fields.keys()
+    assert not unknown, f"{type(value).__name__} has no {unknown}"
+    return value.model_copy(update=changes)
+
+
+def decoding_otherwise(summary: Summary, decoding: dict[str, Decoding]) -> Summary:
+    """The summary with some of its conditions replaced."""
+    conditions = {name: condition(how) for name, how in decoding.items()}
+    return changed(summary, conditions=summary.conditions | conditions)
+
+
+def condition(how: Decoding) -> Condition:
+    """A condition as its summary has it; its blend may be of a source that is not registered."""
+    sampler = parse_sampler({key: value for key, value in how.items() if key != "blend"})
+    return Condition.model_validate(how | {"description": sampler.describe()})
+
+
+def earlier_study(names: tuple[str, ...] = tuple(EARLIER)) -> Summary:
     """The earlier study's 104 problems, of which greedy decoding solved 74."""
     summary = study({name: EARLIER[name] for name in names}, easy=74, hard=30)
-    return summary | {"probe": probe(summary["conditions"])}
+    return changed(summary, probe=probe(summary))
 
 
-def probe(conditions: dict[str, Any], hard: int = 120) -> dict[str, Any]:
+def measures(depth: float, beta: float, hard: int) -> NextTokenMeasures:
+    """Those of a layer at some depth in [0, 1] with a weight, where ``hard`` tokens are hard."""
+    rank = 1 + 1e5 * (1 - depth) * abs(beta)
+    prediction = {
+        "mean_rank": 15 * rank,
+        "median_rank": rank,
+        "log_loss": 0.2 + abs(beta),
+        "better": 0.04 * abs(beta),
+        "likelier": 0.4,
+    }
+    of_hard = {f"hard_{k}": value if hard else None for k, value in prediction.items()}
+    perturbation = {"kl": beta**2, "flips": abs(beta) / 2, "scale": 1 + beta}
+    return NextTokenMeasures.model_validate(prediction | perturbation | of_hard)
+
+
+def probe(summary: Summary, hard: int = 120) -> ProbeSummary:
     """A probe of 36 layers, of which those near the end rank well, and of two layers' blends."""
 
-    def law(depth: float, beta: float) -> dict[str, Any]:
-        rank = 1 + 1e5 * (1 - depth) * abs(beta)
-        ranks = {"mean_rank": 15 * rank, "median_rank": rank, "log_loss": 0.2 + abs(beta)}
-        shares = {"better": 0.04 * abs(beta), "likelier": 0.4}
-        of_hard = {f"hard_{k}": v for k, v in (ranks | shares).items()} if hard else {}
-        none = {f"hard_{k}": None for k in ranks | shares}
-        return (
-            ranks
-            | shares
-            | {"kl": beta**2, "flips": abs(beta) / 2, "scale": 1 + beta}
-            | (of_hard or none)
-        )
+    def measured_blend(layer: int, norm: str, beta: float) -> MeasuredBlend:
+        of_layer = measures(layer / 35, beta, hard).model_dump()
+        return MeasuredBlend(source="layer", layer=layer, norm=norm, beta=beta, **of_layer)
 
-    layers = [
-        {"source": "layer", "layer": layer, "norm": norm, "beta": 1.0, **law(layer / 35, 1.0)}
-        for layer in range(36)
-        for norm in ("none", "final")
-    ]
+    layers = [measured_blend(k, norm, 1.0) for k in range(36) for norm in ("none", "final")]
     blends = [
-        {"source": "layer", "layer": layer, "norm": norm, "beta": beta, **law(layer / 35, beta)}
+        measured_blend(layer, norm, beta)
         for layer in PROBED
         for norm in ("none", "final")
         for beta in (-0.2, -0.1, -0.05, -0.01, 0.01, 0.05, 0.1, 0.2, 0.5)
     ]
     offsets = [
-        {"offset": k, "tokens": 9, "mean_rank": 100.0 * k, "median_rank": k, "log_loss": k / 3,
-         "agreement": 1 / k}
+        OffsetPredictions(
+            offset=k, tokens=9, mean_rank=100.0 * k, median_rank=k, log_loss=k / 3, agreement=1 / k
+        )
         for k in range(1, 16)
-    ]  # fmt: skip
-    used = {name: how["blend"] for name, how in conditions.items() if how.get("blend")}
-    measured = {
-        "over": "solutions", "problems": 128, "tokens": 4096, "of_tokens": 25000, "hard": 0.01,
-        "hard_tokens": hard, "decoder_blocks": 36, "final": law(1, 0), "layers": layers,
-        "blends": blends, "configured": [LAYER | law(33 / 35, 0.05)],
-        "draft": offsets[0] | {"block_size": 16, "mean_rank": 697.0, "offsets": offsets},
-    }  # fmt: skip
-    rows = [
-        {"condition": name, "match_kl": None, **blend, **law(0.9, blend["beta"])}
-        for name, blend in used.items()
     ]
-    return {
-        "measured": measured,
-        "conditions": rows,
-        "suggested": layers[-3],
-        "equal": [
-            {"condition": row["condition"], "kl": row["kl"], "source": "layer", "layer": 17,
-             "norm": "final", "beta": beta}
-            for row in rows[:1]
-            for beta in (0.031, None)
-        ],
-    }  # fmt: skip
+    measured = ProbeMeasurements(
+        over="solutions", problems=128, tokens=4096, of_tokens=25000, hard=0.01, hard_tokens=hard,
+        decoder_blocks=36, final=measures(1, 0, hard), layers=tuple(layers), blends=tuple(blends),
+        configured=(measured_blend(33, "none", 0.05),),
+        draft=DraftMeasurements(
+            tokens=9, mean_rank=697.0, median_rank=1, log_loss=1 / 3, agreement=1, block_size=16,
+            offsets=tuple(offsets),
+        ),
+    )  # fmt: skip
+    conditions = tuple(
+        ProbedCondition(
+            condition=name,
+            **how.blend.model_dump(),
+            **measures(0.9, how.blend.beta, hard).model_dump(),
+        )
+        for name, how in summary.conditions.items()
+        if how.blend is not None
+    )
+    equal = tuple(
+        EqualBeta(
+            condition=probed.condition, kl=probed.kl, source="layer", layer=17, norm="final",
+            beta=beta,
+        )
+        for probed in conditions[:1]
+        for beta in (0.031, None)
+    )  # fmt: skip
+    return ProbeSummary(measured=measured, conditions=conditions, suggested=layers[-3], equal=equal)
 
 
-def small_study() -> dict[str, Any]:
+def small_study() -> Summary:
     """Two conditions and eight problems."""
     conditions = {"greedy": (GREEDY, 3, 0, 25.0), "ps": (POWER | {"blocks": 2}, 2, 1, 24.0)}
     return study(conditions, easy=3, hard=5)
 
 
-def large_study() -> dict[str, Any]:
+def large_study() -> Summary:
     """Twelve conditions, five hundred problems, four samples and a sweep."""
     conditions = {name: (how, 5 * e, 5 * h, t) for name, (how, e, h, t) in EARLIER.items()}
     for index, (alpha, beta) in enumerate([(2, 0.01), (2, 0.05), (2, 0.2), (4, 0.01), (4, 0.2)]):
@@ -113,86 +176,97 @@ def large_study() -> dict[str, Any]:
         conditions[f"blend_ps_a{alpha}_b{beta}"] = (decoding, 350 + index, 20 + 3 * index, 600.0)
     conditions["blend_ps_layer17"] = (POWER | {"blend": LAYER | {"layer": 17}}, 340, 22, 611.0)
     summary = study(conditions, easy=370, hard=130)
-    summary["probe"] = probe(summary["conditions"], hard=3)
-    summary["training"] = TRAINING
-    summary["matched"] = [matched("ps", "temp", 8, 4), matched("blend_ps", "temp", 3, 3)]
-    return summary | {"samples": 4, "sampling": _sampling(summary), "sweep": sweep_rows(summary)}
+    return changed(
+        summary,
+        samples=4,
+        probe=probe(summary, hard=3),
+        training=TRAINING,
+        matched=(matched("ps", "temp", 8, 4), matched("blend_ps", "temp", 3, 3)),
+        sampling=_sampling(summary),
+        compute=(*summary.compute, *_points_of_samples(summary)),
+        sweep=sweep_points(summary),
+    )
 
 
-def study(
-    conditions: dict[str, tuple[dict[str, Any], int, int, float]], easy: int, hard: int
-) -> dict[str, Any]:
+def study(conditions: dict[str, tuple[Decoding, int, int, float]], easy: int, hard: int) -> Summary:
     """A summary of conditions given by decoding, easy and hard problems solved, and tokens."""
-    overall = [_overall(name, *condition, easy + hard) for name, condition in conditions.items()]
-    solved = {row["condition"]: row["correct"] for row in overall}
-    return {
-        "problems": easy + hard,
-        "samples": 1,
-        "confidence": 0.95,
-        "conditions": {name: how for name, (how, *_) in conditions.items()},
-        "blended": [name for name, (how, *_) in conditions.items() if "blend" in how],
-        "overall": overall,
-        "contrasts": _contrasts(solved, easy + hard),
-        "difficulty": {
-            "reference": "greedy",
-            "easy": easy,
-            "hard": hard,
-            "rows": [
+    overall = [_overall(name, *given, easy + hard) for name, given in conditions.items()]
+    solved = {result.condition: result.correct for result in overall}
+    return Summary(
+        model="Qwen/Qwen3-4B",
+        dataset="HuggingFaceH4/MATH-500",
+        problems=easy + hard,
+        samples=1,
+        confidence=0.95,
+        conditions={name: condition(how) for name, (how, *_) in conditions.items()},
+        blended=tuple(name for name, (how, *_) in conditions.items() if "blend" in how),
+        overall=tuple(overall),
+        contrasts=tuple(_contrasts(solved, easy + hard)),
+        difficulty=Difficulty(
+            reference="greedy",
+            easy=easy,
+            hard=hard,
+            rows=tuple(
                 _difficulty(name, e, h, easy, hard) for name, (_, e, h, _) in conditions.items()
-            ],
-        },
-        "levels": [_breakdown(row, "level", level) for row in overall for level in (1, 5)],
-        "subjects": [_breakdown(row, "subject", "Algebra") for row in overall],
-        "overlaps": [_overlap(a, b, solved, easy + hard) for a, b in combinations(solved, 2)],
-        "sampling": [],
-        "compute": [_point(row) for row in overall],
-        "chains": [_chain(n, how) for n, (how, *_) in conditions.items() if "blocks" in how],
-        "sweep": [],
-        "disagreements": [],
-        "ungraded": [],
-    }
+            ),
+        ),
+        levels=tuple(
+            LevelAccuracy(level=level, **_accuracy(result))
+            for result in overall
+            for level in (1, 5)
+        ),
+        subjects=tuple(
+            SubjectAccuracy(subject="Algebra", **_accuracy(result)) for result in overall
+        ),
+        overlaps=tuple(_overlap(a, b, solved, easy + hard) for a, b in combinations(solved, 2)),
+        compute=tuple(_point(result) for result in overall),
+        chains=tuple(
+            _chain(name, how["blocks"]) for name, (how, *_) in conditions.items() if "blocks" in how
+        ),
+    )
 
 
-def matched(chain: str, sampling: str, bought: int, k: int) -> dict[str, Any]:
-    """A row of the chains at matched compute."""
-    shares = {"accuracy": 0.721, "majority": 0.74, "difference": -0.019, "low": -0.05, "high": 0.01}
-    return {"chain": chain, "sampling": sampling, "bought": bought, "k": k} | shares
+def matched(chain: str, sampling: str, bought: int, k: int) -> MatchedCompute:
+    """A chain at matched compute."""
+    return MatchedCompute(
+        chain=chain, sampling=sampling, bought=bought, k=k, accuracy=0.721, majority=0.74,
+        difference=-0.019, low=-0.05, high=0.01,
+    )  # fmt: skip
 
 
-def contrast(name: str, difference: float, p: float, **changes: Any) -> dict[str, Any]:
-    """A row of the contrasts."""
+def contrast(name: str, difference: float, p: float, **changes: Any) -> ContrastResult:
+    """A contrast of a name, which says what is compared."""
     words = name.replace("(", "").replace(")", "").split(" - ")
-    plus, minus = words[::3], words[1:3]
     holm = min(1.0, 5 * p)
     verdict = "significant" if holm < 0.05 else "suggestive" if holm < 0.1 else "within noise"
-    row = {
-        "name": name, "kind": "difference", "plus": plus, "minus": minus, "difference": difference,
-        "low": difference - 0.05, "high": difference + 0.05, "b": 7, "c": 1, "p": p,
-        "p_holm": holm, "power": 0.5, "verdict": verdict,
+    fields = {
+        "name": name, "kind": "difference", "plus": words[::3], "minus": words[1:3],
+        "difference": difference, "low": difference - 0.05, "high": difference + 0.05, "b": 7,
+        "c": 1, "p": p, "p_holm": holm, "power": 0.5, "verdict": verdict,
     }  # fmt: skip
-    return row | changes
+    return ContrastResult.model_validate(fields | changes)
 
 
 def _overall(
-    name: str, how: dict[str, Any], easy: int, hard: int, tokens: float, total: int
-) -> dict[str, Any]:
+    name: str, how: Decoding, easy: int, hard: int, tokens: float, total: int
+) -> ConditionResult:
     correct = easy + hard
     low, high = proportion_confint(correct, total, method="wilson")
     power = how["sampler"] == "power"
-    return {
-        "condition": name, "correct": correct, "total": total, "accuracy": correct / total,
-        "low": float(low), "high": float(high), "second_correct": correct,
-        "second_accuracy": correct / total, "disagreements": 0, "tokens": tokens,
-        "decoded_tokens": tokens * (8.2 if power else 1), "seconds": 3.9 if power else 0.8,
-        "acceptance": 0.504 if power else None, "unchanged": 0.12 if power else None,
-        "early_rejected": 0.3 if power else None, "truncated": 0.08, "unboxed": 0.07,
-    }  # fmt: skip
+    return ConditionResult(
+        condition=name, correct=correct, total=total, accuracy=correct / total, low=float(low),
+        high=float(high), second_correct=correct, second_accuracy=correct / total, disagreements=0,
+        tokens=tokens, decoded_tokens=tokens * (8.2 if power else 1),
+        seconds=3.9 if power else 0.8, acceptance=0.504 if power else None,
+        unchanged=0.12 if power else None, early_rejected=0.3 if power else None, truncated=0.08,
+        unboxed=0.07,
+    )  # fmt: skip
 
 
-def _contrasts(solved: dict[str, int], problems: int) -> list[dict[str, Any]]:
+def _contrasts(solved: dict[str, int], problems: int) -> list[ContrastResult]:
     pairs = [("blend_ps", "ps", 0.0703), ("ps", "greedy", 1.0), ("blend_ps", "greedy", 0.09)]
     pairs += [("blend_greedy", "greedy", 0.6), ("draft_blend_ps", "ps", 1.0)]
-    rows = [
+    found = [
         contrast(f"{a} - {b}", (solved[a] - solved[b]) / problems, p)
         for a, b, p in pairs
         if a in solved and b in solved
@@ -201,73 +275,81 @@ def _contrasts(solved: dict[str, int], problems: int) -> list[dict[str, Any]]:
         gain = solved["blend_ps"] - solved["ps"] - solved["blend_greedy"] + solved["greedy"]
         name = "(blend_ps - ps) - (blend_greedy - greedy)"
         nothing = dict(kind="interaction", b=None, c=None, power=None)
-        rows.append(contrast(name, gain / problems, 0.06, **nothing))
-    return rows
+        found.append(contrast(name, gain / problems, 0.06, **nothing))
+    return found
 
 
-def _difficulty(name: str, e: int, h: int, easy: int, hard: int) -> dict[str, Any]:
-    counts = {"condition": name, "easy_correct": e, "hard_correct": h}
-    shares = {"easy_accuracy": e / easy if easy else None}
-    return counts | shares | {"hard_accuracy": h / hard if hard else None}
+def _difficulty(name: str, e: int, h: int, easy: int, hard: int) -> ConditionDifficulty:
+    return ConditionDifficulty(
+        condition=name, easy_correct=e, easy_total=easy, easy_accuracy=e / easy if easy else None,
+        hard_correct=h, hard_total=hard, hard_accuracy=h / hard if hard else None,
+    )  # fmt: skip
 
 
-def _breakdown(row: dict[str, Any], key: str, value: object) -> dict[str, Any]:
-    return {key: value} | {k: row[k] for k in ("condition", "correct", "total", "accuracy")}
+def _accuracy(result: ConditionResult) -> dict[str, Any]:
+    keys = ("condition", "correct", "total", "accuracy", "low", "high")
+    return {key: getattr(result, key) for key in keys}
 
 
-def _overlap(a: str, b: str, solved: dict[str, int], problems: int) -> dict[str, Any]:
+def _overlap(a: str, b: str, solved: dict[str, int], problems: int) -> Overlap:
     both = max(0, min(solved[a], solved[b]) - 1)
     only_a, only_b = solved[a] - both, solved[b] - both
-    return {
-        "a": a, "b": b, "both": both, "only_a": only_a, "only_b": only_b,
-        "neither": problems - both - only_a - only_b,
-        "only_a_ids": [f"test/precalculus/{i}.json" for i in range(only_a)],
-        "only_b_ids": [f"test/algebra/{i}.json" for i in range(only_b)],
-    }  # fmt: skip
+    return Overlap(
+        a=a, b=b, both=both, only_a=only_a, only_b=only_b,
+        neither=problems - both - only_a - only_b,
+        only_a_ids=tuple(f"test/precalculus/{i}.json" for i in range(only_a)),
+        only_b_ids=tuple(f"test/algebra/{i}.json" for i in range(only_b)),
+    )  # fmt: skip
 
 
-def _point(row: dict[str, Any]) -> dict[str, Any]:
-    keys = ("condition", "decoded_tokens", "accuracy")
-    return {"label": row["condition"], "method": "single", "k": 1} | {k: row[k] for k in keys}
+def _point(result: ConditionResult) -> ComputePoint:
+    return ComputePoint(
+        label=result.condition, condition=result.condition, method="single", k=1,
+        decoded_tokens=result.decoded_tokens, accuracy=result.accuracy,
+    )  # fmt: skip
 
 
-def _chain(name: str, how: dict[str, Any]) -> dict[str, Any]:
-    blocks = how["blocks"]
+def _chain(name: str, blocks: int) -> ChainProgress:
     shift = len(name) / 100
-    return {
-        "condition": name,
-        "acceptance_by_block": [0.8 - 0.3 * k / blocks + shift for k in range(blocks)],
-        "log_t_by_block": [-40.0 - 160 * (k + 1) / blocks + 100 * shift for k in range(blocks)],
-    }
+    return ChainProgress(
+        condition=name,
+        acceptance_by_block=tuple(0.8 - 0.3 * k / blocks + shift for k in range(blocks)),
+        log_t_by_block=tuple(-40.0 - 160 * (k + 1) / blocks + 100 * shift for k in range(blocks)),
+    )
 
 
-def _sampling(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for row in summary["overall"]:
-        steps = [{"k": k, "value": min(1.0, row["accuracy"] + 0.02 * k)} for k in (1, 2, 4)]
-        rows.append(
-            {"condition": row["condition"], "mean": row["accuracy"], "se": 0.01,
-             "pass_at": steps, "majority_at": steps, "best_of": steps}
-        )  # fmt: skip
-    for row in summary["overall"][:2]:
-        for method in ("majority", "best_of"):
-            summary["compute"] += [
-                _point(row) | {"method": method, "k": k, "label": f"{method} {k}",
-                               "decoded_tokens": k * row["decoded_tokens"],
-                               "accuracy": row["accuracy"] + 0.01 * k}
-                for k in (2, 4)
-            ]  # fmt: skip
-    return rows
+def _sampling(summary: Summary) -> tuple[SeveralSamples, ...]:
+    def at(result: ConditionResult) -> tuple[ValueAtK, ...]:
+        return tuple(ValueAtK(k=k, value=min(1.0, result.accuracy + 0.02 * k)) for k in (1, 2, 4))
+
+    return tuple(
+        SeveralSamples(
+            condition=result.condition, mean=result.accuracy, se=0.01, pass_at=at(result),
+            majority_at=at(result), best_of=at(result),
+        )
+        for result in summary.overall
+    )  # fmt: skip
 
 
-def sweep_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+def _points_of_samples(summary: Summary) -> list[ComputePoint]:
+    return [
+        changed(
+            _point(result), method=method, k=k, label=f"{method} {k}",
+            decoded_tokens=k * result.decoded_tokens, accuracy=result.accuracy + 0.01 * k,
+        )
+        for result in summary.overall[:2]
+        for method in ("majority", "best_of")
+        for k in (2, 4)
+    ]  # fmt: skip
+
+
+def sweep_points(summary: Summary) -> tuple[SweepPoint, ...]:
     """The sweep of a summary: its power sampling with a blend of hidden states."""
-    rows = []
-    for row in summary["overall"]:
-        how = summary["conditions"][row["condition"]]
-        blend = how.get("blend", {})
-        if how["sampler"] == "power" and blend.get("source", "draft") != "draft":
-            settings = {key: blend.get(key) for key in ("beta", "source", "layer", "norm")}
-            scores = {key: row[key] for key in ("condition", "accuracy", "low", "high")}
-            rows.append({"sampler": "power", "alpha": how["alpha"], **settings, **scores})
-    return rows
+    points = []
+    for result in summary.overall:
+        how = summary.conditions[result.condition]
+        if how.sampler == "power" and how.blend is not None and how.blend.source != "draft":
+            blend = {key: getattr(how.blend, key) for key in ("beta", "source", "layer", "norm")}
+            scores = result.model_dump(include={"condition", "accuracy", "low", "high"})
+            points.append(SweepPoint(sampler="power", alpha=how.alpha, **blend, **scores))
+    return tuple(points)

@@ -63,7 +63,7 @@ STEPS = {
               "--output", GRADES],
     "tables": ["--config", LAYOUT.config, "--output", LAYOUT.tables / "overall.csv",
                "--summary", SUMMARY],
-    "figure": ["accuracy", "--config", LAYOUT.config, "--summary", SUMMARY,
+    "figure": ["accuracy", "--summary", SUMMARY,
                "--published", ROOT / "resources/published.yaml", "--output", "accuracy.png"],
 }  # fmt: skip
 

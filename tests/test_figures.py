@@ -7,47 +7,44 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-import yaml
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from powerblend.figures import FIGURES, material, save_figure
-from powerblend.figures.architecture import cells_of
-from powerblend.figures.interaction import quartet
-from powerblend.figures.overlap import chosen
+from powerblend.analysis.interaction import quartet
+from powerblend.analysis.roles import main_overlap
+from powerblend.analysis.sweep import not_swept, panels, verdict
+from powerblend.figures import FIGURES, draw_figure, save_figure
+from powerblend.figures.architecture import grid_of
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
-from powerblend.figures.sweep import not_swept, panels, title, verdict
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Summary, SweepPoint
 from summaries import (
     DRAFT,
     EARLIER,
     GREEDY,
     LAYER,
     POWER,
+    changed,
     contrast,
     earlier_study,
     large_study,
     probe,
     small_study,
     study,
-    sweep_rows,
+    sweep_points,
 )
 
 matplotlib.use("agg")
-PUBLISHED = Path(__file__).parents[1] / "resources" / "published.yaml"
+PUBLISHED = PublishedNumbers.read_yaml(Path(__file__).parents[1] / "resources" / "published.yaml")
 STUDIES = {"small": small_study, "earlier": earlier_study, "large": large_study}
-CONFIG = {
-    "model": {"name": "Qwen/Qwen3-4B"},
-    "dataset": {"name": "HuggingFaceH4/MATH-500"},
-}
-MINIMAL = ("problems", "samples", "confidence", "conditions", "blended", "overall")
+MINIMAL = {"problems", "samples", "confidence", "conditions", "blended", "overall"}
 
 
-def drawn(name: str, summary: dict[str, Any]) -> Figure:
-    published = yaml.safe_load(PUBLISHED.read_text())
+def drawn(name: str, summary: Summary) -> Figure:
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = FIGURES[name](material(summary, CONFIG, published))
+        figure = draw_figure(name, summary, PUBLISHED)
         figure.canvas.draw()
     return figure
 
@@ -101,8 +98,9 @@ def test_labels_of_bars_do_not_overlap(name: str) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_summary_without_the_new_sections_is_drawn(name: str) -> None:
     whole = earlier_study(("greedy", "ps"))
+    minimal = Summary.model_validate(whole.model_dump(include=MINIMAL))
     with matplotlib.rc_context(STYLE):
-        assert words(FIGURES[name]({key: whole[key] for key in MINIMAL}))
+        assert words(draw_figure(name, minimal, PublishedNumbers()))
 
 
 @pytest.mark.parametrize(
@@ -141,13 +139,14 @@ def test_the_accuracy_figure_has_the_numbers() -> None:
 
 
 def test_the_overlap_figure_is_about_power_sampling_and_its_blend() -> None:
-    pair = chosen(earlier_study())
+    pair = main_overlap(earlier_study())
     assert pair is not None
-    assert [pair[key] for key in ("a", "b", "both", "only_a", "only_b", "neither")] == [
-        "ps", "blend_ps", 74, 1, 7, 22,
-    ]  # fmt: skip
-    assert (chosen(small_study()) or {})["a"] == "greedy"
-    assert chosen({"overlaps": []}) is None
+    assert (pair.a, pair.b) == ("ps", "blend_ps")
+    assert (pair.both, pair.only_a, pair.only_b, pair.neither) == (74, 1, 7, 22)
+    first = main_overlap(small_study())
+    assert first is not None
+    assert first.a == "greedy"
+    assert main_overlap(changed(small_study(), overlaps=())) is None
     assert "first sample" not in words(drawn("overlap", earlier_study()))
     assert "by each condition's first sample" in words(drawn("overlap", large_study()))
 
@@ -161,34 +160,31 @@ def test_the_interaction_of_the_figure_is_that_of_its_lines() -> None:
     summary = earlier_study()
     other = contrast("(draft_blend_ps - ps) - (temp - greedy)", 0.2, 0.5, kind="interaction")
     turned = contrast("(blend_greedy - greedy) - (blend_ps - ps)", -0.08, 0.5, kind="interaction")
-    assert "Interaction" not in words(drawn("interaction", summary | {"contrasts": [other]}))
-    seen = words(drawn("interaction", summary | {"contrasts": [other, turned]}))
+    assert "Interaction" not in words(drawn("interaction", changed(summary, contrasts=(other,))))
+    seen = words(drawn("interaction", changed(summary, contrasts=(other, turned))))
     assert "Interaction +8.0 points (+3.0 to +13.0)" in seen
 
 
-def test_architecture_has_a_cell_per_law_and_sampler() -> None:
-    cells = cells_of(earlier_study()["conditions"])
-    assert sorted(map(len, cells.values())) == [1] * 6
-    assert len({law for law, _ in cells}) == 3
+def test_architecture_has_a_place_per_distribution_and_sampler() -> None:
+    grid = grid_of(earlier_study().conditions)
+    assert sorted(map(len, grid.values())) == [1] * 6
+    assert len({distribution for distribution, _ in grid}) == 3
 
 
 def test_published_numbers_on_other_problems_are_not_compared() -> None:
-    other = {**CONFIG, "dataset": {"name": "mine.jsonl"}}
-    published = yaml.safe_load(PUBLISHED.read_text())
-    with matplotlib.rc_context(STYLE):
-        figure = FIGURES["published"](material(small_study(), other, published))
-    assert "Not comparable" in words(figure)
+    other = changed(small_study(), dataset="mine.jsonl")
+    assert "Not comparable" in words(drawn("published", other))
     assert "Not comparable" not in words(drawn("published", earlier_study()))
 
 
 def test_a_sweep_has_a_panel_per_layer_with_the_unblended_in_each() -> None:
     summary = large_study()
     maps = panels(summary)
-    assert [panel[2] for panel in maps] == [33, 17]
-    assert all(any(row["beta"] == 0 for row in rows) for rows in maps.values())
+    assert [panel.layer for panel in maps] == [33, 17]
+    assert all(any(point.beta == 0 for point in points) for points in maps.values())
 
 
-def test_a_cell_of_a_sweep_is_one_condition() -> None:
+def test_a_place_in_a_sweep_is_one_condition() -> None:
     conditions = {
         f"blend_ps_{steps}_{beta}": (
             POWER | {"steps": steps, "blend": LAYER | {"beta": beta}}, 70, steps, 600.0,
@@ -197,15 +193,15 @@ def test_a_cell_of_a_sweep_is_one_condition() -> None:
         for beta in (0.01, 0.05, 0.1)
     }  # fmt: skip
     summary = study({"ps": EARLIER["ps"]} | conditions, easy=74, hard=30)
-    summary |= {"sweep": sweep_rows(summary)}
+    summary = changed(summary, sweep=sweep_points(summary))
     maps = panels(summary)
-    assert [title(panel) for panel in maps] == [
+    assert [panel.title for panel in maps] == [
         "power, layer 33, norm none, steps 2", "power, layer 33, norm none, steps 10",
     ]  # fmt: skip
-    for rows in maps.values():
-        cells = [(row["alpha"], row["beta"]) for row in rows]
-        assert len(set(cells)) == len(cells)
-    assert [len(rows) for rows in maps.values()] == [4, 3]
+    for points in maps.values():
+        places = [(point.alpha, point.beta) for point in points]
+        assert len(set(places)) == len(places)
+    assert [len(points) for points in maps.values()] == [4, 3]
     assert "steps 10" in words(drawn("sweep", summary))
 
 
@@ -221,8 +217,8 @@ def test_a_source_that_reads_a_list_of_layers_is_swept_too() -> None:
     }  # fmt: skip
     summary = study({"ps": EARLIER["ps"]} | conditions, easy=74, hard=30)
     assert not_swept(summary) == ["α"]
-    summary |= {"sweep": sweep_rows(summary)}
-    assert [title(panel) for panel in panels(summary)] == [
+    summary = changed(summary, sweep=sweep_points(summary))
+    assert [panel.title for panel in panels(summary)] == [
         "power, mean, norm none, layers [12, 24]",
         "power, mean, norm none, layers [9, 18]",
     ]
@@ -235,8 +231,7 @@ def test_the_probe_says_what_it_read_and_how_few_are_hard() -> None:
     seen = words(drawn("probe_hard", large_study()))
     assert "n = 3" in seen
     assert "Only 3 are hard: each is 33.3%" in seen
-    nothing = earlier_study()
-    nothing["probe"] = probe(nothing["conditions"], hard=0)
+    nothing = changed(earlier_study(), probe=probe(earlier_study(), hard=0))
     assert "there are none" in words(drawn("probe_hard", nothing))
 
 
@@ -250,10 +245,13 @@ def test_the_probe_says_what_it_read_and_how_few_are_hard() -> None:
     ],
 )
 def test_the_sign_of_the_best_beta_is_said(betas: dict[float, float], words: str) -> None:
-    assert verdict([{"beta": beta, "accuracy": share} for beta, share in betas.items()]) == words
+    place: dict[str, Any] = dict.fromkeys(("alpha", "source", "layer", "norm"))
+    place |= {"condition": "ps", "sampler": "power", "low": 0, "high": 1}
+    points = [SweepPoint(beta=beta, accuracy=share, **place) for beta, share in betas.items()]
+    assert verdict(points) == words
 
 
-def test_the_best_cells_of_each_decoder_are_framed() -> None:
+def test_the_best_settings_of_each_decoder_are_framed() -> None:
     figure = drawn("sweep", large_study())
     maps = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert len(maps) == 2
@@ -274,7 +272,8 @@ def test_ticks_say_where_they_are(name: str, size: str) -> None:
 
 
 def test_colours_mean_what_is_blended() -> None:
-    summary = {"conditions": {"a": POWER, "b": POWER | {"blend": DRAFT}}, "blended": ["b", "c"]}
+    decodings = {"a": POWER, "b": POWER | {"blend": DRAFT}, "c": POWER | {"blend": LAYER}}
+    summary = study({name: (how, 1, 0, 20.0) for name, how in decodings.items()}, easy=1, hard=1)
     assert [colour_of(summary, name) for name in "abc"] == [BLUE, GREEN, ORANGE]
 
 
@@ -285,7 +284,7 @@ def test_weight_of_one() -> None:
 
 def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     for directory in ("a", "b"):
-        save_figure("accuracy", small_study(), tmp_path / directory / "accuracy.png")
+        save_figure("accuracy", small_study(), PUBLISHED, tmp_path / directory / "accuracy.png")
     for kind in ("png", "svg"):
         first, second = (tmp_path / d / f"accuracy.{kind}" for d in "ab")
         assert first.read_bytes() == second.read_bytes()

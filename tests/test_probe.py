@@ -15,6 +15,7 @@ import specs
 import tiny
 from powerblend import Model, load_model, sample
 from powerblend.analysis.probe import beta_at, probed, suggested
+from powerblend.analysis.summary import condition_of
 from powerblend.blends import LayerBlend
 from powerblend.probe import hidden_states, measures, run
 from powerblend.probe.matching import matched_beta, mean_kl
@@ -24,6 +25,8 @@ from powerblend.samplers import parse_sampler
 from powerblend.study.cells import betas_of, cells_of, probe_of
 from powerblend.study.schema import parse_study
 from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.frozen import Frozen
+from powerblend.vocabulary.measurements import ProbeMeasurements
 from powerblend.vocabulary.problem import Problem
 from powerblend.vocabulary.records import AnswerRecord
 from powerblend.vocabulary.specs import MatchSpec
@@ -34,6 +37,11 @@ VOCABULARY = 60
 BETAS = [-0.2, 0.0, 0.05, 0.5]
 SPEC = specs.measurement(layers=[0, 1, 2], betas=BETAS)
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def plain(found: Frozen) -> dict[str, Any]:
+    """What was found as a reader of its file has it."""
+    return found.model_dump(mode="json")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +126,7 @@ def _log_softmax(z: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @pytest.fixture(scope="module")
 def found(model: Model, text: Text) -> dict[str, Any]:
-    return probe(SPEC, model, text)
+    return plain(probe(SPEC, model, text))
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +178,7 @@ def test_logits_are_never_of_more_than_a_chunk(
     monkeypatch.setattr(model, "logits", counted)
     for module in (hidden_states, measures):
         monkeypatch.setattr(module, "CHUNK_TOKENS", 4)
-    again = probe(SPEC, model, text)
+    again = plain(probe(SPEC, model, text))
     assert most == [4]
     for part in ("layers", "blends"):
         for row, expected in zip(again[part], found[part], strict=True):
@@ -183,7 +191,7 @@ def test_a_matched_beta_has_the_kl(
     model: Model, text: Text, layer: int, norm: Any, kl: float
 ) -> None:
     source = {"source": "layer", "layer": layer, "norm": norm}
-    row = match(specs.match(source, kl), model, text)
+    row = plain(match(specs.match(source, kl), model, text))
     assert row["kl"] == pytest.approx(kl, rel=1e-3)
     assert row["beta"] == float(f"{row['beta']:.4g}") > 0
     read = hidden_states.read(model, text, [layer])
@@ -194,11 +202,11 @@ def test_a_matched_beta_has_the_kl(
 def test_a_beta_is_matched_to_another_blend(model: Model, text: Text) -> None:
     like = {"source": "layer", "layer": 0, "beta": 0.1, "norm": "none"}
     source = {"source": "layer", "layer": 1, "norm": "final"}
-    row = match(specs.match(source, like), model, text)
+    row = plain(match(specs.match(source, like), model, text))
     expected = mean_kl(model, hidden_states.read(model, text, [0]), LayerBlend(**like))
     assert row["kl"] == pytest.approx(expected, rel=1e-3)
     assert row["like"] == like
-    itself = match(specs.match(source | like, like), model, text)
+    itself = plain(match(specs.match(source | like, like), model, text))
     assert itself["beta"] == pytest.approx(0.1, rel=1e-3)
 
 
@@ -240,7 +248,7 @@ def with_draft(monkeypatch: pytest.MonkeyPatch, model: Model, text: Text) -> Any
 
     def found(draft: hidden_states.ProbedDraft) -> dict[str, Any]:
         monkeypatch.setattr(run, "probed_draft", lambda _model: draft)
-        return probe(SPEC, model, text)
+        return plain(probe(SPEC, model, text))
 
     return found
 
@@ -301,7 +309,7 @@ def test_an_answer_is_as_likely_to_the_probe_as_to_the_engine_that_drew_it(
     ((drawn,),) = sample(made, [prompt], decoding)
     assert drawn.n_tokens > 8  # so that a draft has more than two blocks
     text = Text([Passage(prompt + drawn.tokens, len(prompt))], [np.ones(drawn.n_tokens, bool)])
-    (row,) = probe(specs.measurement(blends=[blend]), made, text)["configured"]
+    (row,) = plain(probe(specs.measurement(blends=[blend]), made, text))["configured"]
     assert -row["log_loss"] * drawn.n_tokens == pytest.approx(drawn.log_t, abs=1e-9)
     assert row["kl"] > 1e-3
 
@@ -354,7 +362,7 @@ def test_nothing_to_read_is_said() -> None:
 
 
 def test_betas_of_equal_kl_are_interpolated() -> None:
-    curve = [{"beta": b, "kl": 3 * b**2} for b in (-0.2, 0.01, 0.1, 0.5)]
+    curve = [(beta, 3 * beta**2) for beta in (-0.2, 0.01, 0.1, 0.5)]
     for beta in (0.001, 0.01, 0.03, 0.2, 0.5):
         assert beta_at(3 * beta**2, curve) == pytest.approx(beta)
     assert beta_at(1.0, curve) is None
@@ -362,32 +370,36 @@ def test_betas_of_equal_kl_are_interpolated() -> None:
 
 
 def test_a_layer_is_suggested_by_its_ranks(found: dict[str, Any]) -> None:
-    best = suggested(found)
+    measured = ProbeMeasurements.model_validate(found)
+    best = suggested(measured)
     assert best is not None
-    assert best["layer"] < tiny.LAYERS - 1
-    others = [row for row in found["layers"] if row["layer"] < tiny.LAYERS - 1]
-    assert best["median_rank"] == min(row["median_rank"] for row in others)
+    others = [layer for layer in measured.layers if layer.layer != tiny.LAYERS - 1]
+    assert best in others
+    assert best.median_rank == min(layer.median_rank for layer in others)
 
 
 def test_conditions_have_the_numbers_of_their_blends(model: Model, text: Text) -> None:
     layer = {"source": "layer", "layer": 1, "beta": 0.1, "norm": "none"}
     control = layer | {"layer": 0, "beta": 0.2}
     greedy = {"sampler": "greedy", "max_new_tokens": 8}
-    samplers = {
-        "plain": parse_sampler(greedy),
-        "fixed": parse_sampler(greedy | {"blend": layer}),
-        "control": parse_sampler(greedy | {"blend": control}),
+    decodings = {
+        "plain": greedy,
+        "fixed": greedy | {"blend": layer},
+        "control": greedy | {"blend": control},
     }
+    conditions = {name: condition_of(parse_sampler(how)) for name, how in decodings.items()}
     measured = probe(specs.measurement(layers=[0, 1, 2], betas=BETAS, blends=[layer]), model, text)
-    matched = {"control": control | {"kl": 0.5, "match_kl": 0.5}}
-    rows = probed(measured, samplers, matched)
-    assert [row["condition"] for row in rows["conditions"]] == ["fixed", "control"]
-    assert [row["beta"] for row in rows["conditions"]] == [0.1, 0.2]
-    assert rows["conditions"][0]["kl"] == measured["configured"][0]["kl"]
-    assert probed(None, samplers, {})["conditions"] == []
-    of_fixed = [row for row in rows["equal"] if row["condition"] == "fixed"]
-    assert len(of_fixed) == 2 * tiny.LAYERS - 1
-    assert all((row["layer"], row["norm"]) != (1, "none") for row in of_fixed)
+    source = {key: value for key, value in control.items() if key != "beta"}
+    matched = match(specs.match(source, 0.001), model, text)
+    found = probed(measured, conditions, {"control": matched})
+    assert [at.condition for at in found.conditions] == ["fixed", "control"]
+    assert [at.beta for at in found.conditions] == [0.1, matched.beta]
+    assert [at.match_kl for at in found.conditions] == [None, 0.001]
+    assert found.conditions[0].kl == measured.configured[0].kl
+    assert probed(None, conditions, {}).conditions == ()
+    of_fixed = [other for other in found.equal if other.condition == "fixed"]
+    assert len(of_fixed) == len(found.equal) == 2 * tiny.LAYERS - 1
+    assert all((other.layer, other.norm) != (1, "none") for other in of_fixed)
 
 
 # The configuration

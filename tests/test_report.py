@@ -1,46 +1,67 @@
 """The report: every number computed, every claim as strong as its numbers, foreign text inert."""
 
 import subprocess
+import sys
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from powerblend.analysis.interaction import Quartet
+from powerblend.analysis.roles import role_of
+from powerblend.analysis.summary import condition_of
+from powerblend.blends import LayerBlend
+from powerblend.engine.chain import Schedule
 from powerblend.figures import FIGURES
-from powerblend.figures.interaction import Quartet
+from powerblend.figures.architecture import grid_of
 from powerblend.report import render, render_html
-from powerblend.report.findings import conclusion, findings, limitations, next_steps
-from powerblend.report.phrases import (
-    additive_sentence,
-    best_sentence,
-    compute_sentence,
-    contrast_sentence,
-    contrasts_sentence,
-    draft_sentence,
-    graders_sentence,
-    hard_sentence,
-    overlap_sentence,
-    power_sentence,
-)
+from powerblend.report.conclusions import conclusion, findings, next_steps
+from powerblend.report.contrasts import contrast_sentence, contrasts_sentence
+from powerblend.report.costs import compute_sentence, graders_sentence
+from powerblend.report.draft import draft_sentence
+from powerblend.report.limitations import limitations
 from powerblend.report.probe import (
     hard_tokens_sentence,
     perturbation_sentences,
     suggested_sentence,
     text_sentence,
 )
-from powerblend.report.published import comparable, gains, role_of, settings, stand_ins
-from powerblend.report.run import git_revision
-from powerblend.report.samples import accuracies
-from powerblend.report.text import cell, code_block, p_value, percent, points, series, table
-from summaries import EARLIER, contrast, earlier_study, large_study, small_study, study
-
-PUBLISHED = yaml.safe_load(
-    (Path(__file__).parents[1] / "resources" / "published.yaml").read_text(encoding="utf-8")
+from powerblend.report.published import comparable, gains_table, settings_table, stand_ins
+from powerblend.report.results import (
+    additive_sentence,
+    best_sentence,
+    hard_sentence,
+    overlap_sentence,
+    power_sentence,
 )
+from powerblend.report.run import CheckedStudy, PromptLengths, Run, git_revision
+from powerblend.report.text import code_block, escaped, p_value, percent, points, series, table
+from powerblend.samplers import parse_sampler
+from powerblend.samplers.base import ChainDescription, Sampler
+from powerblend.study.schema import Study, parse_study
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Condition, Disagreement, Overlap, Summary, Ungraded
+from small_study import ROOT, environment, merged
+from summaries import (
+    EARLIER,
+    POWER,
+    TEMPERATURE,
+    changed,
+    condition,
+    contrast,
+    decoding_otherwise,
+    earlier_study,
+    large_study,
+    small_study,
+    study,
+)
+
+PUBLISHED = PublishedNumbers.read_yaml(ROOT / "resources" / "published.yaml")
+BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 CONFIG: dict[str, Any] = {
     "study": "math500",
     "title": "LogitBlend × Power Sampling",
@@ -50,17 +71,25 @@ CONFIG: dict[str, Any] = {
     "prompt": {"shots": None},
     "shards": {"of": 40, "use": "0-7"},
 }
-RUN: dict[str, Any] = {
-    "config": CONFIG,
-    "config_yaml": yaml.safe_dump(CONFIG, allow_unicode=True),
-    "checked": {"layers": 36, "prompt_tokens": {"shortest": 90, "longest": 250}},
-    "versions": {"python": "3.11", "torch": "2.13"},
-    "hardware": "8 × H800",
-    "revision": "0123456789ab",
-    "command": "snakemake --cores 8",
-}
+
+
+def configured(**changes: Any) -> Study:
+    """The study of the configuration, or of one with some keys set otherwise."""
+    return parse_study(merged(BASE, CONFIG | changes))
+
+
+STUDY = configured()
+RUN = Run(
+    config=STUDY,
+    config_yaml=yaml.safe_dump(CONFIG, allow_unicode=True),
+    checked=CheckedStudy(layers=36, prompt_tokens=PromptLengths(shortest=90, longest=250)),
+    versions={"python": "3.11", "torch": "2.13"},
+    hardware="8 × H800",
+    revision="0123456789ab",
+    command="snakemake --cores 8",
+)
 FIGURE_PATHS = {name: f"math500/{name}.png" for name in FIGURES}
-MINIMAL = ("problems", "samples", "confidence", "conditions", "blended", "overall")
+MINIMAL = {"problems", "samples", "confidence", "conditions", "blended", "overall"}
 FOUR = Quartet("greedy", "blend_greedy", "ps", "blend_ps")
 HOSTILE = [
     "`code` and ``more``",
@@ -84,8 +113,14 @@ HOSTILE = [
 ]
 
 
-def report(summary: dict[str, Any], **changes: Any) -> str:
-    return render(summary, RUN | changes, FIGURE_PATHS, PUBLISHED)
+def report(summary: Summary, **changes: Any) -> str:
+    return render(summary, RUN._replace(**changes), FIGURE_PATHS, PUBLISHED)
+
+
+def lines(markdown: str) -> list[list[str]]:
+    """The lines of a Markdown table, each as its values; the rule is left out."""
+    split = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
+    return [split[0], *split[2:]]
 
 
 def section(markdown: str, heading: str) -> str:
@@ -158,7 +193,7 @@ def test_the_sections_are_there_at_every_size(heading: str) -> None:
 
 def test_a_summary_without_the_new_sections_is_written_up() -> None:
     whole = earlier_study(("greedy", "ps"))
-    text = report({key: whole[key] for key in MINIMAL})
+    text = report(Summary.model_validate(whole.model_dump(include=MINIMAL)))
     assert "no declared contrast" in text
     assert "{{" not in text
 
@@ -176,8 +211,7 @@ def test_the_acceptance_ratio_has_its_length_terms() -> None:
 def test_chains_that_are_not_exact_are_pointed_out() -> None:
     summary = earlier_study()
     assert "Every chain of this study uses this acceptance" in report(summary)
-    summary["conditions"]["ps"] = summary["conditions"]["ps"] | {"mh": "published"}
-    text = report(summary)
+    text = report(decoding_otherwise(summary, {"ps": POWER | {"mh": "published"}}))
     assert "Every chain of this study" not in text
     assert "does not converge" in section(text, "## 7. Limitations")
     assert "leaves its target invariant" not in text
@@ -207,27 +241,27 @@ def test_attributions() -> None:
     assert "Chen, Liang & Liu" in text
     assert "2602.06036" in text
     assert "Brown" not in text
-    base = [row for row in PUBLISHED["results"] if row["accuracy"] == 0.496]
-    assert [row["method"] for row in base] == ["base"]
-    assert {row["source"] for row in PUBLISHED["results"]} <= PUBLISHED["sources"].keys()
+    base = [result for result in PUBLISHED.results if result.accuracy == 0.496]
+    assert [result.method for result in base] == ["base"]
+    assert {result.source for result in PUBLISHED.results} <= PUBLISHED.sources.keys()
 
 
 def test_published_numbers_are_compared_only_with_the_same_problems() -> None:
-    assert comparable(PUBLISHED, CONFIG)
-    other = CONFIG | {"dataset": {"name": "mine.jsonl"}}
+    assert comparable(PUBLISHED, STUDY)
+    other = configured(dataset={"name": "mine.jsonl"})
     assert not comparable(PUBLISHED, other)
     assert "must not be compared" in report(small_study(), config=other)
     assert "must not be compared" not in report(small_study())
 
 
 def test_differences_are_computed_from_roles() -> None:
-    header, rows = gains(earlier_study(), PUBLISHED)
+    header, *rows = lines(gains_table(earlier_study(), PUBLISHED))
     assert header[-1] == "this study"
     by_label = {row[0]: row[1:] for row in rows}
     assert by_label["Power sampling over low temperature"][0] == "+5.8 (69.0% → 74.8%)"
     assert by_label["Power sampling over greedy"][0] == "—"
     assert by_label["Blended power sampling over power sampling"][-1] == "+5.8 (72.1% → 77.9%)"
-    _, rows = settings(large_study(), PUBLISHED, CONFIG)
+    _, *rows = lines(settings_table(large_study(), PUBLISHED, STUDY))
     assert ["α", "4", "4", "2, 4"] in rows
 
 
@@ -237,7 +271,7 @@ def test_the_probe_stands_beside_the_earlier_one_for_the_same_model_only() -> No
     assert "| layer 9 | 124,345 / 140,013 | " in text
     assert "| draft (mask) | 697 | 697 |" in text
     assert "4.1% / 20.5% | 0.2% / 0.2% |" in text
-    other = CONFIG | {"model": CONFIG["model"] | {"name": "Qwen/Qwen3-8B"}}
+    other = configured(model=CONFIG["model"] | {"name": "Qwen/Qwen3-8B"})
     assert "12,520" not in report(earlier_study(), config=other)
     assert "The probe was not run." in report(small_study())
     assert "extrapolated as KL ∝ β² below the smallest" in report(earlier_study())
@@ -245,46 +279,46 @@ def test_the_probe_stands_beside_the_earlier_one_for_the_same_model_only() -> No
 
 def test_the_probe_claims_what_its_tokens_allow() -> None:
     summary = earlier_study()
-    measured = summary["probe"]["measured"]
+    measured = summary.probe.measured
+    assert measured is not None
     assert "chosen on the problems that it is then tested on" in text_sentence(measured)
-    assert "most likely one by construction" in text_sentence(measured | {"over": "greedy"})
+    assert "most likely one by construction" in text_sentence(changed(measured, over="greedy"))
     assert "favoured by luck" in hard_tokens_sentence(measured)
-    assert "nothing follows from it" in hard_tokens_sentence(measured | {"hard_tokens": 29})
-    assert "No token is hard" in hard_tokens_sentence(measured | {"hard_tokens": 0})
-    first, second, *others = measured["blends"][:4]
-    tie = [first | {"hard_better": 0.2, "log_loss": 0.3}]
-    tie += [second | {"hard_better": 0.2, "log_loss": 1.3}]
-    said = hard_tokens_sentence(measured | {"blends": tie + others})
+    assert "nothing follows from it" in hard_tokens_sentence(changed(measured, hard_tokens=29))
+    assert "No token is hard" in hard_tokens_sentence(changed(measured, hard_tokens=0))
+    first, second, *others = measured.blends[:4]
+    tie = [changed(first, hard_better=0.2, log_loss=0.3)]
+    tie += [changed(second, hard_better=0.2, log_loss=1.3)]
+    said = hard_tokens_sentence(changed(measured, blends=(*tie, *others)))
     assert "Of the 4 blends measured, 2 rank equally many" in said
     assert "to 0.300 – 1.300." in said
-    none = [row | {"hard_better": 0.0} for row in measured["blends"]]
-    assert "None of the blends" in hard_tokens_sentence(measured | {"blends": none})
-    near, far = ({"layer": n, "norm": "final", "better": 0.1} for n in (34, 12))
-    ranks = {"median_rank": 2.0, "mean_rank": 9.0}
-    assert "nearly is the last one" in suggested_sentence(near | ranks, measured)
-    assert "nearly is the last one" not in suggested_sentence(far | ranks, measured)
+    none = tuple(changed(blend, hard_better=0.0) for blend in measured.blends)
+    assert "None of the blends" in hard_tokens_sentence(changed(measured, blends=none))
+    near, far = (changed(measured.layers[0], layer=n) for n in (34, 12))
+    assert "nearly is the last one" in suggested_sentence(near, measured)
+    assert "nearly is the last one" not in suggested_sentence(far, measured)
 
 
 def test_a_blend_that_changes_the_scale_is_told_from_one_that_does_not() -> None:
-    (row, *_) = earlier_study()["probe"]["conditions"]
+    (probed, *_) = earlier_study().probe.conditions
     for scale, says in ((1.2, "20% wider"), (0.8, "20% less"), (1.01, None)):
-        (text, *_) = [*perturbation_sentences([row | {"scale": scale}]), None]
+        (text, *_) = [*perturbation_sentences([changed(probed, scale=scale)]), None]
         assert text is None if says is None else says in text
-    (text,) = perturbation_sentences([row | {"scale": 1.0, "match_kl": 0.01, "kl": 0.01}])
+    (text,) = perturbation_sentences([changed(probed, scale=1.0, match_kl=0.01, kl=0.01)])
     assert "was found by the probe" in text
 
 
 def test_roles() -> None:
-    conditions = earlier_study()["conditions"]
+    conditions = earlier_study().conditions
     assert role_of(conditions["draft_blend_ps"]) == "draft_blend_power"
     assert role_of(conditions["temp"]) == "temperature"
-    assert role_of(conditions["temp"] | {"temperature": 1.0}) == "base"
+    assert role_of(condition(TEMPERATURE | {"temperature": 1.0})) == "base"
 
 
 def test_ordinary_sampling_is_not_taken_for_low_temperature() -> None:
     base = (EARLIER["temp"][0] | {"temperature": 1.0}, 50, 0, 626.0)
     conditions = {"base": base} | {name: EARLIER[name] for name in ("greedy", "temp", "ps")}
-    _, rows = gains(study(conditions, easy=74, hard=30), PUBLISHED)
+    _, *rows = lines(gains_table(study(conditions, easy=74, hard=30), PUBLISHED))
     ours = {row[0]: row[-1] for row in rows}
     assert ours["Power sampling over low temperature"] == "+1.9 (70.2% → 72.1%)"
     assert ours["Power sampling over ordinary sampling (base)"] == "+24.0 (48.1% → 72.1%)"
@@ -294,7 +328,7 @@ def test_ordinary_sampling_is_not_taken_for_low_temperature() -> None:
 def test_the_condition_that_stands_for_others_is_named() -> None:
     assert stand_ins(earlier_study()) == ""
     summary = study({"a": EARLIER["ps"], "b": EARLIER["ps"]}, easy=74, hard=30)
-    assert "the first is taken: `a` of `a` and `b`." in report(summary | {"difficulty": None})
+    assert "the first is taken: `a` of `a` and `b`." in report(changed(summary, difficulty=None))
 
 
 @pytest.mark.parametrize(
@@ -349,7 +383,7 @@ def test_an_interaction_may_be_declared_in_any_order(
     sentence = contrast_sentence(row, FOUR)
     assert f"The blend does {does} for power sampling than for greedy decoding: {gain}" in sentence
     assert f"interval {interval}" in sentence
-    summary = earlier_study() | {"contrasts": [row]}
+    summary = changed(earlier_study(), contrasts=(row,))
     [(finding, evidence, _)] = findings(summary)
     assert f"gain {does} than the sum" in finding
     assert gain in evidence
@@ -360,8 +394,8 @@ def test_an_interaction_of_other_conditions_names_them() -> None:
     row = contrast("(draft_blend_ps - ps) - (temp - greedy)", 0.08, 0.001, kind="interaction")
     said = "The difference `draft_blend_ps` − `ps` is above `temp` − `greedy`: +8.0 points"
     assert said in contrast_sentence(row, FOUR)
-    assert "above" not in contrast_sentence(row | {"verdict": "within noise"}, FOUR)
-    summary = earlier_study() | {"contrasts": [row]}
+    assert "above" not in contrast_sentence(changed(row, verdict="within noise"), FOUR)
+    summary = changed(earlier_study(), contrasts=(row,))
     [(finding, _, _)] = findings(summary)
     assert finding == "`draft_blend_ps` − `ps` is above `temp` − `greedy`"
     four = section(report(summary), "### 4.4 Interaction")
@@ -403,18 +437,20 @@ def test_a_study_too_small_for_its_effects_says_so() -> None:
 
 
 def test_the_best_is_not_called_better_than_it_is() -> None:
-    rows = earlier_study()["overall"]
+    rows = earlier_study().overall
     assert "favoured by luck" in best_sentence(rows, [])
     assert "favoured by luck" in best_sentence(rows, [contrast("blend_ps - ps", 0.06, 0.5)])
     won = best_sentence(rows, [contrast("blend_ps - ps", 0.06, 0.001)])
     assert "significantly above `ps`" in won
     assert best_sentence(rows, [contrast("ps - blend_ps", -0.06, 0.001)]) == won
     assert "luck" not in best_sentence(rows[:1], [])
-    assert "share the highest" in best_sentence(small_study()["overall"], [])
+    assert "share the highest" in best_sentence(small_study().overall, [])
 
 
 def test_overlap_takes_its_verdict_from_the_contrast() -> None:
-    pair = {"a": "ps", "b": "blend_ps", "only_a": 1, "only_b": 7}
+    pair = Overlap(
+        a="ps", b="blend_ps", both=74, only_a=1, only_b=7, neither=22, only_a_ids=(), only_b_ids=()
+    )
     for p, says in ((0.001, "is significant"), (0.018, "suggestive"), (0.5, "within noise")):
         assert says in overlap_sentence(pair, [contrast("blend_ps - ps", 0.06, p)], 1)
         assert says in overlap_sentence(pair, [contrast("ps - blend_ps", -0.06, p)], 1)
@@ -424,32 +460,35 @@ def test_overlap_takes_its_verdict_from_the_contrast() -> None:
         assert says not in several
     assert "no test is made" in overlap_sentence(pair, [contrast("ps - greedy", 0.06, 0.001)], 1)
     assert "a net +6" in overlap_sentence(pair, [], 1)
-    assert "a net −6" in overlap_sentence(pair | {"only_a": 7, "only_b": 1}, [], 1)
-    assert "the same problems" in overlap_sentence(pair | {"only_a": 0, "only_b": 0}, [], 1)
+    assert "a net −6" in overlap_sentence(changed(pair, only_a=7, only_b=1), [], 1)
+    assert "the same problems" in overlap_sentence(changed(pair, only_a=0, only_b=0), [], 1)
 
 
 def test_hard_problems() -> None:
-    difficulty = earlier_study()["difficulty"]
+    difficulty = earlier_study().difficulty
+    assert difficulty is not None
     assert "`blend_ps` solves the most: 8 of 30" in hard_sentence(difficulty)
-    tied = [row | {"hard_correct": 8, "hard_accuracy": 8 / 30} for row in difficulty["rows"][-2:]]
-    both = hard_sentence(difficulty | {"rows": [*difficulty["rows"][:-2], *tied]})
+    rows = difficulty.rows
+    tied = [changed(row, hard_correct=8, hard_accuracy=8 / 30) for row in rows[-2:]]
+    both = hard_sentence(changed(difficulty, rows=(*rows[:-2], *tied)))
     assert "`blend_ps` and `draft_blend_ps` each solve the most: 8 of 30" in both
-    none = [row | {"hard_correct": 0, "hard_accuracy": 0.0} for row in difficulty["rows"]]
-    assert "No other condition" in hard_sentence(difficulty | {"rows": none})
-    assert "no hard problem" in hard_sentence(difficulty | {"hard": 0})
+    none = tuple(changed(row, hard_correct=0, hard_accuracy=0.0) for row in rows)
+    assert "No other condition" in hard_sentence(changed(difficulty, rows=none))
+    assert "no hard problem" in hard_sentence(changed(difficulty, hard=0))
 
 
 def test_graders() -> None:
-    rows = small_study()["overall"]
-    assert "differ on none" in graders_sentence(rows)
-    rows[0] |= {"disagreements": 1, "second_accuracy": 0.5}
-    assert "differ on 1 of 16 answers" in graders_sentence(rows)
-    assert "No second opinion" in graders_sentence([row | {"second_correct": None} for row in rows])
+    first, second = small_study().overall
+    assert "differ on none" in graders_sentence([first, second])
+    other = changed(first, disagreements=1, second_accuracy=0.5)
+    assert "differ on 1 of 16 answers" in graders_sentence([other, second])
+    nothing = {"second_correct": None, "second_accuracy": None}
+    alone = [changed(result, **nothing) for result in (first, second)]
+    assert "No second opinion" in graders_sentence(alone)
 
 
 def test_effects_are_added_up() -> None:
-    shares = accuracies(earlier_study()["overall"])
-    sentence = additive_sentence(FOUR, shares)
+    sentence = additive_sentence(FOUR, earlier_study().accuracies())
     assert "−2.9 points" in sentence
     assert "−1.9 points if the two merely added up" in sentence
     assert "+6.7 points" in sentence
@@ -457,8 +496,9 @@ def test_effects_are_added_up() -> None:
 
 def test_the_price_of_a_chain() -> None:
     summary = earlier_study(("greedy", "ps"))
-    assert " 8.0 times" in compute_sentence(summary["overall"], summary["conditions"])
-    assert compute_sentence(summary["overall"][:1], summary["conditions"]) == ""
+    said = compute_sentence(summary)
+    assert said.startswith("An answer by power sampling takes 8.0 times the decoded tokens")
+    assert compute_sentence(changed(summary, overall=summary.overall[:1])) == ""
 
 
 def test_a_chain_stands_beside_the_vote_that_it_costs() -> None:
@@ -474,31 +514,149 @@ def test_a_chain_stands_beside_the_vote_that_it_costs() -> None:
 
 
 def test_draft_sentences_come_from_contrasts() -> None:
-    rows = [contrast("draft_blend_ps - ps", -0.05, 0.001)]
-    assert "`draft_blend_ps` is less accurate" in draft_sentence(rows, ["draft_blend_ps"])
-    turned = [contrast("ps - draft_blend_ps", 0.05, 0.001)]
-    assert "`draft_blend_ps` is less accurate" in draft_sentence(turned, ["draft_blend_ps"])
-    assert "interval −10.0 to ±0.0" in draft_sentence(turned, ["draft_blend_ps"])
-    assert "none is tested" in draft_sentence([contrast("ps - greedy", 0.1, 0.5)], ["draft"])
+    def said(name: str, difference: float, p: float) -> str:
+        declared = (contrast(name, difference, p),)
+        return draft_sentence(changed(earlier_study(), contrasts=declared))
+
+    assert "`draft_blend_ps` is less accurate" in said("draft_blend_ps - ps", -0.05, 0.001)
+    turned = said("ps - draft_blend_ps", 0.05, 0.001)
+    assert "`draft_blend_ps` is less accurate" in turned
+    assert "interval −10.0 to ±0.0" in turned
+    assert "none is tested" in said("ps - greedy", 0.1, 0.5)
+
+
+def with_steps(how: Condition, steps: int) -> Condition:
+    """The condition with so many moves in a block of its chain, if it has one."""
+    chain = how.chain and changed(how.chain, steps=steps)
+    return changed(how, description=changed(how.description, chain=chain))
 
 
 def test_limitations_follow_from_the_run() -> None:
-    small = " ".join(limitations(earlier_study(), CONFIG))
+    small = " ".join(limitations(earlier_study(), STUDY))
     for word in ("104 problems", "One sample, one seed", "Short chains", "Truncation", "swept"):
         assert word in small
     summary = large_study()
-    for row in summary["overall"]:
-        row["truncated"] = row["unboxed"] = 0.0
-    for name, how in summary["conditions"].items():
-        summary["conditions"][name] = how | ({"steps": 10} if how["sampler"] == "power" else {})
-    large = " ".join(limitations(summary, CONFIG))
+    results = tuple(changed(result, truncated=0.0, unboxed=0.0) for result in summary.overall)
+    conditions = {name: with_steps(how, 10) for name, how in summary.conditions.items()}
+    summary = changed(summary, overall=results, conditions=conditions)
+    large = " ".join(limitations(summary, STUDY))
     assert "500 problems" in large
     for word in ("One sample", "Short chains", "Truncation", "Missing answers", "swept"):
         assert word not in large
-    assert next_steps(summary, CONFIG | {"shards": {"of": 40, "use": "0-39"}}) == [
+    assert next_steps(summary, configured(shards={"of": 40, "use": "0-39"})) == [
         "Other models and problem sets."
     ]
-    assert len(next_steps(earlier_study(), CONFIG)) == 5
+    assert len(next_steps(earlier_study(), STUDY)) == 5
+
+
+class Undrawn(Sampler):
+    """A sampler that is reported on, and draws nothing."""
+
+    def draw(self, logits: object, uniforms: object, current: object) -> Any:
+        raise NotImplementedError
+
+
+class Top2(Undrawn):
+    """A draw from the two most likely tokens, which says nothing more of itself."""
+
+    sampler: Literal["top2"] = "top2"
+
+    def schedule(self) -> Schedule:
+        return Schedule(self.max_new_tokens)
+
+
+class Annealed(Undrawn):
+    """A Metropolis-Hastings sampler of its own name."""
+
+    sampler: Literal["annealed"] = "annealed"
+    proposal: Literal["base", "target"] = "base"
+    moves: int = 3
+
+    def schedule(self) -> Schedule:
+        return Schedule(self.max_new_tokens, blocks=4, steps=self.moves)
+
+
+class Hasty(Annealed):
+    """One whose acceptance is not exact."""
+
+    sampler: Literal["hasty"] = "hasty"  # type: ignore[assignment]
+
+    def chain_description(self) -> ChainDescription | None:
+        exact = super().chain_description()
+        return exact and exact.model_copy(update={"acceptance": "hasty", "exact": False})
+
+
+def with_samplers(**samplers: Sampler) -> Summary:
+    """The earlier study, with conditions of these samplers in it: the results are those of ps."""
+    summary = earlier_study(("greedy", "temp"))
+    described = {name: condition_of(sampler) for name, sampler in samplers.items()}
+    result = next(r for r in earlier_study().overall if r.condition == "ps")
+    results = [changed(result, condition=name) for name in samplers]
+    return changed(
+        summary,
+        conditions=summary.conditions | described,
+        overall=(*summary.overall, *results),
+    )
+
+
+def test_a_sampler_of_any_name_is_reported_as_what_it_is() -> None:
+    """It describes itself: nothing that reports on it knows its name."""
+    blend = LayerBlend(layer=33, beta=0.05)
+    summary = with_samplers(
+        top2=Top2(max_new_tokens=1024),
+        annealed=Annealed(max_new_tokens=1024),
+        blended=Annealed(max_new_tokens=1024, blend=blend, proposal="target"),
+    )
+    text = report(summary)
+    chain = "3 moves × 4 blocks, acceptance `exact`, proposals from"
+    for row in (
+        "| `top2` | p | top2: a draw per token from p | no | — |",
+        f"| `annealed` | p | annealed: Metropolis–Hastings over answers of p | {chain} p | — |",
+        "| `blended` | p_guided | annealed: Metropolis–Hastings over answers of p_guided | "
+        f"{chain} the target | layer 33, β = 0.05, norm none |",
+        "Every chain of this study uses this acceptance",
+        "q is made from p_guided as well",
+    ):
+        assert row in text
+    limits = " ".join(limitations(summary, STUDY))
+    assert "**Short chains**: 3 moves per block" in limits
+    assert "The kernel leaves its target invariant" in limits
+    assert "not exact" not in limits
+    assert compute_sentence(summary).startswith("An answer by annealed takes 8.0 times")
+    roles = {name: role_of(how) for name, how in summary.conditions.items()}
+    assert roles["top2"] == "top2"
+    assert (roles["annealed"], roles["blended"]) == ("annealed", "blend_annealed")
+    ways = {way.name: way.how for _, way in grid_of(summary.conditions)}
+    assert ways["annealed"] == "Metropolis–Hastings\nover whole answers"
+    assert ways["top2"] == "a draw per token"
+
+
+def test_a_chain_that_is_not_exact_is_a_limitation_whatever_its_name() -> None:
+    summary = with_samplers(hasty=Hasty(max_new_tokens=1024), ps=parse_sampler(POWER))
+    limits = " ".join(limitations(summary, STUDY))
+    assert "**Acceptance `hasty`** in `hasty`: it is not exact" in limits
+    assert "leaves its target invariant" not in limits
+    assert "published code" not in limits
+    text = report(summary)
+    assert "Every chain of this study" not in text
+    assert "the chain does not leave its target invariant" in section(text, "## 2. Method")
+
+
+def test_numbers_that_cannot_be_read_are_named_with_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "published.yaml"
+    path.write_text("results: [{source: a, model: m, method: b, role: base, accuracy: much}]")
+    with pytest.raises(ValueError, match=r"published\.yaml: results\.0\.accuracy: .*'much'"):
+        PublishedNumbers.read_yaml(path)
+    path.write_text("results: [")
+    with pytest.raises(ValueError, match=r"published\.yaml: not YAML"):
+        PublishedNumbers.read_yaml(path)
+    path.write_text("")
+    assert PublishedNumbers.read_yaml(path) == PublishedNumbers()
+
+
+def test_the_report_is_written_without_matplotlib() -> None:
+    program = "import sys, powerblend.report; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True)
 
 
 @pytest.mark.parametrize(
@@ -519,9 +677,9 @@ def test_a_sweep_is_what_ran(
         for index, (alpha, law) in enumerate(product(alphas, laws))
     }
     summary = study({"greedy": EARLIER["greedy"]} | conditions, easy=74, hard=30)
-    said = [text for text in limitations(summary, CONFIG) if "swept" in text]
+    said = [text for text in limitations(summary, STUDY) if "swept" in text]
     assert said == [] if limit is None else limit in said[0]
-    steps = [text for text in next_steps(summary, CONFIG) if "sweep" in text]
+    steps = [text for text in next_steps(summary, STUDY) if "sweep" in text]
     assert steps == ([] if step is None else [f"A sweep of {step}"])
     assert map_ in section(report(summary), "### 4.10 Sweep of α and β")
 
@@ -535,17 +693,17 @@ def test_a_sweep_is_what_ran(
     ],
 )
 def test_conclusions_are_as_strong_as_their_contrasts(p: float, verb: str, says: str) -> None:
-    summary = earlier_study() | {"contrasts": [contrast("blend_ps - ps", 0.0577, p)]}
+    summary = changed(earlier_study(), contrasts=(contrast("blend_ps - ps", 0.0577, p),))
     [(finding, evidence, _)] = findings(summary)
     assert finding == f"`blend_ps` {verb} `ps`"
     assert evidence == "77.9% against 72.1%: +5.8 points, +8.0% relative"
     assert says in conclusion(summary)
-    assert "concludes nothing" in conclusion(summary | {"contrasts": []})
+    assert "concludes nothing" in conclusion(changed(summary, contrasts=()))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_foreign_text_is_text_in_a_table(text: str) -> None:
-    markdown = table(["a", "b", "c"], [[cell(text), "middle", cell(text)]])
+    markdown = table(["a", "b", "c"], [[escaped(text), "middle", escaped(text)]])
     page = Page(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
     assert {tag for tag, _ in page.tags} == {"table", "thead", "tbody", "tr", "th", "td"}
     seen = "".join(c if c.isprintable() else " " for c in text).strip()
@@ -554,14 +712,16 @@ def test_foreign_text_is_text_in_a_table(text: str) -> None:
 
 def test_foreign_text_does_nothing_in_the_report(tmp_path: Path) -> None:
     summary = earlier_study()
-    keys = {"condition": "ps", "sample": 0, "correct": True, "second": False}
-    summary["disagreements"] = [
-        keys | {"problem_id": text, "answer": text, "gold": text} for text in HOSTILE
-    ]
-    summary["ungraded"] = [
-        {"condition": "ps", "sample": 0, "problem_id": t, "reason": t} for t in HOSTILE
-    ]
-    summary["overlaps"][0]["only_a_ids"] = HOSTILE
+    keys: dict[str, Any] = {"condition": "ps", "sample": 0}
+    differ: dict[str, Any] = keys | {"correct": True, "second": False}
+    summary = changed(
+        summary,
+        disagreements=tuple(
+            Disagreement(problem_id=text, answer=text, gold=text, **differ) for text in HOSTILE
+        ),
+        ungraded=tuple(Ungraded(problem_id=text, reason=text, **keys) for text in HOSTILE),
+        overlaps=tuple(changed(pair, only_a_ids=tuple(HOSTILE)) for pair in summary.overlaps),
+    )
     run = {"config_yaml": "a: '```'\n<script>x</script>", "command": "snakemake ```"}
     page = Page(render_html(report(summary, **run), "</title><script>", {}))
     tags = {tag for tag, _ in page.tags}
@@ -572,7 +732,7 @@ def test_foreign_text_does_nothing_in_the_report(tmp_path: Path) -> None:
 
 
 def test_long_answers_are_cut() -> None:
-    assert len(cell("x" * 1_000_000)) <= 80
+    assert len(escaped("x" * 1_000_000)) <= 80
 
 
 def test_the_page_holds_its_figures_and_fetches_nothing(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from statsmodels.stats.contingency_tables import SquareTable
 from powerblend.analysis.contrasts import contrasts, verdict
 from powerblend.analysis.difficulty import difficulty
 from powerblend.analysis.grades import read_grades
+from powerblend.analysis.matched import matched
 from powerblend.analysis.overall import overall
 from powerblend.analysis.overlap import overlaps
 from powerblend.analysis.paired import (
@@ -28,12 +29,19 @@ from powerblend.analysis.paired import (
     sign_flip_p,
     t_power,
 )
-from powerblend.analysis.several_samples import best_of, choices, majority_at, pass_at, sampling
-from powerblend.analysis.summary import summarise
+from powerblend.analysis.several_samples import (
+    best_of,
+    choices,
+    majority_at,
+    pass_at,
+    several_samples,
+)
+from powerblend.analysis.summary import condition_of, summarise
 from powerblend.infrastructure.files import write_jsonl
 from powerblend.study.contrasts import CONTRASTS, parse_contrast
 from powerblend.study.schema import parse_study
 from powerblend.vocabulary.errors import ConfigError
+from powerblend.vocabulary.summary import ConditionDifficulty, ConditionResult, Summary, ValueAtK
 from small_study import ROOT, merged
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -81,11 +89,18 @@ def study(**changes: Any) -> Any:
     return parse_study(merged(BASE, changes))
 
 
-def summary_of(grades: pd.DataFrame, declared: Sequence[str] = CONTRASTS) -> dict[str, Any]:
+def summary_of(grades: pd.DataFrame, declared: Sequence[str] = CONTRASTS) -> Summary:
     conditions = list(dict.fromkeys(grades["condition"]))
     summary = summarise(grades, study(use=conditions).samplers(), declared)
-    json.dumps(summary, allow_nan=False)
+    text = json.dumps(summary.model_dump(mode="json"), allow_nan=False)
+    assert Summary.model_validate_json(text) == summary
     return summary
+
+
+def result_of(grades: pd.DataFrame) -> ConditionResult:
+    """The overall result of the only condition."""
+    (result,) = overall(grades)
+    return result
 
 
 def pairs(b: int, c: int, both: int = 0, neither: int = 0) -> tuple[Any, Any]:
@@ -100,23 +115,23 @@ def pairs(b: int, c: int, both: int = 0, neither: int = 0) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 1), (1, 1), (7, 10), (104, 104), (81, 104)])
 def test_intervals_are_wilsons(correct: int, total: int) -> None:
-    row = overall(grades_of({"greedy": [1] * correct + [0] * (total - correct)})).iloc[0]
+    row = result_of(grades_of({"greedy": [1] * correct + [0] * (total - correct)}))
     expected = stats.binomtest(correct, total).proportion_ci(0.95, method="wilson")
-    assert (row["correct"], row["total"]) == (correct, total)
-    assert row[["low", "high"]].tolist() == pytest.approx([expected.low, expected.high], abs=1e-9)
+    assert (row.correct, row.total) == (correct, total)
+    assert [row.low, row.high] == pytest.approx([expected.low, expected.high], abs=1e-9)
 
 
 @pytest.mark.parametrize(("correct", "end", "value"), [(0, "low", 0.0), (53, "high", 1.0)])
 def test_an_interval_ends_at_nothing_and_at_all(correct: int, end: str, value: float) -> None:
-    row = overall(grades_of({"greedy": [1] * correct + [0] * (53 - correct)})).iloc[0]
-    assert row[end] == value
+    row = result_of(grades_of({"greedy": [1] * correct + [0] * (53 - correct)}))
+    assert getattr(row, end) == value
 
 
 def test_samples_do_not_narrow_an_interval_as_if_they_were_problems() -> None:
-    one = overall(grades_of({"greedy": [1, 1, 0, 1]})).iloc[0]
-    many = overall(grades_of({"greedy": [[1] * 8, [1] * 8, [0] * 8, [1] * 8]})).iloc[0]
-    assert many[["low", "high"]].tolist() == pytest.approx(one[["low", "high"]].tolist())
-    assert (many["correct"], many["total"]) == (24, 32)
+    one = result_of(grades_of({"greedy": [1, 1, 0, 1]}))
+    many = result_of(grades_of({"greedy": [[1] * 8, [1] * 8, [0] * 8, [1] * 8]}))
+    assert [many.low, many.high] == pytest.approx([one.low, one.high])
+    assert (many.correct, many.total) == (24, 32)
 
 
 def test_what_stands_beside_an_accuracy() -> None:
@@ -126,20 +141,20 @@ def test_what_stands_beside_an_accuracy() -> None:
         answer(problem_id="c", correct=True, second=False, decoded_tokens=400, seconds=5.0),
         answer(problem_id="d", correct=True, second=None, reason="took longer than 20 s"),
     ]
-    row = overall(pd.DataFrame(rows).assign(condition="ps")).iloc[0]
-    assert row["acceptance"] == 4 / 8
-    assert row["unchanged"] == 2 / 8
-    assert row["early_rejected"] == 1 / 8
-    assert row["truncated"] == row["unboxed"] == 1 / 4
-    assert row["decoded_tokens"] == 700 / 4
-    assert row["seconds"] == 11 / 4
-    assert row["tokens"] == 100
-    assert (row["second_correct"], row["second_accuracy"], row["disagreements"]) == (1, 1 / 4, 1)
+    row = result_of(pd.DataFrame(rows).assign(condition="ps"))
+    assert row.acceptance == 4 / 8
+    assert row.unchanged == 2 / 8
+    assert row.early_rejected == 1 / 8
+    assert row.truncated == row.unboxed == 1 / 4
+    assert row.decoded_tokens == 700 / 4
+    assert row.seconds == 11 / 4
+    assert row.tokens == 100
+    assert (row.second_correct, row.second_accuracy, row.disagreements) == (1, 1 / 4, 1)
 
 
 def test_without_moves_there_is_no_acceptance() -> None:
-    row = summary_of(grades_of({"greedy": [1, 0]}))["overall"][0]
-    assert row["acceptance"] is row["unchanged"] is row["early_rejected"] is None
+    row = summary_of(grades_of({"greedy": [1, 0]})).overall[0]
+    assert row.acceptance is row.unchanged is row.early_rejected is None
 
 
 # Contrasts with one answer per problem
@@ -283,21 +298,21 @@ def test_power_of_a_clustered_contrast_is_the_t_tests() -> None:
 def test_several_answers_are_compared_by_problem() -> None:
     ps, greedy = RNG.binomial(1, 0.7, (40, 4)), RNG.binomial(1, 0.5, (40, 4))
     (row,) = contrasts(grades_of({"ps": ps, "greedy": greedy}), ["ps - greedy"])
-    assert row["difference"] == pytest.approx(ps.mean() - greedy.mean())
-    assert row["b"] is row["c"] is None
-    assert row["low"] < row["difference"] < row["high"]
-    assert row["p"] == sign_flip_p(ps.sum(axis=1), greedy.sum(axis=1))
+    assert row.difference == pytest.approx(ps.mean() - greedy.mean())
+    assert row.b is row.c is None
+    assert row.low < row.difference < row.high
+    assert row.p == sign_flip_p(ps.sum(axis=1), greedy.sum(axis=1))
 
 
 def test_an_interaction_is_a_difference_of_differences() -> None:
     right = {name: RNG.binomial(1, 0.6, 9) for name in ("blend_ps", "ps", "blend_greedy", "greedy")}
     (row,) = contrasts(grades_of(right), CONTRASTS[-1:])
     by_problem = right["blend_ps"] - right["ps"] - (right["blend_greedy"] - right["greedy"])
-    assert row["kind"] == "interaction"
-    assert (row["plus"], row["minus"]) == (["blend_ps", "greedy"], ["ps", "blend_greedy"])
-    assert row["difference"] == pytest.approx(by_problem.mean())
-    assert row["p"] == pytest.approx(flipped(by_problem[by_problem != 0].tolist()))
-    assert row["b"] is row["c"] is None
+    assert row.kind == "interaction"
+    assert (row.plus, row.minus) == (("blend_ps", "greedy"), ("ps", "blend_greedy"))
+    assert row.difference == pytest.approx(by_problem.mean())
+    assert row.p == pytest.approx(flipped(by_problem[by_problem != 0].tolist()))
+    assert row.b is row.c is None
 
 
 # All contrasts together
@@ -308,11 +323,11 @@ def test_holm_steps_down_over_all_contrasts() -> None:
         name: RNG.binomial(1, 0.6, 80) for name in ("greedy", "ps", "blend_greedy", "blend_ps")
     }
     rows = contrasts(grades_of(right), CONTRASTS)
-    assert [row["name"] for row in rows] == [c for c in CONTRASTS if "draft" not in c]
+    assert [row.name for row in rows] == [c for c in CONTRASTS if "draft" not in c]
     running = 0.0
-    for rank, row in enumerate(sorted(rows, key=lambda row: row["p"])):
-        running = max(running, min(1.0, (len(rows) - rank) * row["p"]))
-        assert row["p_holm"] == pytest.approx(running)
+    for rank, row in enumerate(sorted(rows, key=lambda row: row.p)):
+        running = max(running, min(1.0, (len(rows) - rank) * row.p))
+        assert row.p_holm == pytest.approx(running)
 
 
 @pytest.mark.parametrize(
@@ -324,9 +339,9 @@ def test_a_verdict_is_chosen_by_p(p: float, word: str) -> None:
 
 def test_no_difference_is_within_noise() -> None:
     (row,) = contrasts(grades_of({"ps": [1, 0, 1], "greedy": [1, 0, 1]}), ["ps - greedy"])
-    assert (row["b"], row["c"], row["p"], row["power"]) == (0, 0, 1.0, 0.0)
-    assert row["low"] == pytest.approx(-row["high"])
-    assert row["verdict"] == "within noise"
+    assert (row.b, row.c, row.p, row.power) == (0, 0, 1.0, 0.0)
+    assert row.low == pytest.approx(-row.high)
+    assert row.verdict == "within noise"
 
 
 def test_no_difference_in_several_samples_has_no_bootstrap() -> None:
@@ -338,22 +353,38 @@ def test_no_difference_in_several_samples_has_no_bootstrap() -> None:
 
 
 def test_easy_is_what_greedy_solves() -> None:
-    table = difficulty(grades_of({"greedy": [1, 1, 0, 0, 0], "ps": [1, 0, 1, 0, 0]}))
+    table = difficulty(
+        grades_of({"greedy": [1, 1, 0, 0, 0], "ps": [1, 0, 1, 0, 0]}), reference="greedy"
+    )
     assert table is not None
-    assert (table["easy"], table["hard"]) == (2, 3)
-    assert table["rows"][1] == {
-        "condition": "ps",
-        "easy_correct": 1,
-        "easy_total": 2,
-        "easy_accuracy": 1 / 2,
-        "hard_correct": 1,
-        "hard_total": 3,
-        "hard_accuracy": 1 / 3,
-    }
+    assert (table.easy, table.hard) == (2, 3)
+    assert table.rows[1] == ConditionDifficulty(
+        condition="ps",
+        easy_correct=1,
+        easy_total=2,
+        easy_accuracy=1 / 2,
+        hard_correct=1,
+        hard_total=3,
+        hard_accuracy=1 / 3,
+    )
 
 
 def test_without_greedy_there_is_no_easy() -> None:
-    assert difficulty(grades_of({"ps": [1, 0]})) is None
+    assert difficulty(grades_of({"ps": [1, 0]}), reference="greedy") is None
+    assert summary_of(grades_of({"ps": [1, 0], "blend_greedy": [1, 0]})).difficulty is None
+
+
+def test_easy_is_what_the_first_deterministic_condition_without_a_blend_solves() -> None:
+    conditions = {
+        "other": {"sampler": "greedy", "blend": "layer"},
+        "argmax": {"sampler": "greedy", "max_new_tokens": 8},
+    }
+    use = ["temp", "other", "argmax"]
+    samplers = study(conditions=conditions, use=use, probe={"enabled": False}).samplers()
+    grades = grades_of({"temp": [0, 0, 0], "other": [0, 0, 0], "argmax": [1, 0, 0]})
+    table = summarise(grades, samplers).difficulty
+    assert table is not None
+    assert (table.reference, table.easy, table.hard) == ("argmax", 1, 2)
 
 
 def test_levels_and_subjects_add_up() -> None:
@@ -361,13 +392,13 @@ def test_levels_and_subjects_add_up() -> None:
     grades["level"] = [1, 2, 2, None] * 2
     grades["subject"] = ["Algebra", "Geometry", "Geometry", ""] * 2
     summary = summary_of(grades)
-    assert [(r["condition"], r["level"], r["correct"], r["total"]) for r in summary["levels"]] == [
+    assert [(r.condition, r.level, r.correct, r.total) for r in summary.levels] == [
         ("greedy", 1, 1, 1),
         ("greedy", 2, 1, 2),
         ("ps", 1, 0, 1),
         ("ps", 2, 1, 2),
     ]
-    assert [(r["subject"], r["accuracy"]) for r in summary["subjects"]][2:] == [
+    assert [(r.subject, r.accuracy) for r in summary.subjects][2:] == [
         ("Algebra", 0.0),
         ("Geometry", 0.5),
     ]
@@ -375,9 +406,9 @@ def test_levels_and_subjects_add_up() -> None:
 
 def test_overlaps_name_the_problems() -> None:
     rows = overlaps(grades_of({"greedy": [1, 1, 0, 0], "ps": [1, 0, 1, 0], "temp": [0, 0, 0, 0]}))
-    assert [(row["a"], row["b"]) for row in rows] == [*combinations(("greedy", "ps", "temp"), 2)]
-    assert [rows[0][key] for key in ("both", "only_a", "only_b", "neither")] == [1, 1, 1, 1]
-    assert (rows[0]["only_a_ids"], rows[0]["only_b_ids"]) == (["p/1"], ["p/2"])
+    assert [(row.a, row.b) for row in rows] == [*combinations(("greedy", "ps", "temp"), 2)]
+    assert [rows[0].both, rows[0].only_a, rows[0].only_b, rows[0].neither] == [1, 1, 1, 1]
+    assert (rows[0].only_a_ids, rows[0].only_b_ids) == (("p/1",), ("p/2",))
 
 
 def test_answers_to_look_at_are_listed() -> None:
@@ -389,18 +420,18 @@ def test_answers_to_look_at_are_listed() -> None:
         ]
     ).assign(condition="greedy")
     summary = summary_of(grades)
-    assert [row["problem_id"] for row in summary["disagreements"]] == ["a"]
-    assert summary["disagreements"][0]["second"] is False
-    assert [row["reason"] for row in summary["ungraded"]] == ["took longer than 20 s"]
+    assert [row.problem_id for row in summary.disagreements] == ["a"]
+    assert summary.disagreements[0].second is False
+    assert [row.reason for row in summary.ungraded] == ["took longer than 20 s"]
 
 
 def test_chains_are_averaged_over_those_that_reached_a_block() -> None:
     moved = {"moves": 4, "accepted_by_block": [2, 1], "log_t_by_block": [-4.0, -6.0]}
     ended = {"moves": 2, "accepted_by_block": [0], "log_t_by_block": [-2.0]}
     rows = [answer(problem_id="a", **moved), answer(problem_id="b", **ended)]
-    (row,) = summary_of(pd.DataFrame(rows).assign(condition="ps"))["chains"]
-    assert row["acceptance_by_block"] == [0.5, 0.5]
-    assert row["log_t_by_block"] == [-3.0, -6.0]
+    (row,) = summary_of(pd.DataFrame(rows).assign(condition="ps")).chains
+    assert row.acceptance_by_block == (0.5, 0.5)
+    assert row.log_t_by_block == (-3.0, -6.0)
 
 
 # Several samples
@@ -444,19 +475,19 @@ def test_votes_among_random_choices_are_close_to_all() -> None:
 def test_equal_answers_may_be_spelled_differently() -> None:
     grades = grades_of({"temp": [[1, 1, 0, 0, 0]]})
     grades["answer"] = [r"\frac12", r"\dfrac{1}{2}", "3", "4", "5"]
-    assert sampling(grades)[0]["majority_at"][-1] == {"k": 5, "value": 1.0}
+    assert several_samples(grades)[0].majority_at[-1] == ValueAtK(k=5, value=1.0)
 
 
 def test_mean_and_standard_error_are_across_samples() -> None:
     correct = RNG.binomial(1, 0.5, (30, 4))
-    (row,) = sampling(grades_of({"temp": correct}))
+    (row,) = several_samples(grades_of({"temp": correct}))
     means = correct.mean(axis=0)
-    assert row["mean"] == pytest.approx(correct.mean())
-    assert row["se"] == pytest.approx(means.std(ddof=1) / 2)
+    assert row.mean == pytest.approx(correct.mean())
+    assert row.se == pytest.approx(means.std(ddof=1) / 2)
 
 
 def test_one_sample_is_no_sampling() -> None:
-    assert summary_of(grades_of({"temp": [1, 0]}))["sampling"] == []
+    assert summary_of(grades_of({"temp": [1, 0]})).sampling == ()
 
 
 def test_every_k_that_may_match_another_condition_is_there() -> None:
@@ -466,11 +497,11 @@ def test_every_k_that_may_match_another_condition_is_there() -> None:
 
 def test_compute_counts_what_k_answers_cost() -> None:
     grades = grades_of({"greedy": [[1, 1], [0, 0]], "temp": [[1, 0], [0, 1]]}, decoded_tokens=50)
-    rows = {row["label"]: row for row in summary_of(grades)["compute"]}
+    rows = {row.label: row for row in summary_of(grades).compute}
     assert [*rows] == ["greedy", "temp", "temp, majority of 2", "temp, best of 2"]
-    assert rows["temp"]["decoded_tokens"] == 50
-    assert rows["temp, best of 2"]["decoded_tokens"] == 100
-    assert rows["temp, best of 2"]["method"] == "best_of"
+    assert rows["temp"].decoded_tokens == 50
+    assert rows["temp, best of 2"].decoded_tokens == 100
+    assert rows["temp, best of 2"].method == "best_of"
 
 
 @pytest.mark.parametrize(("tokens", "bought", "k"), [(100, 1, 1), (399, 3, 3), (1000, 10, 5)])
@@ -481,7 +512,7 @@ def test_a_chain_is_matched_by_the_votes_that_it_would_buy(
     grades = grades_of(right)
     grades["answer"] = grades["correct"].map({True: "1", False: "2"})
     grades.loc[grades["condition"] == "ps", "decoded_tokens"] = tokens
-    (row,) = summary_of(grades)["matched"]
+    (row,) = summary_of(grades).matched
     majority = [
         np.mean(
             [2 * sum(chosen) > k or (2 * sum(chosen) == k) / 2 for chosen in combinations(n, k)]
@@ -489,11 +520,11 @@ def test_a_chain_is_matched_by_the_votes_that_it_would_buy(
         for n in right["temp"].tolist()
     ]
     differences = right["ps"].mean(axis=1) - majority
-    assert (row["chain"], row["sampling"], row["bought"], row["k"]) == ("ps", "temp", bought, k)
-    assert row["majority"] == pytest.approx(np.mean(majority))
-    assert row["difference"] == pytest.approx(differences.mean())
+    assert (row.chain, row.sampling, row.bought, row.k) == ("ps", "temp", bought, k)
+    assert row.majority == pytest.approx(np.mean(majority))
+    assert row.difference == pytest.approx(differences.mean())
     draws = RNG.choice(differences, (20000, 30)).mean(axis=1)
-    assert [row["low"], row["high"]] == pytest.approx(
+    assert [row.low, row.high] == pytest.approx(
         np.quantile(draws, [0.025, 0.975]).tolist(), abs=0.015
     )
 
@@ -501,9 +532,23 @@ def test_a_chain_is_matched_by_the_votes_that_it_would_buy(
 def test_a_vote_that_costs_more_than_the_chain_does_not_match_it() -> None:
     grades = grades_of({"ps": [[1, 0]], "temp": [[1, 0]]})
     grades.loc[grades["condition"] == "ps", "decoded_tokens"] = 99
-    assert summary_of(grades)["matched"] == []
-    assert summary_of(grades_of({"ps": [1, 0], "temp": [1, 0]}))["matched"] == []
-    assert summarise(grades, {})["matched"] == []
+    assert summary_of(grades).matched == ()
+    assert summary_of(grades_of({"ps": [1, 0], "temp": [1, 0]})).matched == ()
+    assert summarise(grades, {}).matched == ()
+
+
+def test_any_chain_is_matched_with_any_plain_sampling() -> None:
+    """What runs a chain and what always answers the same is said by a description, not a name."""
+    right = {name: [[1, 0], [0, 1]] for name in ("chain", "plain", "argmax", "blended")}
+    samplers = study(use=["ps", "temp", "greedy", "blend_greedy"], probe={"enabled": False})
+    described = [condition_of(sampler) for sampler in samplers.samplers().values()]
+    roles = [how.description.model_copy(update={"role": "other"}) for how in described]
+    conditions = {
+        name: how.model_copy(update={"sampler": "other", "description": description})
+        for name, how, description in zip(right, described, roles, strict=True)
+    }
+    pairs = [(row.chain, row.sampling) for row in matched(grades_of(right), conditions)]
+    assert pairs == [("chain", "plain")]
 
 
 def test_a_sweep_is_three_settings_of_the_blend() -> None:
@@ -513,16 +558,16 @@ def test_a_sweep_is_three_settings_of_the_blend() -> None:
     }
     names = [*conditions]
     swept = study(conditions=conditions, use=names).samplers()
-    rows = summarise(grades_of({name: [1, 0] for name in names}), swept)["sweep"]
-    assert [(row["alpha"], row["beta"], row["layer"]) for row in rows] == [
+    rows = summarise(grades_of({name: [1, 0] for name in names}), swept).sweep
+    assert [(row.alpha, row.beta, row.layer) for row in rows] == [
         (2.0, 0.0, 3),
         (2.0, 0.1, 3),
         (2.0, 0.2, 3),
     ]
-    assert all(row["low"] < row["accuracy"] == 0.5 < row["high"] for row in rows)
-    assert summary_of(grades_of({"ps": [1], "blend_ps": [0]}))["sweep"] == []
+    assert all(row.low < row.accuracy == 0.5 < row.high for row in rows)
+    assert summary_of(grades_of({"ps": [1], "blend_ps": [0]})).sweep == ()
     # Three settings, but of three samplers and sources: nothing is swept.
-    assert summary_of(grades_of({name: [1] for name in BASE["use"]}))["sweep"] == []
+    assert summary_of(grades_of({name: [1] for name in BASE["use"]})).sweep == ()
 
 
 # Edges of a whole study
@@ -534,23 +579,24 @@ def test_a_sweep_is_three_settings_of_the_blend() -> None:
 def test_any_study_has_a_summary(samples: int, problems: int, right: int) -> None:
     verdicts = np.full((problems, samples), right)
     summary = summary_of(grades_of({name: verdicts for name in BASE["use"]}))
-    assert len(summary["contrasts"]) == len(BASE["contrasts"]) == 6
-    assert {row["p_holm"] for row in summary["contrasts"]} == {1.0}
-    assert all(row["accuracy"] == right for row in summary["overall"])
-    assert summary["difficulty"]["rows"][0]["hard_accuracy"] == (None if right else 0.0)
+    assert len(summary.contrasts) == len(BASE["contrasts"]) == 6
+    assert {row.p_holm for row in summary.contrasts} == {1.0}
+    assert all(row.accuracy == right for row in summary.overall)
+    assert summary.difficulty is not None
+    assert summary.difficulty.rows[0].hard_accuracy == (None if right else 0.0)
 
 
 def test_one_problem_is_not_enough_to_tell() -> None:
     for ps in ([1], [[1, 1, 1]]):
         greedy = np.zeros_like(ps)
-        (row,) = summary_of(grades_of({"greedy": greedy, "ps": ps}))["contrasts"]
-        assert (row["difference"], row["p"]) == (1.0, 1.0)
+        (row,) = summary_of(grades_of({"greedy": greedy, "ps": ps})).contrasts
+        assert (row.difference, row.p) == (1.0, 1.0)
 
 
 def test_contrasts_of_conditions_that_did_not_run_are_passed_over() -> None:
     summary = summary_of(grades_of({"greedy": [1, 0], "ps": [1, 1]}))
-    assert [row["name"] for row in summary["contrasts"]] == ["ps - greedy"]
-    assert summary_of(grades_of({"ps": [1, 1]}))["contrasts"] == []
+    assert [row.name for row in summary.contrasts] == ["ps - greedy"]
+    assert summary_of(grades_of({"ps": [1, 1]})).contrasts == ()
 
 
 def test_unequal_problem_sets_are_named(tmp_path: Path) -> None:

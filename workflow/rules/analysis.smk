@@ -34,7 +34,6 @@ rule tables:
 rule figure:
     """One figure, for the page and for print."""
     input:
-        config=LAYOUT.config,
         summary=rules.tables.output.summary,
         published=local(PUBLISHED),
         drawing=local(PACKAGE / "figures" / "{figure}.py"),
@@ -48,8 +47,7 @@ rule figure:
         ENVIRONMENTS / "cpu.yaml"
     shell:
         "python -m powerblend --log {log:q} figure {wildcards.figure}"
-        " --config {input.config:q} --summary {input.summary:q} --published {input.published:q}"
-        " --output {output.png:q}"
+        " --summary {input.summary:q} --published {input.published:q} --output {output.png:q}"
 
 
 rule report:

@@ -1,42 +1,48 @@
 """Accuracy against compute: what a condition solves, and what it decodes per problem for it."""
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
-import pandas as pd
+from powerblend.vocabulary.summary import ComputePoint, ConditionResult, Method, SeveralSamples
+
+LABELS = {"single": "", "majority": ", majority of {k}", "best_of": ", best of {k}"}
+"""What a label adds to the name of a condition."""
 
 
 def compute(
-    overall: pd.DataFrame, sampling: list[dict[str, Any]], fixed: Collection[str]
-) -> list[dict[str, Any]]:
+    overall: Sequence[ConditionResult],
+    several: Sequence[SeveralSamples],
+    deterministic: Collection[str],
+) -> list[ComputePoint]:
     """Each condition on its own, then with majority vote and best-of-k over its samples.
 
     ``decoded_tokens`` are per problem, rejected work included: k answers cost k times the mean of
-    one. Conditions in ``fixed`` give the same answer every time; more of them are no use.
+    one. ``deterministic`` conditions give the same answer every time; more of them are no use.
     """
-    tokens = dict(zip(overall["condition"], overall["decoded_tokens"], strict=True))
-    rows = [
-        _point(condition, "single", 1, tokens[condition], accuracy)
-        for condition, accuracy in zip(overall["condition"], overall["accuracy"], strict=True)
+    tokens = {result.condition: result.decoded_tokens for result in overall}
+    points = [
+        _point(result.condition, "single", 1, tokens[result.condition], result.accuracy)
+        for result in overall
     ]
-    for row in sampling:
-        condition = row["condition"]
-        for method, values in (("majority", row["majority_at"]), ("best_of", row["best_of"])):
-            rows += [
-                _point(condition, method, at["k"], tokens[condition], at["value"])
-                for at in values
-                if at["k"] > 1 and condition not in fixed
-            ]
-    return rows
+    for samples in several:
+        if samples.condition not in deterministic:
+            points += _chosen_among(samples, tokens[samples.condition])
+    return points
 
 
-def _point(condition: str, method: str, k: int, tokens: float, accuracy: float) -> dict[str, Any]:
-    way = {"single": "", "majority": f", majority of {k}", "best_of": f", best of {k}"}[method]
-    return {
-        "label": condition + way,
-        "condition": condition,
-        "method": method,
-        "k": k,
-        "decoded_tokens": k * float(tokens),
-        "accuracy": float(accuracy),
-    }
+def _chosen_among(samples: SeveralSamples, tokens: float) -> Iterator[ComputePoint]:
+    methods: tuple[Method, Method] = ("majority", "best_of")
+    for method, values in zip(methods, (samples.majority_at, samples.best_of), strict=True):
+        for at in values:
+            if at.k > 1:
+                yield _point(samples.condition, method, at.k, tokens, at.value)
+
+
+def _point(condition: str, method: Method, k: int, tokens: float, accuracy: float) -> ComputePoint:
+    return ComputePoint(
+        label=condition + LABELS[method].format(k=k),
+        condition=condition,
+        method=method,
+        k=k,
+        decoded_tokens=k * tokens,
+        accuracy=accuracy,
+    )

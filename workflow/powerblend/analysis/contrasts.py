@@ -1,7 +1,6 @@
 """The study's contrasts, declared before it ran: what differs, and whether chance would do it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,29 +9,30 @@ from statsmodels.stats.multitest import multipletests
 from powerblend.analysis.grades import correct_counts
 from powerblend.analysis.paired import Comparison, compare_clustered, compare_single
 from powerblend.study.contrasts import Contrast, parse_contrast
+from powerblend.vocabulary.summary import ContrastResult, Verdict
 
 
-def contrasts(grades: pd.DataFrame, declared: Sequence[str]) -> list[dict[str, Any]]:
-    """One row per declared contrast of conditions that the grades have.
+def contrasts(grades: pd.DataFrame, declared: Sequence[str]) -> list[ContrastResult]:
+    """The declared contrasts of conditions that the grades have.
 
     With one answer per problem a difference is judged by the exact McNemar test; an interaction
     (A - B) - (C - D), and everything where there are several answers, by the exact permutation test
-    over problems. The p-values are adjusted for all rows by Holm's method (Scand. J. Statist. 6,
-    1979).
+    over problems. The p-values are adjusted for all contrasts by Holm's method (Scand. J. Statist.
+    6, 1979).
     """
     counts = correct_counts(grades)
     samples = grades["sample"].nunique()
-    rows = [
-        _row(contrast, compare(contrast, counts, samples))
+    compared = [
+        (contrast, compare(contrast, counts, samples))
         for contrast in map(parse_contrast, declared)
         if set(contrast.conditions) <= set(counts.columns)
     ]
-    if not rows:
+    if not compared:
         return []
-    adjusted = multipletests([row["p"] for row in rows], method="holm")[1]
+    adjusted = multipletests([comparison.p for _, comparison in compared], method="holm")[1]
     return [
-        {**row, "p_holm": float(p), "verdict": verdict(p)}
-        for row, p in zip(rows, adjusted, strict=True)
+        _result(contrast, comparison, float(p))
+        for (contrast, comparison), p in zip(compared, adjusted, strict=True)
     ]
 
 
@@ -47,18 +47,20 @@ def compare(contrast: Contrast, counts: pd.DataFrame, samples: int) -> Compariso
     return compare_clustered(plus, minus, samples)
 
 
-def verdict(p: float) -> str:
+def verdict(p: float) -> Verdict:
     """What an adjusted p-value may be called."""
     if p < 0.05:
         return "significant"
     return "suggestive" if p < 0.1 else "within noise"
 
 
-def _row(contrast: Contrast, comparison: Comparison) -> dict[str, Any]:
-    return {
-        "name": contrast.name,
-        "kind": "difference" if len(contrast.plus) == 1 else "interaction",
-        "plus": list(contrast.plus),
-        "minus": list(contrast.minus),
+def _result(contrast: Contrast, comparison: Comparison, p_holm: float) -> ContrastResult:
+    return ContrastResult(
+        name=contrast.name,
+        kind="difference" if len(contrast.plus) == 1 else "interaction",
+        plus=contrast.plus,
+        minus=contrast.minus,
         **comparison._asdict(),
-    }
+        p_holm=p_holm,
+        verdict=verdict(p_holm),
+    )

@@ -4,43 +4,61 @@ Choosing the hard ones by one run's failures regresses to the mean: some of them
 so that any other condition, a second greedy run on other hardware included, solves some.
 """
 
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
 from powerblend.analysis.grades import first_samples
+from powerblend.vocabulary.summary import Condition, ConditionDifficulty, Difficulty
 
-REFERENCE = "greedy"
+
+def difficulty_reference(conditions: Mapping[str, Condition]) -> str | None:
+    """The first condition that always gives the same answer, and blends nothing."""
+    return next(
+        (
+            name
+            for name, condition in conditions.items()
+            if condition.description.deterministic and condition.blend is None
+        ),
+        None,
+    )
 
 
-def difficulty(grades: pd.DataFrame) -> dict[str, Any] | None:
+def difficulty(grades: pd.DataFrame, reference: str | None) -> Difficulty | None:
     """Accuracy of each condition on easy and on hard problems; None without the reference.
 
-    ``easy`` and ``hard`` count problems; with several samples the reference's first decides, and
-    a row counts answers, ``easy_total`` and ``hard_total`` of them.
+    With several samples the reference's first decides.
     """
-    reference = first_samples(grades[grades["condition"] == REFERENCE])
-    if reference.empty:
+    answers = first_samples(grades[grades["condition"] == reference])
+    if answers.empty:
         return None
-    solved = set(reference.loc[reference["correct"].astype(bool), "problem_id"])
-    return {
-        "reference": REFERENCE,
-        "easy": len(solved),
-        "hard": len(reference) - len(solved),
-        "rows": [
-            {"condition": condition, **_row(answers, answers["problem_id"].isin(solved))}
-            for condition, answers in grades.groupby("condition", sort=False)
-        ],
-    }
+    solved = set(answers.loc[answers["correct"].astype(bool), "problem_id"])
+    return Difficulty(
+        reference=str(reference),
+        easy=len(solved),
+        hard=len(answers) - len(solved),
+        rows=tuple(
+            _by_difficulty(str(condition), of_condition, solved)
+            for condition, of_condition in grades.groupby("condition", sort=False)
+        ),
+    )
 
 
-def _row(answers: pd.DataFrame, easy: pd.Series) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for name, chosen in (("easy", answers[easy]), ("hard", answers[~easy])):
-        correct, total = int(chosen["correct"].sum()), len(chosen)
-        row |= {
-            f"{name}_correct": correct,
-            f"{name}_total": total,
-            f"{name}_accuracy": correct / total if total else None,
-        }
-    return row
+def _by_difficulty(
+    condition: str, answers: pd.DataFrame, solved: Collection[str]
+) -> ConditionDifficulty:
+    is_easy = answers["problem_id"].isin(solved)
+    easy, hard = answers.loc[is_easy, "correct"], answers.loc[~is_easy, "correct"]
+    return ConditionDifficulty(
+        condition=condition,
+        easy_correct=int(easy.sum()),
+        easy_total=len(easy),
+        easy_accuracy=_share(easy),
+        hard_correct=int(hard.sum()),
+        hard_total=len(hard),
+        hard_accuracy=_share(hard),
+    )
+
+
+def _share(correct: pd.Series) -> float | None:
+    return int(correct.sum()) / len(correct) if len(correct) else None

@@ -1,29 +1,32 @@
 """Answers for a person to look at: where the graders differ, and where they came to no verdict."""
 
-from typing import Any
+from typing import TypeVar
 
 import pandas as pd
 
 from powerblend.analysis.overall import disagreeing
+from powerblend.vocabulary.frozen import Frozen
+from powerblend.vocabulary.summary import Disagreement, Ungraded
 
-MOST = 50
+MAX_LISTED = 50
 """Answers listed; the overall table counts them all."""
 
+Kind = TypeVar("Kind", bound=Frozen)
 
-def disagreements(grades: pd.DataFrame) -> list[dict[str, Any]]:
+
+def disagreements(grades: pd.DataFrame) -> list[Disagreement]:
     """Answers on which both graders have a verdict and differ."""
-    columns = ["condition", "problem_id", "sample", "answer", "gold", "correct", "second"]
-    return records(grades.loc[disagreeing(grades), columns].head(MOST))
+    return _listed(Disagreement, grades[disagreeing(grades)])
 
 
-def ungraded(grades: pd.DataFrame) -> list[dict[str, Any]]:
+def ungraded(grades: pd.DataFrame) -> list[Ungraded]:
     """Answers on which a grader has no verdict, with the reason; there being none is no reason."""
     chosen = grades["reason"].notna() & (grades["reason"] != "no answer")
-    columns = ["condition", "problem_id", "sample", "reason"]
-    return records(grades.loc[chosen, columns].head(MOST))
+    return _listed(Ungraded, grades[chosen])
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table's rows as plain values, with None where a value is missing."""
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{str(column): value for column, value in row.items()} for row in rows]
+def _listed(kind: type[Kind], grades: pd.DataFrame) -> list[Kind]:
+    """The first of them, in the columns that their kind has; a missing value is None."""
+    columns = grades[list(kind.model_fields)].head(MAX_LISTED)
+    plain = columns.astype(object).where(columns.notna(), None)
+    return [kind.model_validate(answer) for answer in plain.to_dict("records")]

@@ -1,39 +1,66 @@
 """The overall table: every condition's accuracy, and beside it what it cost and what went amiss."""
 
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
+from powerblend.vocabulary.summary import ConditionResult
+
 CONFIDENCE = 0.95
 
 
-def overall(grades: pd.DataFrame) -> pd.DataFrame:
-    """One row per condition, in the order in which they come.
+class Accuracy(TypedDict):
+    """Right answers, and their share with its interval."""
 
-    ``accuracy`` has its interval in ``low`` and ``high`` (see `accuracy`). ``second_correct`` and
-    ``second_accuracy`` are the second grader's, over the same answers; ``disagreements`` counts the
-    answers on which both have a verdict and differ. ``tokens``, ``decoded_tokens`` and ``seconds``
-    are means per answer; ``acceptance``, ``unchanged`` and ``early_rejected`` are shares of the
-    moves, missing where there are none; ``truncated`` and ``unboxed`` are shares of the answers.
-    All shares are in [0, 1].
-    """
-    rows = [
-        {
-            "condition": condition,
+    correct: int
+    total: int
+    accuracy: float
+    low: float
+    high: float
+
+
+class SecondOpinion(TypedDict):
+    """The second grader's right answers, and on how many it differs from the first."""
+
+    second_correct: int | None
+    second_accuracy: float | None
+    disagreements: int
+
+
+class Cost(TypedDict):
+    """Means per answer."""
+
+    tokens: float
+    decoded_tokens: float
+    seconds: float
+
+
+class MoveShares(TypedDict):
+    """Shares of the moves."""
+
+    acceptance: float | None
+    unchanged: float | None
+    early_rejected: float | None
+
+
+def overall(grades: pd.DataFrame) -> list[ConditionResult]:
+    """Every condition's result, in the order in which they come."""
+    return [
+        ConditionResult(
+            condition=str(condition),
             **accuracy(answers),
-            **_second(answers),
+            **_second_opinion(answers),
             **_cost(answers),
-            **_moves(answers),
-            "truncated": float((answers["finish"] == "length").mean()),
-            "unboxed": float(answers["answer"].isna().mean()),
-        }
+            **_move_shares(answers),
+            truncated=float((answers["finish"] == "length").mean()),
+            unboxed=float(answers["answer"].isna().mean()),
+        )
         for condition, answers in grades.groupby("condition", sort=False)
     ]
-    return pd.DataFrame(rows)
 
 
-def accuracy(answers: pd.DataFrame) -> dict[str, Any]:
+def accuracy(answers: pd.DataFrame) -> Accuracy:
     """``correct`` of ``total`` answers, and the accuracy with its Wilson score interval.
 
     The interval is Wilson's (JASA 22, 1927). Several answers to one problem are not independent:
@@ -60,7 +87,7 @@ def disagreeing(grades: pd.DataFrame) -> pd.Series:
     return grades["second"].notna() & (grades["second"] != grades["correct"])
 
 
-def _second(answers: pd.DataFrame) -> dict[str, Any]:
+def _second_opinion(answers: pd.DataFrame) -> SecondOpinion:
     asked = bool(answers["second"].notna().any())
     correct = int(answers["second"].eq(True).sum())
     return {
@@ -70,7 +97,7 @@ def _second(answers: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _cost(answers: pd.DataFrame) -> dict[str, float]:
+def _cost(answers: pd.DataFrame) -> Cost:
     return {
         "tokens": float(answers["n_tokens"].mean()),
         "decoded_tokens": float(answers["decoded_tokens"].mean()),
@@ -78,14 +105,14 @@ def _cost(answers: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _moves(answers: pd.DataFrame) -> dict[str, float | None]:
+def _move_shares(answers: pd.DataFrame) -> MoveShares:
     moves = int(answers["moves"].sum())
-    counts = {
-        "acceptance": "accepted",
-        "unchanged": "unchanged",
-        "early_rejected": "early_rejected",
-    }
+
+    def share(column: str) -> float | None:
+        return int(answers[column].sum()) / moves if moves else None
+
     return {
-        name: int(answers[column].sum()) / moves if moves else None
-        for name, column in counts.items()
+        "acceptance": share("accepted"),
+        "unchanged": share("unchanged"),
+        "early_rejected": share("early_rejected"),
     }

@@ -1,87 +1,92 @@
 """What the probe comes to: the blends of the conditions, a layer to try, and betas of equal KL."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from powerblend.samplers import Sampler
+from powerblend.vocabulary.measurements import (
+    BlendSettings,
+    MatchedBlend,
+    MeasuredBlend,
+    ProbeMeasurements,
+)
+from powerblend.vocabulary.published import PublishedProbe
+from powerblend.vocabulary.summary import Condition, EqualBeta, ProbedCondition, ProbeSummary
 
-Row = Mapping[str, Any]
-
-SOURCE = ("source", "layer", "norm")
-"""Keys that tell what is blended in, whatever its beta."""
+Source = tuple[str, int | None, str | None]
+"""What is blended in, whatever its beta: source, layer and norm."""
 
 
 def probed(
-    measured: Row | None, samplers: Mapping[str, Sampler], matched: Mapping[str, Row]
-) -> dict[str, Any]:
+    measured: ProbeMeasurements | None,
+    conditions: Mapping[str, Condition],
+    matched: Mapping[str, MatchedBlend],
+) -> ProbeSummary:
     """The report's numbers of the probe.
 
     Parameters
     ----------
     measured
-        What `probe.run.probe` returned; None where the probe is disabled.
-    samplers
+        What the probe measured; None where it is disabled.
+    conditions
         The study's conditions, each with its beta.
     matched
-        What `probe.run.match` returned for the conditions whose beta it found.
-
-    Returns
-    -------
-    ``measured`` itself; ``conditions``, a row per condition whose blend was measured;
-    ``suggested``, the row of the best layer that is not the last; ``equal``, for each blend of the
-    study, the betas at which the other sources that were probed have its KL (`beta_at`).
+        What was measured of the conditions whose beta was searched for.
     """
-    rows = [*_conditions(measured, samplers, matched)]
-    return {
-        "measured": measured,
-        "conditions": rows,
-        "suggested": suggested(measured) if measured else None,
-        "equal": equal_betas(measured["blends"], rows) if measured else [],
-    }
+    found = tuple(_probed_conditions(measured, conditions, matched))
+    if measured is None:
+        return ProbeSummary(conditions=found)
+    return ProbeSummary(
+        measured=measured,
+        conditions=found,
+        suggested=suggested(measured),
+        equal=tuple(equal_betas(measured.blends, found)),
+    )
 
 
-def suggested(measured: Row) -> Row | None:
+def suggested(measured: ProbeMeasurements) -> MeasuredBlend | None:
     """The layer before the last with the best median rank; of equals, the best mean rank."""
-    last = measured["decoder_blocks"] - 1
-    others = [row for row in measured["layers"] if row["layer"] != last]
-    return min(others, key=lambda row: (row["median_rank"], row["mean_rank"]), default=None)
+    last = measured.decoder_blocks - 1
+    others = [layer for layer in measured.layers if layer.layer != last]
+    return min(others, key=lambda layer: (layer.median_rank, layer.mean_rank), default=None)
 
 
-def equal_betas(blends: Sequence[Row], rows: Sequence[Row]) -> list[dict[str, Any]]:
+def equal_betas(
+    blends: Sequence[MeasuredBlend], conditions: Sequence[ProbedCondition]
+) -> list[EqualBeta]:
     """For each blend whose beta was given, the beta of every other source that has its KL.
 
     ``beta`` is None where the KL is above that of the source's largest measured beta.
     """
-    curves: dict[tuple[Any, ...], list[Row]] = {}
-    for row in blends:
-        curves.setdefault(source_of(row), []).append(row)
-    found, seen = [], set()
-    for row in rows:
-        law = (*source_of(row), row["beta"])
-        if row["match_kl"] is None and law not in seen:
-            seen.add(law)
-            found += [
-                {
-                    "condition": row["condition"],
-                    "kl": row["kl"],
-                    **{key: value for key, value in zip(SOURCE, source, strict=True)},
-                    "beta": beta_at(row["kl"], curve),
-                }
-                for source, curve in curves.items()
-                if source != source_of(row)
-            ]
-    return found
+    curves: dict[Source, list[MeasuredBlend]] = {}
+    for blend in blends:
+        curves.setdefault(source_of(blend), []).append(blend)
+    given: dict[tuple[Source, float], ProbedCondition] = {}
+    for condition in conditions:
+        if condition.match_kl is None:
+            given.setdefault((source_of(condition), condition.beta), condition)
+    return [
+        EqualBeta(
+            condition=condition.condition,
+            kl=condition.kl,
+            source=source[0],
+            layer=source[1],
+            norm=source[2],
+            beta=beta_at(condition.kl, [(point.beta, point.kl) for point in curve]),
+        )
+        for condition in given.values()
+        for source, curve in curves.items()
+        if source != source_of(condition)
+    ]
 
 
-def beta_at(kl: float, curve: Sequence[Row]) -> float | None:
-    """The positive beta with a KL, from rows with ``beta`` and ``kl`` of one source.
+def beta_at(kl: float, curve: Sequence[tuple[float, float]]) -> float | None:
+    """The positive beta with a KL, from pairs of beta and KL of one source.
 
     Between measured betas log KL is nearly linear in log beta, so it is interpolated; below the
     smallest of them it is extrapolated, KL being as beta^2 there.
     """
-    points = sorted((r["beta"], r["kl"]) for r in curve if r["beta"] > 0 and r["kl"] > 0)
+    points = sorted((beta, kl_there) for beta, kl_there in curve if beta > 0 and kl_there > 0)
     if not points or kl <= 0 or kl > points[-1][1]:
         return None
     betas, kls = np.log(np.array(points).T)
@@ -90,22 +95,68 @@ def beta_at(kl: float, curve: Sequence[Row]) -> float | None:
     return float(np.exp(np.interp(np.log(kl), kls, betas)))
 
 
-def source_of(row: Row) -> tuple[Any, ...]:
-    """What a row blends in, whatever its beta."""
-    return tuple(row.get(key) for key in SOURCE)
+def source_of(blend: BlendSettings) -> Source:
+    """What a blend mixes in, whatever its beta."""
+    return blend.source, blend.layer, blend.norm
 
 
-def _conditions(
-    measured: Row | None, samplers: Mapping[str, Sampler], matched: Mapping[str, Row]
-) -> Iterator[dict[str, Any]]:
-    configured = measured["configured"] if measured else []
-    for name, sampler in samplers.items():
-        if sampler.blend is None:
+def source_label(blend: BlendSettings | EqualBeta) -> str:
+    """What a blend's logits come from: ``layer 27, norm none``, or ``draft``."""
+    if blend.layer is None:
+        return blend.source
+    return f"{blend.source} {blend.layer}, norm {blend.norm}"
+
+
+def layers_to_show(
+    measured: ProbeMeasurements, suggested: MeasuredBlend | None
+) -> list[MeasuredBlend]:
+    """The layers that a reader asks for first: those blended, the suggested one, first and last."""
+    last = measured.decoder_blocks - 1
+    wanted = {0, last - 1, last} | {blend.layer for blend in all_blends(measured)}
+    if suggested is not None:
+        wanted.add(suggested.layer)
+    return [layer for layer in measured.layers if layer.layer in wanted]
+
+
+def all_blends(measured: ProbeMeasurements) -> tuple[MeasuredBlend, ...]:
+    """The blends over beta, then the study's own."""
+    return measured.blends + measured.configured
+
+
+def best_on_hard_tokens(measured: ProbeMeasurements) -> list[MeasuredBlend]:
+    """The blends that rank the most hard tokens better than the model does; none if none does."""
+    shares = [blend.hard_better or 0.0 for blend in measured.blends]
+    highest = max(shares, default=0.0)
+    return [blend for blend in measured.blends if highest and blend.hard_better == highest]
+
+
+def same_blend(published: PublishedProbe, measured: ProbeMeasurements) -> MeasuredBlend | None:
+    """The blend that others measured, as this study measured it."""
+    wanted = published.blend
+    return next(
+        (
+            blend
+            for blend in all_blends(measured)
+            if (blend.layer, blend.norm) == (wanted.layer, published.norm)
+            and blend.beta == wanted.beta
+        ),
+        None,
+    )
+
+
+def _probed_conditions(
+    measured: ProbeMeasurements | None,
+    conditions: Mapping[str, Condition],
+    matched: Mapping[str, MatchedBlend],
+) -> Iterator[ProbedCondition]:
+    configured = measured.configured if measured else ()
+    for name, condition in conditions.items():
+        if condition.blend is None:
             continue
-        # As JSON has it, which is where the rows come from: a tuple is a list there.
-        blend = sampler.blend.model_dump(mode="json", exclude_none=True)
         found = matched.get(name) or next(
-            (row for row in configured if blend.items() <= row.items()), None
+            (row for row in configured if row.blend == condition.blend), None
         )
         if found is not None:
-            yield {"condition": name, "match_kl": None, **found}
+            match_kl = found.match_kl if isinstance(found, MatchedBlend) else None
+            settings = found.model_dump(exclude={"match_kl"})
+            yield ProbedCondition(condition=name, match_kl=match_kl, **settings)

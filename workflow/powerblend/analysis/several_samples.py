@@ -3,6 +3,7 @@
 Each value at k is what k of the n samples would give, averaged over the choice of the k.
 """
 
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from powerblend.graders.mathematics.normalise import normalise
+from powerblend.vocabulary.summary import SeveralSamples, ValueAtK
 
 MAX_SUBSETS = 500
 """Majority votes are held among all choices of k samples, or this many random ones."""
@@ -19,29 +21,33 @@ MAX_SUBSETS = 500
 Floats = NDArray[np.float64]
 
 
-def sampling(grades: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per condition, or none if there is one sample per problem."""
+def several_samples(grades: pd.DataFrame) -> list[SeveralSamples]:
+    """Every condition's samples, or nothing if there is one sample per problem."""
     if grades["sample"].nunique() == 1:
         return []
     return [
-        {"condition": condition, **_row(answers)}
+        _samples(str(condition), answers)
         for condition, answers in grades.groupby("condition", sort=False)
     ]
 
 
-def _row(answers: pd.DataFrame) -> dict[str, Any]:
+def _samples(condition: str, answers: pd.DataFrame) -> SeveralSamples:
     correct = _by_problem(answers, "correct").astype(float)
     log_p = _by_problem(answers, "log_p").astype(float)
     spelled = _spellings(answers)
-    ks = choices(correct.shape[1])
     by_sample = correct.mean(axis=0)
-    return {
-        "mean": float(by_sample.mean()),
-        "se": float(stats.sem(by_sample)),
-        "pass_at": [{"k": k, "value": pass_at(correct, k)} for k in ks],
-        "majority_at": [{"k": k, "value": majority_at(spelled, correct, k)} for k in ks],
-        "best_of": [{"k": k, "value": best_of(log_p, correct, k)} for k in ks],
-    }
+
+    def at_each_k(value_at: Callable[[int], float]) -> tuple[ValueAtK, ...]:
+        return tuple(ValueAtK(k=k, value=value_at(k)) for k in choices(correct.shape[1]))
+
+    return SeveralSamples(
+        condition=condition,
+        mean=float(by_sample.mean()),
+        se=float(stats.sem(by_sample)),
+        pass_at=at_each_k(lambda k: pass_at(correct, k)),
+        majority_at=at_each_k(lambda k: majority_at(spelled, correct, k)),
+        best_of=at_each_k(lambda k: best_of(log_p, correct, k)),
+    )
 
 
 def choices(n: int) -> list[int]:

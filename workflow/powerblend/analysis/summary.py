@@ -1,7 +1,6 @@
-"""The summary of a study: every number that its figures and its report show, in one JSON."""
+"""The summary of a study: every number that its figures and its report show, in one value."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -9,23 +8,62 @@ from powerblend.analysis.breakdown import levels, subjects
 from powerblend.analysis.chains import chains
 from powerblend.analysis.compute import compute
 from powerblend.analysis.contrasts import contrasts
-from powerblend.analysis.difficulty import difficulty
-from powerblend.analysis.disagreements import disagreements, records, ungraded
+from powerblend.analysis.difficulty import difficulty, difficulty_reference
+from powerblend.analysis.disagreements import disagreements, ungraded
 from powerblend.analysis.grades import check_paired
 from powerblend.analysis.matched import matched
 from powerblend.analysis.overall import CONFIDENCE, overall
 from powerblend.analysis.overlap import overlaps
-from powerblend.analysis.several_samples import sampling
+from powerblend.analysis.probe import probed
+from powerblend.analysis.several_samples import several_samples
 from powerblend.analysis.sweep import sweep
-from powerblend.samplers import Greedy, Sampler
+from powerblend.samplers import Sampler
+from powerblend.study.schema import Study
+from powerblend.vocabulary.measurements import MatchedBlend, ProbeMeasurements, TrainingReport
+from powerblend.vocabulary.summary import Condition, Summary
+
+
+def summarise_study(
+    study: Study,
+    grades: pd.DataFrame,
+    measured: ProbeMeasurements | None,
+    betas: Mapping[str, MatchedBlend],
+    training: TrainingReport | None,
+) -> Summary:
+    """The summary of a study from everything that its jobs found.
+
+    Parameters
+    ----------
+    grades
+        The grade of every answer, as `analysis.grades.read_grades` gives them.
+    measured
+        What the probe measured; None where it is disabled.
+    betas
+        What matching found, by condition.
+    training
+        How the study's draft was trained; None where it trains none.
+
+    Raises
+    ------
+    ValueError
+        If conditions did not answer the same problems the same number of times.
+    """
+    samplers = study.samplers({name: found.beta for name, found in betas.items()})
+    summary = summarise(grades, samplers, study.contrasts)
+    return summary.model_copy(
+        update={
+            "model": study.model.name,
+            "dataset": study.dataset.name,
+            "probe": probed(measured, summary.conditions, betas),
+            "training": training,
+        }
+    )
 
 
 def summarise(
     grades: pd.DataFrame, samplers: Mapping[str, Sampler], declared: Sequence[str] = ()
-) -> dict[str, Any]:
-    """All tables of a study, as plain values; ``declared`` are its contrasts.
-
-    Shares are in [0, 1]; a value that is not defined is None.
+) -> Summary:
+    """All tables that follow from the grades alone; ``declared`` are the study's contrasts.
 
     Raises
     ------
@@ -33,28 +71,36 @@ def summarise(
         If conditions did not answer the same problems the same number of times.
     """
     check_paired(grades)
-    conditions = overall(grades)
-    drawn = sampling(grades)
-    greedy = {name for name, sampler in samplers.items() if isinstance(sampler, Greedy)}
-    return {
-        "problems": int(grades["problem_id"].nunique()),
-        "samples": int(grades["sample"].nunique()),
-        "confidence": CONFIDENCE,
-        "conditions": {
-            name: sampler.model_dump(exclude_none=True) for name, sampler in samplers.items()
-        },
-        "blended": [name for name, sampler in samplers.items() if sampler.blend is not None],
-        "overall": records(conditions),
-        "contrasts": contrasts(grades, declared),
-        "difficulty": difficulty(grades),
-        "levels": levels(grades),
-        "subjects": subjects(grades),
-        "overlaps": overlaps(grades),
-        "sampling": drawn,
-        "compute": compute(conditions, drawn, fixed=greedy),
-        "matched": matched(grades, samplers),
-        "chains": chains(grades),
-        "sweep": sweep(conditions, samplers),
-        "disagreements": disagreements(grades),
-        "ungraded": ungraded(grades),
-    }
+    conditions = {name: condition_of(sampler) for name, sampler in samplers.items()}
+    results, several = overall(grades), several_samples(grades)
+    return Summary(
+        problems=int(grades["problem_id"].nunique()),
+        samples=int(grades["sample"].nunique()),
+        confidence=CONFIDENCE,
+        conditions=conditions,
+        blended=tuple(name for name, how in conditions.items() if how.blend is not None),
+        overall=tuple(results),
+        contrasts=tuple(contrasts(grades, declared)),
+        difficulty=difficulty(grades, difficulty_reference(conditions)),
+        levels=tuple(levels(grades)),
+        subjects=tuple(subjects(grades)),
+        overlaps=tuple(overlaps(grades)),
+        sampling=tuple(several),
+        compute=tuple(compute(results, several, _deterministic(conditions))),
+        matched=tuple(matched(grades, conditions)),
+        chains=tuple(chains(grades)),
+        sweep=tuple(sweep(results, conditions)),
+        disagreements=tuple(disagreements(grades)),
+        ungraded=tuple(ungraded(grades)),
+    )
+
+
+def condition_of(sampler: Sampler) -> Condition:
+    """What a sampler sets and says of itself, as values that outlive its class."""
+    settings = sampler.model_dump(mode="json", exclude_none=True)
+    description = {"sampler": sampler.name, "description": sampler.describe()}
+    return Condition.model_validate(settings | description)
+
+
+def _deterministic(conditions: Mapping[str, Condition]) -> set[str]:
+    return {name for name, how in conditions.items() if how.description.deterministic}

@@ -1,68 +1,77 @@
 """Figures: one file each, drawn from a study's summary. Knows no model and no record.
 
-A figure is a function ``draw(summary) -> Figure``. To add one, write its file and its line in
-`FIGURES`. A summary with too little in it is drawn as a sentence that says so.
+A figure is a function ``draw(summary, published) -> Figure`` in the file of its name. To add one,
+write its file and its name in `FIGURES`. A summary with too little in it is drawn as a sentence
+that says so. Nothing here imports matplotlib until something is drawn.
 """
 
-from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
-import matplotlib
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Summary
 
-from powerblend.figures import (
-    accuracy,
-    architecture,
-    compute,
-    diagnostics,
-    difficulty,
-    draft,
-    interaction,
-    overlap,
-    probe_hard,
-    probe_kl,
-    probe_ranks,
-    published,
-    sweep,
-    training,
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURES = (
+    "architecture",
+    "accuracy",
+    "difficulty",
+    "overlap",
+    "interaction",
+    "published",
+    "draft",
+    "training",
+    "compute",
+    "diagnostics",
+    "sweep",
+    "probe_ranks",
+    "probe_hard",
+    "probe_kl",
 )
-from powerblend.figures.style import STYLE
-
-FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
-    "architecture": architecture.draw,
-    "accuracy": accuracy.draw,
-    "difficulty": difficulty.draw,
-    "overlap": overlap.draw,
-    "interaction": interaction.draw,
-    "published": published.draw,
-    "draft": draft.draw,
-    "training": training.draw,
-    "compute": compute.draw,
-    "diagnostics": diagnostics.draw,
-    "sweep": sweep.draw,
-    "probe_ranks": probe_ranks.draw,
-    "probe_hard": probe_hard.draw,
-    "probe_kl": probe_kl.draw,
-}
+"""Their names, in the order of a listing."""
 
 
-def material(
-    summary: Mapping[str, Any], config: Mapping[str, Any], published: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What figures are drawn from: the summary, what it is a summary of, and others' numbers."""
-    study = {"model": config["model"]["name"], "dataset": config["dataset"]["name"]}
-    return {**summary, "study": study, "published": published}
+class FigureModule(Protocol):
+    """What the file of a figure offers."""
+
+    @staticmethod
+    def draw(summary: Summary, published: PublishedNumbers) -> "Figure":
+        """The figure."""
 
 
-def save_figure(name: str, summary: dict[str, Any], png: Path) -> None:
-    """Draw a figure in the common style, as PNG and, beside it, as SVG."""
+def draw_figure(name: str, summary: Summary, published: PublishedNumbers) -> "Figure":
+    """Draw a figure with matplotlib's current settings.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
     if name not in FIGURES:
         raise ValueError(f"there is no figure {name!r}; use one of {', '.join(FIGURES)}")
+    module = cast(FigureModule, import_module(f"powerblend.figures.{name}"))
+    return module.draw(summary, published)
+
+
+def save_figure(name: str, summary: Summary, published: PublishedNumbers, png: Path) -> None:
+    """Draw a figure in the common style, as PNG and, beside it, as SVG.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    import matplotlib
+    from matplotlib import pyplot as plt
+
+    from powerblend.figures.style import STYLE
+
     matplotlib.use("agg")
     with matplotlib.rc_context(STYLE):
-        figure = FIGURES[name](summary)
+        figure = draw_figure(name, summary, published)
         png.parent.mkdir(parents=True, exist_ok=True)
         for path in (png, png.with_suffix(".svg")):
             # Without a date, the same numbers give the same bytes.

@@ -1,7 +1,5 @@
 """Accuracy of every condition with its interval."""
 
-from typing import Any
-
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -13,19 +11,21 @@ from powerblend.figures.style import (
     note,
     weight_of_one,
 )
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Summary
 
 
-def draw(summary: dict[str, Any]) -> Figure:
+def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     """A bar per condition from the summary's overall table, blended ones in another colour."""
-    rows = summary["overall"]
-    figure, axes = plt.subplots(figsize=(7, 1.4 + 0.36 * len(rows)))
-    interval_bars(axes, rows, [colour_of(summary, row["condition"]) for row in rows])
-    units = " over problems" if summary["samples"] > 1 else ""
+    results = summary.overall
+    figure, axes = plt.subplots(figsize=(7, 1.4 + 0.36 * len(results)))
+    interval_bars(axes, results, [colour_of(summary, result.condition) for result in results])
+    units = " over problems" if summary.samples > 1 else ""
     axes.set_xlabel(
-        f"answers graded correct, with {summary['confidence']:.0%} Wilson intervals{units}",
+        f"answers graded correct, with {summary.confidence:.0%} Wilson intervals{units}",
         color=GREY,
     )
-    axes.set_title(f"Accuracy on {summary['problems']} problems")
-    legend = legend_of(summary, [row["condition"] for row in rows])
-    note(figure, f"{legend} {weight_of_one(summary['problems'])}".strip())
+    axes.set_title(f"Accuracy on {summary.problems} problems")
+    legend = legend_of(summary, [result.condition for result in results])
+    note(figure, f"{legend} {weight_of_one(summary.problems)}".strip())
     return figure

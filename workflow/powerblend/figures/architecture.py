@@ -1,94 +1,108 @@
 """How the conditions are made: a law of the next token, and a way of drawing from it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import fill
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from powerblend.analysis.roles import DRAFT
 from powerblend.figures.style import BLUE, GREEN, GREY, ORANGE, PALE, plain
+from powerblend.vocabulary.measurements import BlendSettings
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Condition, Summary
 
-SAMPLERS = {
-    "greedy": ("greedy", "argmax, token by token"),
-    "temperature": ("temperature", "a draw per token\nfrom softmax(z / T)"),
-    "power": ("power sampling", "Metropolis–Hastings\nover whole answers, p^α"),
-}
-WIDTH, MODEL, LAW, CELLS = 11.0, 0.1, 2.35, 5.55
-"""The figure's width and where its columns start, in inches."""
+WIDTH, MODEL, DISTRIBUTION, GRID = 11.0, 0.1, 2.35, 5.55
+"""The figure's width and where its columns start, in inches; conditions are in a grid."""
 
 
-class Law(NamedTuple):
-    """A law of the next token: its name, its formula and its colour."""
+class Distribution(NamedTuple):
+    """A distribution of the next token: its name, its formula and its colour."""
 
     name: str
     formula: str
     colour: str
 
 
-def draw(summary: dict[str, Any]) -> Figure:
-    """Rows are laws, columns are samplers, cells name the conditions that combine them."""
-    conditions = summary.get("conditions", {})
-    if not conditions:
+class Way(NamedTuple):
+    """A way of drawing from it: its name, and how it goes."""
+
+    name: str
+    how: str
+
+
+Grid = dict[tuple[Distribution, Way], list[str]]
+"""Names of conditions by what they draw from and how."""
+
+
+def draw(summary: Summary, published: PublishedNumbers) -> Figure:
+    """Distributions below each other, samplers side by side, and the conditions between them."""
+    if not summary.conditions:
         return plain("No architecture to show: the study has no conditions.")
-    cells = cells_of(conditions)
-    laws = list(dict.fromkeys(law for law, _ in cells))
-    samplers = list(dict.fromkeys(sampler for _, sampler in cells))
-    heights = [_height(cells, law, samplers) for law in laws]
+    grid = grid_of(summary.conditions)
+    distributions = list(dict.fromkeys(distribution for distribution, _ in grid))
+    ways = list(dict.fromkeys(way for _, way in grid))
+    heights = [_height(grid, distribution, ways) for distribution in distributions]
     total = sum(heights) + 1.15
     figure, axes = plt.subplots(figsize=(WIDTH, total))
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(total, 0)
     axes.set_aspect("equal")
     axes.axis("off")
-    width = (WIDTH - CELLS) / len(samplers)
-    _headings(axes, samplers, width)
-    _model(axes, 1.1, total - 0.1, any(law.colour == GREEN for law in laws))
+    width = (WIDTH - GRID) / len(ways)
+    _headings(axes, ways, width)
+    _model(axes, 1.1, total - 0.1, any(d.colour == GREEN for d in distributions))
     top = 1.05
-    for law, height in zip(laws, heights, strict=True):
-        _law(axes, law, top, height, [cells.get((law, s), []) for s in samplers], width)
+    for distribution, height in zip(distributions, heights, strict=True):
+        names = [grid.get((distribution, way), []) for way in ways]
+        _distribution(axes, distribution, top, height, names, width)
         top += height
     return figure
 
 
-def cells_of(conditions: Mapping[str, Mapping[str, Any]]) -> dict[tuple[Law, str], list[str]]:
-    """The conditions by their law and their sampler."""
-    cells: dict[tuple[Law, str], list[str]] = {}
+def grid_of(conditions: Mapping[str, Condition]) -> Grid:
+    """The conditions by their distribution and their sampler."""
+    grid: Grid = {}
     for name, condition in conditions.items():
-        cells.setdefault((_law_of(condition), condition["sampler"]), []).append(name)
-    return cells
+        way = Way(condition.description.title, condition.description.how)
+        grid.setdefault((_distribution_of(condition.blend), way), []).append(name)
+    return grid
 
 
-def _law_of(condition: Mapping[str, Any]) -> Law:
-    blend = condition.get("blend")
+def _distribution_of(blend: BlendSettings | None) -> Distribution:
     if blend is None:
-        return Law("the model's law, p", "softmax(lm_head(h_final))", BLUE)
-    beta = f"β = {blend['beta']:g}"
-    if blend["source"] == "draft":
-        return Law(f"draft-guided, {beta}", "softmax((1−β)·z_target + β·z_draft)", GREEN)
-    source = f"layer {blend['layer']}" if "layer" in blend else blend["source"]
-    norm = ", after the final norm" if blend.get("norm") == "final" else ""
-    state = f"h_{blend.get('layer', blend['source'])}"
+        return Distribution("the model's law, p", "softmax(lm_head(h_final))", BLUE)
+    beta = f"β = {blend.beta:g}"
+    if blend.source == DRAFT:
+        formula = "softmax((1−β)·z_target + β·z_draft)"
+        return Distribution(f"draft-guided, {beta}", formula, GREEN)
+    source = blend.source if blend.layer is None else f"layer {blend.layer}"
+    norm = ", after the final norm" if blend.norm == "final" else ""
+    state = f"h_{blend.source if blend.layer is None else blend.layer}"
     state = f"norm({state})" if norm else state
     formula = f"softmax(lm_head((1−β)·h_final + β·{state}))"
-    return Law(f"guided by {source}{norm}, {beta}", formula, ORANGE)
+    return Distribution(f"guided by {source}{norm}, {beta}", formula, ORANGE)
 
 
-def _height(cells: Mapping[tuple[Law, str], list[str]], law: Law, samplers: list[str]) -> float:
-    most = max(len(cells.get((law, sampler), [])) for sampler in samplers)
+def _height(grid: Grid, distribution: Distribution, ways: Sequence[Way]) -> float:
+    most = max(len(grid.get((distribution, way), [])) for way in ways)
     return max(0.85, 0.3 + 0.2 * most)
 
 
-def _headings(axes: Axes, samplers: list[str], width: float) -> None:
-    axes.text(LAW, 0.3, "what is drawn from", weight="bold", va="center")
-    axes.text(LAW, 0.68, "the law of the next token", va="center", fontsize=8.5, color=GREY)
-    for index, sampler in enumerate(samplers):
-        centre = CELLS + (index + 0.5) * width
-        name, how = SAMPLERS.get(sampler, (sampler, ""))
-        axes.text(centre, 0.3, name, weight="bold", ha="center", va="center")
-        axes.text(centre, 0.68, how, ha="center", va="center", fontsize=8.5, color=GREY)
+def _headings(axes: Axes, ways: Sequence[Way], width: float) -> None:
+    axes.text(DISTRIBUTION, 0.3, "what is drawn from", weight="bold", va="center")
+    _subheading(axes, DISTRIBUTION, "the law of the next token", "left")
+    for index, way in enumerate(ways):
+        centre = GRID + (index + 0.5) * width
+        axes.text(centre, 0.3, way.name, weight="bold", ha="center", va="center")
+        _subheading(axes, centre, way.how, "center")
+
+
+def _subheading(axes: Axes, at: float, words: str, align: Literal["left", "center"]) -> None:
+    axes.text(at, 0.68, words, ha=align, va="center", fontsize=8.5, color=GREY)
 
 
 def _model(axes: Axes, top: float, bottom: float, draft: bool) -> None:
@@ -98,22 +112,29 @@ def _model(axes: Axes, top: float, bottom: float, draft: bool) -> None:
     axes.text(MODEL + 0.875, (top + bottom) / 2, words, ha="center", va="center", fontsize=9)
 
 
-def _law(
-    axes: Axes, law: Law, top: float, height: float, names: list[list[str]], width: float
+def _distribution(
+    axes: Axes,
+    distribution: Distribution,
+    top: float,
+    height: float,
+    names: Sequence[Sequence[str]],
+    width: float,
 ) -> None:
+    """A distribution with, to its right, the names of the conditions of each way."""
     middle = top + height / 2
-    _arrow(axes, MODEL + 1.8, LAW - 0.04, middle)
-    _box(axes, LAW, top + 0.07, 2.85, height - 0.14, "white", law.colour)
-    start = LAW + 0.1
-    axes.text(start, middle - 0.15, fill(law.name, 40), va="center", fontsize=8.5, weight="bold")
-    axes.text(start, middle + 0.14, law.formula, va="center", fontsize=7)
-    _arrow(axes, LAW + 2.9, CELLS - 0.02, middle)
+    _arrow(axes, MODEL + 1.8, DISTRIBUTION - 0.04, middle)
+    _box(axes, DISTRIBUTION, top + 0.07, 2.85, height - 0.14, "white", distribution.colour)
+    start, words = DISTRIBUTION + 0.1, fill(distribution.name, 40)
+    axes.text(start, middle - 0.15, words, va="center", fontsize=8.5, weight="bold")
+    axes.text(start, middle + 0.14, distribution.formula, va="center", fontsize=7)
+    _arrow(axes, DISTRIBUTION + 2.9, GRID - 0.02, middle)
     for index, inside in enumerate(names):
-        left = CELLS + index * width + 0.05
+        left = GRID + index * width + 0.05
         _box(axes, left, top + 0.07, width - 0.1, height - 0.14, "white", PALE)
         axes.text(
             left + width / 2 - 0.05, middle, "\n".join(inside) or "—", ha="center", va="center",
-            fontsize=9, color=law.colour if inside else GREY, weight="bold" if inside else "normal",
+            fontsize=9, color=distribution.colour if inside else GREY,
+            weight="bold" if inside else "normal",
         )  # fmt: skip
 
 

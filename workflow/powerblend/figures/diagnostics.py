@@ -1,7 +1,6 @@
 """How the chains moved: acceptance and the target's log density, block by block."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -9,17 +8,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from powerblend.figures.style import GREY, line_style, note, percent_axis, plain
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import ChainProgress, Summary
 
 
-def draw(summary: dict[str, Any]) -> Figure:
+def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     """Two panels with a line per condition that runs a chain."""
-    chains = [chain for chain in summary.get("chains") or [] if chain["acceptance_by_block"]]
+    chains = [chain for chain in summary.chains if chain.acceptance_by_block]
     if not chains:
         return plain("No chain to diagnose: no condition of this study runs Metropolis–Hastings.")
     rows = -(-len(chains) // 3)
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2 + 0.22 * rows))
-    _lines(left, chains, "acceptance_by_block")
-    _lines(right, chains, "log_t_by_block")
+    _lines(left, ((chain, chain.acceptance_by_block) for chain in chains))
+    _lines(right, ((chain, chain.log_t_by_block) for chain in chains))
     left.set_ylim(0, 1.05)
     percent_axis(left, "y")
     left.set_title("Moves accepted", size=10)
@@ -36,13 +37,13 @@ def draw(summary: dict[str, Any]) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, chains: Sequence[Mapping[str, Any]], key: str) -> None:
+def _lines(axes: Axes, lines: Iterable[tuple[ChainProgress, Sequence[float]]]) -> None:
     longest = 1
-    for index, chain in enumerate(chains):
-        values = [float("nan") if value is None else value for value in chain.get(key) or []]
+    for index, (chain, values) in enumerate(lines):
         longest = max(longest, len(values))
         blocks = range(1, len(values) + 1)
-        axes.plot(blocks, values, label=chain["condition"], ms=5, lw=1.4, **line_style(index))
+        colour, marker = line_style(index)
+        axes.plot(blocks, values, label=chain.condition, ms=5, lw=1.4, color=colour, marker=marker)
     axes.set_xlim(0.5, longest + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlabel("block", color=GREY)

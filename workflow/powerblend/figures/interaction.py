@@ -1,89 +1,28 @@
 """Whether the blend helps power sampling more than it helps greedy decoding."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from powerblend.analysis.interaction import interaction_contrast, quartet
 from powerblend.figures.style import BLUE, GREY, ORANGE, note, percent_axis, plain
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import ConditionResult, Summary
 
 
-class Quartet(NamedTuple):
-    """Two samplers, each with the model's own law and with one blend of it."""
+class Line(NamedTuple):
+    """A sampler's two accuracies, unblended and blended, and how they are drawn."""
 
-    greedy: str
-    blend_greedy: str
-    power: str
-    blend_power: str
-
-
-def quartet(summary: Mapping[str, Any]) -> Quartet | None:
-    """The first four conditions that form a two-by-two table, if there are any."""
-    conditions: Mapping[str, Mapping[str, Any]] = summary.get("conditions", {})
-    answered = [row["condition"] for row in summary["overall"]]
-
-    def first(sampler: str, blend: Any) -> str | None:
-        return next(
-            (
-                name
-                for name in answered
-                if name in conditions
-                and conditions[name].get("sampler") == sampler
-                and conditions[name].get("blend") == blend
-            ),
-            None,
-        )
-
-    for name in answered:
-        blend = conditions.get(name, {}).get("blend")
-        if blend is not None:
-            four = (
-                first("greedy", None),
-                first("greedy", blend),
-                first("power", None),
-                first("power", blend),
-            )
-            if all(four):
-                return Quartet(*map(str, four))
-    return None
+    label: str
+    results: tuple[ConditionResult, ConditionResult]
+    colour: str
+    marker: str
+    shift: float  # to one side, so that intervals do not cover each other
 
 
-def interaction_contrast(summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The contrast that tests the quartet's interaction, if the study declares it."""
-    four = quartet(summary)
-    oriented = (of_quartet(row, four) for row in summary.get("contrasts") or [])
-    return next((row for row in oriented if row is not None), None)
-
-
-def of_quartet(row: Mapping[str, Any], four: Quartet | None) -> Mapping[str, Any] | None:
-    """A contrast as (blend_power - power) - (blend_greedy - greedy), None if it is another."""
-    if four is None:
-        return None
-    wanted = {four.blend_power, four.greedy}, {four.power, four.blend_greedy}
-    declared = set(row["plus"]), set(row["minus"])
-    if declared == wanted:
-        return row
-    return turned(row) if declared == wanted[::-1] else None
-
-
-def turned(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same contrast, declared the other way round."""
-    low, high = row["low"], row["high"]
-    return {
-        **row,
-        "plus": row["minus"],
-        "minus": row["plus"],
-        "difference": -row["difference"],
-        "low": None if high is None else -high,
-        "high": None if low is None else -low,
-        "b": row["c"],
-        "c": row["b"],
-    }
-
-
-def draw(summary: dict[str, Any]) -> Figure:
+def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     """A line per sampler, from the model's law to the blended one: parallel if none interacts."""
     four = quartet(summary)
     if four is None:
@@ -91,12 +30,14 @@ def draw(summary: dict[str, Any]) -> Figure:
             "No interaction to show: it takes greedy decoding and power sampling, each with and "
             "without the same blend."
         )
-    rows = {row["condition"]: row for row in summary["overall"]}
+    found = {result.condition: result for result in summary.overall}
     figure, axes = plt.subplots(figsize=(6.2, 3.8))
-    greedy = [rows[four.greedy], rows[four.blend_greedy]]
-    power = [rows[four.power], rows[four.blend_power]]
-    _line(axes, greedy, power, "greedy decoding", {"color": BLUE, "marker": "o", "shift": -0.02})
-    _line(axes, power, greedy, "power sampling", {"color": ORANGE, "marker": "s", "shift": 0.02})
+    greedy_pair = found[four.greedy], found[four.blend_greedy]
+    power_pair = found[four.power], found[four.blend_power]
+    greedy = Line("greedy decoding", greedy_pair, BLUE, "o", -0.02)
+    power = Line("power sampling", power_pair, ORANGE, "s", 0.02)
+    _draw_line(axes, greedy, power)
+    _draw_line(axes, power, greedy)
     axes.set_xticks([0, 1], ["the model's law", "blended law"])
     axes.set_xlim(-0.45, 1.45)
     axes.margins(y=0.15)
@@ -108,42 +49,39 @@ def draw(summary: dict[str, Any]) -> Figure:
     return figure
 
 
-def _line(
-    axes: Axes,
-    rows: list[Mapping[str, Any]],
-    others: list[Mapping[str, Any]],
-    label: str,
-    style: dict[str, Any],
-) -> None:
-    shift = style.pop("shift")
-    places = [place + shift for place in (0, 1)]
-    shares = [row["accuracy"] for row in rows]
+def _draw_line(axes: Axes, line: Line, other: Line) -> None:
+    shares = [result.accuracy for result in line.results]
     # At 0 and at 1 an interval may begin past its accuracy by a rounding error.
     spread = [
-        [max(0.0, row["accuracy"] - row["low"]) for row in rows],
-        [max(0.0, row["high"] - row["accuracy"]) for row in rows],
+        [max(0.0, result.accuracy - result.low) for result in line.results],
+        [max(0.0, result.high - result.accuracy) for result in line.results],
     ]
-    axes.errorbar(places, shares, spread, label=label, capsize=3, lw=1.8, elinewidth=0.9, **style)
-    for place, row, other in zip((0, 1), rows, others, strict=True):
-        above = (row["accuracy"], shift) > (other["accuracy"], -shift)
+    axes.errorbar(
+        [place + line.shift for place in (0, 1)], shares, spread, label=line.label, capsize=3,
+        lw=1.8, elinewidth=0.9, color=line.colour, marker=line.marker,
+    )  # fmt: skip
+    for place, ours, theirs in zip((0, 1), line.results, other.results, strict=True):
+        above = (ours.accuracy, line.shift) > (theirs.accuracy, -line.shift)
         axes.annotate(
-            f"{row['accuracy']:.1%}",
-            (place - 0.04 if place == 0 else place + 0.04, row["accuracy"]),
+            f"{ours.accuracy:.1%}",
+            (place - 0.04 if place == 0 else place + 0.04, ours.accuracy),
             (-5 if place == 0 else 5, 3 if above else -3),
             textcoords="offset points",
             ha="right" if place == 0 else "left",
             va="bottom" if above else "top",
-            color=style["color"],
+            color=line.colour,
             weight="bold",
         )
 
 
-def _remark(summary: Mapping[str, Any]) -> str:
-    bars = f"Bars: {summary['confidence']:.0%} Wilson intervals of one condition each."
+def _remark(summary: Summary) -> str:
+    bars = f"Bars: {summary.confidence:.0%} Wilson intervals of one condition each."
     contrast = interaction_contrast(summary)
-    if contrast is None or contrast.get("difference") is None:
+    if contrast is None:
         return bars
-    low, high = contrast["low"], contrast["high"]
-    interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-    effect = f"Interaction {100 * contrast['difference']:+.1f} points{interval}".replace("-", "−")
-    return f"{effect}: {contrast['verdict']}. {bars}"
+    low, high = contrast.low, contrast.high
+    interval = (
+        f" ({100 * low:+.1f} to {100 * high:+.1f})" if low is not None and high is not None else ""
+    )
+    effect = f"Interaction {100 * contrast.difference:+.1f} points{interval}".replace("-", "−")
+    return f"{effect}: {contrast.verdict}. {bars}"

@@ -1,32 +1,22 @@
 """Which problems two conditions solve: both, one of them, neither."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from powerblend.analysis.roles import main_overlap
 from powerblend.figures.style import GREY, PALE, colour_of, note, plain, weight_of_one
-
-FAVOURITE = {"ps", "blend_ps"}
-"""The pair that the study is about."""
-
-
-def chosen(summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The overlap to show first: power sampling with and without the blend, else the first."""
-    overlaps = summary.get("overlaps") or []
-    favourites = [pair for pair in overlaps if {pair["a"], pair["b"]} == FAVOURITE]
-    return next(iter([*favourites, *overlaps]), None)
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Summary
 
 
-def draw(summary: dict[str, Any]) -> Figure:
+def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     """A bar per category; only the middle two tell the conditions apart."""
-    pair = chosen(summary)
+    pair = main_overlap(summary)
     if pair is None:
         return plain("No overlap to show: it takes two conditions that answer the same problems.")
-    a, b = pair["a"], pair["b"]
-    counts = [pair["both"], pair["only_a"], pair["only_b"], pair["neither"]]
+    a, b = pair.a, pair.b
+    counts = [pair.both, pair.only_a, pair.only_b, pair.neither]
     labels = ["both", f"only {a}", f"only {b}", "neither"]
     figure, axes = plt.subplots(figsize=(7, 2.5))
     second = colour_of(summary, b)
@@ -40,9 +30,9 @@ def draw(summary: dict[str, Any]) -> Figure:
     axes.set_xlim(0, max(1, *counts) * 1.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True, axis="x")
-    which = ", by each condition's first sample" if summary["samples"] > 1 else ""
+    which = ", by each condition's first sample" if summary.samples > 1 else ""
     axes.set_xlabel(f"problems{which}", color=GREY)
     axes.set_title(f"Problems that {a} and {b} solve")
-    remark = f"{b} gains {pair['only_b']} and loses {pair['only_a']} against {a}."
-    note(figure, f"{remark} {weight_of_one(summary['problems'])}".strip())
+    remark = f"{b} gains {pair.only_b} and loses {pair.only_a} against {a}."
+    note(figure, f"{remark} {weight_of_one(summary.problems)}".strip())
     return figure

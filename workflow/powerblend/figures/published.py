@@ -1,13 +1,15 @@
 """A study's accuracies beside published ones: different models and budgets, so no ranking."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from powerblend.analysis.roles import published_datasets
 from powerblend.figures.style import BLUE, GREY, PALE, colour_of, note, percent_axis, plain
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Summary
 
 
 class Bar(NamedTuple):
@@ -19,10 +21,9 @@ class Bar(NamedTuple):
     interval: tuple[float, float] | None = None
 
 
-def draw(summary: dict[str, Any]) -> Figure:
+def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     """Bars in groups, a group per source and model, this study's last and in colour."""
-    published = summary.get("published")
-    if not published:
+    if not published.results:
         return plain("No published numbers to compare with: resources/published.yaml has none.")
     bars = [*_published(published), *_ours(summary)]
     figure, axes = plt.subplots(figsize=(7, 1.3 + 0.25 * len(bars)))
@@ -39,35 +40,34 @@ def draw(summary: dict[str, Any]) -> Figure:
     axes.spines["bottom"].set_bounds(0, 1)
     axes.set_xlabel("accuracy", color=GREY)
     axes.set_title("Published numbers and this study's")
-    note(figure, _caveat(summary))
+    note(figure, _caveat(summary, published))
     return figure
 
 
-def _published(published: Mapping[str, Any]) -> list[Bar]:
+def _published(published: PublishedNumbers) -> list[Bar]:
     bars: list[Bar] = []
     group = None
-    for row in published["results"]:
-        source = published["sources"][row["source"]]
-        if group != (row["source"], row["model"]):
-            group = (row["source"], row["model"])
-            bars.append(Bar(f"{source['label']}: {row['model']}"))
-        bars.append(Bar(row["method"], row["accuracy"], "#AAAAAA"))
+    for result in published.results:
+        if group != (result.source, result.model):
+            group = (result.source, result.model)
+            bars.append(Bar(f"{published.sources[result.source].label}: {result.model}"))
+        bars.append(Bar(result.method, result.accuracy, "#AAAAAA"))
     return bars
 
 
-def _ours(summary: Mapping[str, Any]) -> list[Bar]:
-    model = summary.get("study", {}).get("model", "")
-    heading = f"this study: {model.rsplit('/', 1)[-1]}" if model else "this study"
-    rows = [
+def _ours(summary: Summary) -> list[Bar]:
+    model = summary.model.rsplit("/", 1)[-1]
+    heading = f"this study: {model}" if model else "this study"
+    bars = [
         Bar(
-            row["condition"],
-            row["accuracy"],
-            colour_of(summary, row["condition"]),
-            (row["low"], row["high"]),
+            result.condition,
+            result.accuracy,
+            colour_of(summary, result.condition),
+            (result.low, result.high),
         )
-        for row in summary["overall"]
+        for result in summary.overall
     ]
-    return [Bar(heading), *rows]
+    return [Bar(heading), *bars]
 
 
 def _draw_bar(axes: Axes, place: int, bar: Bar) -> None:
@@ -83,13 +83,13 @@ def _draw_bar(axes: Axes, place: int, bar: Bar) -> None:
     )  # fmt: skip
 
 
-def _caveat(summary: Mapping[str, Any]) -> str:
-    dataset = summary.get("study", {}).get("dataset", "its own problems")
-    theirs = {s["dataset"] for s in summary["published"]["sources"].values() if s["dataset"]}
+def _caveat(summary: Summary, published: PublishedNumbers) -> str:
+    dataset = summary.dataset or "its own problems"
+    theirs = published_datasets(published)
     caveat = "Models, budgets, prompts and graders differ: this is orientation, not a ranking."
     if dataset in theirs:
-        return f"{caveat} This study: {summary['problems']} problems of {dataset}."
+        return f"{caveat} This study: {summary.problems} problems of {dataset}."
     return (
-        f"Not comparable as numbers: this study's {summary['problems']} problems are {dataset}, "
+        f"Not comparable as numbers: this study's {summary.problems} problems are {dataset}, "
         f"the published numbers are on {', '.join(sorted(theirs))}. {caveat}"
     )

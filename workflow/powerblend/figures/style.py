@@ -1,13 +1,17 @@
 """How every figure looks: readable in print, without colour vision, and at half a page's width."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+
+from powerblend.analysis.roles import DRAFT
+from powerblend.analysis.small_numbers import is_small
+from powerblend.vocabulary.summary import ConditionResult, Summary
 
 # Okabe & Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#6E6E6E"
@@ -15,9 +19,6 @@ RED, PURPLE, SKY, BLACK = "#D55E00", "#CC79A7", "#56B4E9", "#000000"
 PALE = "#E4E4E4"
 LINES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = "os^Dvph<>8dP"
-
-FEW = 30
-"""Fewer problems than this and a figure says how much one of them weighs."""
 
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
@@ -53,20 +54,20 @@ def note(figure: Figure, text: str, width: int = 100) -> None:
 
 def weight_of_one(problems: int) -> str:
     """What a reader of a small study must know, or nothing."""
-    if problems >= FEW:
+    if not is_small(problems):
         return ""
     return f"Only {problems} problems: each moves an accuracy by {100 / problems:.1f} points."
 
 
-def colour_of(summary: Mapping[str, Any], name: str) -> str:
-    """Blue for the model's own law, orange for a blended one, green for a draft's blend."""
-    blend = summary.get("conditions", {}).get(name, {}).get("blend")
-    if blend is not None and blend["source"] == "draft":
-        return GREEN
-    return ORANGE if blend is not None or name in summary.get("blended", ()) else BLUE
+def colour_of(summary: Summary, name: str) -> str:
+    """Blue for the model's own distribution, orange for a blended one, green for a draft's."""
+    blend = summary.conditions[name].blend
+    if blend is None:
+        return BLUE
+    return GREEN if blend.source == DRAFT else ORANGE
 
 
-def legend_of(summary: Mapping[str, Any], names: Sequence[str]) -> str:
+def legend_of(summary: Summary, names: Sequence[str]) -> str:
     """What the colours of some conditions mean, as far as they differ."""
     meanings = {BLUE: "the model's own law", ORANGE: "blended with a layer of it"}
     meanings[GREEN] = "blended with a draft model"
@@ -76,9 +77,16 @@ def legend_of(summary: Mapping[str, Any], names: Sequence[str]) -> str:
     return "; ".join(parts).capitalize() + "." if len(parts) > 1 else ""
 
 
-def line_style(index: int) -> dict[str, Any]:
-    """Colour and marker of the nth line of a figure: told apart in print, too."""
-    return {"color": LINES[index % len(LINES)], "marker": MARKERS[index % len(MARKERS)]}
+class LineStyle(NamedTuple):
+    """Colour and marker of a line."""
+
+    colour: str
+    marker: str
+
+
+def line_style(index: int) -> LineStyle:
+    """That of the nth line of a figure: told apart in print, too."""
+    return LineStyle(LINES[index % len(LINES)], MARKERS[index % len(MARKERS)])
 
 
 def percent_axis(axes: Axes, axis: str = "x") -> None:
@@ -92,30 +100,23 @@ def tick_label(share: float, _: int | None = None) -> str:
     return f"{round(100 * share, 6):g}%"
 
 
-def interval_bars(axes: Axes, rows: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> None:
-    """A bar per row of the overall table, with its interval and its counts."""
-    names = [row["condition"] for row in rows]
-    axes.barh(names, [row["accuracy"] for row in rows], color=colours, height=0.62)
-    for row in rows:
-        centre, low, high = row["accuracy"], row["low"], row["high"]
-        axes.plot([low, high], [row["condition"]] * 2, color="black", lw=1.2, marker="|", ms=6)
+def interval_bars(axes: Axes, results: Sequence[ConditionResult], colours: Sequence[str]) -> None:
+    """A bar per condition, with its interval and its counts."""
+    names = [result.condition for result in results]
+    axes.barh(names, [result.accuracy for result in results], color=colours, height=0.62)
+    for result in results:
+        name, low, high = result.condition, result.low, result.high
+        axes.plot([low, high], [name] * 2, color="black", lw=1.2, marker="|", ms=6)
         axes.annotate(
-            f"{centre:.1%}  ({row['correct']}/{row['total']})",
-            (high, row["condition"]),
+            f"{result.accuracy:.1%}  ({result.correct}/{result.total})",
+            (high, name),
             (6, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,
         )
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(len(results) - 0.5, -0.5)
     axes.set_xlim(0, 1.32)
     axes.set_xticks([tick / 5 for tick in range(6)])
     axes.spines["bottom"].set_bounds(0, 1)
     percent_axis(axes)
-
-
-def source_label(row: Mapping[str, Any]) -> str:
-    """What a blend's logits come from: ``layer 27, norm none``, or ``draft``."""
-    if row.get("layer") is None:
-        return str(row["source"])
-    return f"{row['source']} {row['layer']}, norm {row['norm']}"

@@ -2,11 +2,10 @@
 
 import argparse
 
-import yaml
-
-from powerblend.figures import material, save_figure
-from powerblend.infrastructure.files import read_json
+from powerblend.figures import save_figure
 from powerblend.jobs import arguments
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="as accuracy")
     arguments.add_paths(
         parser,
-        config=arguments.CONFIGURATION,
         summary="what tables wrote",
         published=arguments.PUBLISHED,
         output="PNG; the SVG goes beside it",
@@ -22,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Draw it."""
-    summary = read_json(options.summary)
-    config = read_json(options.config)
-    published = yaml.safe_load(options.published.read_text(encoding="utf-8"))
-    save_figure(options.name, material(summary, config, published), options.output)
+    """Draw the figure."""
+    summary = Summary.read(options.summary)
+    published = PublishedNumbers.read_yaml(options.published)
+    save_figure(options.name, summary, published, options.output)

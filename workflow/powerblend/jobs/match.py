@@ -25,4 +25,4 @@ def run(options: argparse.Namespace) -> None:
     like = [] if isinstance(spec.match_kl, float) else [spec.match_kl]
     with on_device(options):
         model, text = load_text(options, spec, [spec.blend, *like])
-        write_json(options.output, match(spec, model, text))
+        write_json(options.output, match(spec, model, text).model_dump(mode="json"))

@@ -35,4 +35,4 @@ def run(options: argparse.Namespace) -> None:
     spec = arguments.read_spec(options.spec, MeasurementSpec)
     with on_device(options):
         model, text = load_text(options, spec, spec.blends)
-        write_json(options.output, probe(spec, model, text))
+        write_json(options.output, probe(spec, model, text).model_dump(mode="json"))

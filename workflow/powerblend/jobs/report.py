@@ -3,16 +3,16 @@
 import argparse
 from pathlib import Path
 
-import yaml
-
-from powerblend.infrastructure.files import read_json, write_text
+from powerblend.infrastructure.files import write_text
 from powerblend.jobs import arguments
 from powerblend.report import render, render_html
 from powerblend.report.run import describe_run
+from powerblend.vocabulary.published import PublishedNumbers
+from powerblend.vocabulary.summary import Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Name all that the report is made of."""
+    """Name what to write up, with which figures, and where it goes."""
     arguments.add_paths(
         parser,
         config=arguments.CONFIGURATION,
@@ -29,13 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write both."""
-    summary = read_json(options.summary)
-    run = describe_run(options.config, options.checked) | {"command": options.command}
+    """Write the report, as Markdown and as HTML."""
+    described = describe_run(options.config, options.checked, options.command)
     files = {f.relative_to(options.output.parent).as_posix(): f for f in options.figures}
-    figures = {file.stem: path for path, file in files.items()}
     markdown = render(
-        summary, run, figures, yaml.safe_load(options.published.read_text(encoding="utf-8"))
+        Summary.read(options.summary),
+        described,
+        {file.stem: path for path, file in files.items()},
+        PublishedNumbers.read_yaml(options.published),
     )
     write_text(options.output, markdown)
-    write_text(options.html, render_html(markdown, run["config"]["title"], files))
+    write_text(options.html, render_html(markdown, described.config.title, files))

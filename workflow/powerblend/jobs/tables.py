@@ -1,20 +1,21 @@
-"""Compute every number of the report."""
+"""Compute every number of the report, from the grades and what the other jobs found."""
 
 import argparse
-import json
+from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
 from powerblend.analysis.grades import read_grades
-from powerblend.analysis.overall import overall
-from powerblend.analysis.probe import probed
-from powerblend.analysis.summary import summarise
-from powerblend.infrastructure.files import read_json, write_text
+from powerblend.analysis.summary import summarise_study
+from powerblend.infrastructure.files import write_json, write_text
 from powerblend.jobs import arguments
+from powerblend.vocabulary.frozen import Frozen
+from powerblend.vocabulary.measurements import MatchedBlend, ProbeMeasurements, TrainingReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Name the study, whose grades and probe are read."""
+    """Name the study, and where its tables go."""
     arguments.add_paths(
         parser,
         config=arguments.CONFIGURATION,
@@ -26,15 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the tables."""
     study, layout = arguments.read_study(options.config)
-    grades = read_grades(layout.grades())
-    write_text(options.output, overall(grades).to_csv(index=False))
-    matched = {name: read_json(path) for name, path in layout.betas.items()}
-    samplers = study.samplers({name: found["beta"] for name, found in matched.items()})
-    probe = probed(read_json(layout.probe) if layout.probe else None, samplers, matched)
-    for part in ("layers", "blends") if layout.probe else ():
-        rows = pd.DataFrame(probe["measured"][part])
-        write_text(options.output.with_name(f"probe_{part}.csv"), rows.to_csv(index=False))
-    training = read_json(layout.draft / "training.json") if layout.draft else None
-    summary = summarise(grades, samplers, study.contrasts)
-    summary |= {"probe": probe, "training": training}
-    write_text(options.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    summary = summarise_study(
+        study,
+        read_grades(layout.grades()),
+        ProbeMeasurements.read(layout.probe) if layout.probe else None,
+        {name: MatchedBlend.read(path) for name, path in layout.betas.items()},
+        TrainingReport.read(layout.draft / "training.json") if layout.draft else None,
+    )
+    write_table(options.output, summary.overall)
+    if measured := summary.probe.measured:
+        write_table(options.output.with_name("probe_layers.csv"), measured.layers)
+        write_table(options.output.with_name("probe_blends.csv"), measured.blends)
+    write_json(options.summary, summary.model_dump(mode="json"))
+
+
+def write_table(path: Path, values: Iterable[Frozen]) -> None:
+    """Values of one kind as CSV, a line each."""
+    write_text(path, pd.DataFrame([value.model_dump() for value in values]).to_csv(index=False))

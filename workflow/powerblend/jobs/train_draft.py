@@ -25,6 +25,7 @@ from powerblend.samplers import Greedy, Sampler, Temperature
 from powerblend.study.answers import answer, tasks_of
 from powerblend.study.problems import load_problems
 from powerblend.study.store import ChainStore
+from powerblend.vocabulary.measurements import DraftQuality, TrainingReport
 from powerblend.vocabulary.problem import Problem
 from powerblend.vocabulary.specs import CellSpec, DraftSpec
 
@@ -103,16 +104,16 @@ def train_draft(
     against = training.quality(model, draft, greedy)
     log.info("held out: %.0f%% right, %.2f accepted", 100 * found.accuracy, against.accepted)
     draft.save(output)
-    report = {
-        "answers": len(texts),
-        "held_out": len(others),
-        "parameters": sum(p.numel() for p in draft.parameters()),
-        "steps": wanted.steps,
-        "losses": losses,
-        "held_out_quality": found._asdict(),
-        "greedy_quality": against._asdict(),
-    }
-    write_json(output / "training.json", report)
+    report = TrainingReport(
+        answers=len(texts),
+        held_out=len(others),
+        parameters=sum(p.numel() for p in draft.parameters()),
+        steps=wanted.steps,
+        losses=tuple(losses),
+        held_out_quality=DraftQuality.model_validate(found._asdict()),
+        greedy_quality=DraftQuality.model_validate(against._asdict()),
+    )
+    write_json(output / "training.json", report.model_dump(mode="json"))
 
 
 def _answers(

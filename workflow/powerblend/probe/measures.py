@@ -6,7 +6,7 @@ is a few numbers a token.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from powerblend.blends import Blend
 from powerblend.engine.model import Model
 from powerblend.probe.hidden_states import CHUNK_TOKENS, HARD_PROBABILITY, Reading
+from powerblend.vocabulary.measurements import NextTokenMeasures
 
 
 class ModelDistribution(NamedTuple):
@@ -113,21 +114,22 @@ def _fill(columns: Tensor, measured: Scores) -> None:
         column.copy_(values)
 
 
-def summary(own: Scores, law: Scores, sampled: Tensor) -> dict[str, Any]:
-    """What a law's scores come to, beside the model's own: on the sample, and on hard tokens.
+def summary(own: Scores, other: Scores, sampled: Tensor) -> NextTokenMeasures:
+    """What a distribution's scores come to, beside the model's own: on the sample, on hard tokens.
 
-    ``better`` is the share of tokens whose gold token has a better rank than under the model,
-    ``likelier`` the share to which the law gives more probability. Keys of the hard tokens begin
-    with ``hard_`` and are None where there are none.
+    ``sampled`` [tokens] bool are those of the sample.
     """
-    hard, every = is_hard(own), law.only(sampled)
-    return {
-        **_prediction(own.only(sampled), every),
-        "kl": _mean(every.kl),
-        "flips": _mean(every.flipped),
-        "scale": _mean(every.scale),
-        **{f"hard_{k}": v for k, v in _prediction(own.only(hard), law.only(hard)).items()},
-    }
+    hard, every = is_hard(own), other.only(sampled)
+    of_hard = _prediction(own.only(hard), other.only(hard))
+    return NextTokenMeasures.model_validate(
+        {
+            **_prediction(own.only(sampled), every),
+            "kl": _mean(every.kl),
+            "flips": _mean(every.flipped),
+            "scale": _mean(every.scale),
+            **{f"hard_{name}": value for name, value in of_hard.items()},
+        }
+    )
 
 
 def is_hard(own: Scores) -> Tensor:
@@ -135,13 +137,13 @@ def is_hard(own: Scores) -> Tensor:
     return own.log_prob < math.log(HARD_PROBABILITY)
 
 
-def _prediction(own: Scores, law: Scores) -> dict[str, float | None]:
+def _prediction(own: Scores, other: Scores) -> dict[str, float | None]:
     return {
-        "mean_rank": _mean(law.rank),
-        "median_rank": float(np.median(law.rank)) if len(law.rank) else None,
-        "log_loss": _mean(-law.log_prob),
-        "better": _mean(law.rank < own.rank),
-        "likelier": _mean(law.log_prob > own.log_prob),
+        "mean_rank": _mean(other.rank),
+        "median_rank": float(np.median(other.rank)) if len(other.rank) else None,
+        "log_loss": _mean(-other.log_prob),
+        "better": _mean(other.rank < own.rank),
+        "likelier": _mean(other.log_prob > own.log_prob),
     }
 
 

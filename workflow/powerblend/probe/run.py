@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 from torch import Tensor
 
@@ -13,64 +13,64 @@ from powerblend.probe.hidden_states import HARD_PROBABILITY, ProbedDraft, Readin
 from powerblend.probe.matching import matched_beta, mean_kl
 from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
+from powerblend.vocabulary.measurements import (
+    DraftMeasurements,
+    DraftPredictions,
+    MatchedBlend,
+    MeasuredBlend,
+    NextTokenMeasures,
+    OffsetPredictions,
+    ProbeMeasurements,
+)
 from powerblend.vocabulary.specs import MatchSpec, MeasurementSpec
 
 log = logging.getLogger(__name__)
 
-NORMS = ("none", "final")
+NORMS: tuple[Literal["none", "final"], ...] = ("none", "final")
 
 
-def probe(spec: MeasurementSpec, model: Model, text: Text) -> dict[str, Any]:
-    """Measure every layer alone, blends of chosen sources over beta, and the study's own blends.
-
-    Returns what `measures.summary` says of each, as plain values: ``final`` is the model itself;
-    ``layers`` has a row per decoder block and norm, ``blends`` one per source and beta,
-    ``configured`` one per blend of the study; ``draft`` is the draft by block offset, or None.
-    """
+def probe(spec: MeasurementSpec, model: Model, text: Text) -> ProbeMeasurements:
+    """Measure every layer alone, blends of chosen sources over beta, and the study's own blends."""
     draft = probed_draft(model)
     configured = list(spec.blends)
     sources = _sources(spec.layers, configured, draft)
     for blend in (*sources, *configured):
         blend.check(model.num_layers)
-    layers = [LayerBlend(layer=k, norm=n, beta=1.0) for k in range(model.num_layers) for n in NORMS]
     plan: dict[str, Sequence[Blend]] = {
-        "layers": layers,
+        "layers": [_alone(layer, norm) for layer in range(model.num_layers) for norm in NORMS],
         "blends": [s.model_copy(update={"beta": b}) for s in sources for b in spec.betas],
         "configured": configured,
         "draft": [DraftBlend(beta=1.0)] if draft else [],
     }
     reading = read(model, text, range(model.num_layers), draft)
-    laws = [blend for part in plan.values() for blend in part]
-    log.info("%d laws on %d tokens", len(laws), len(reading.gold))
-    own, *rest = measure(model, reading, laws, bar=True)
+    blends = [blend for part in plan.values() for blend in part]
+    log.info("%d distributions on %d tokens", len(blends), len(reading.gold))
+    own, *rest = measure(model, reading, blends, bar=True)
     found = iter(rest)
     scores = {name: [next(found) for _ in part] for name, part in plan.items()}
-    rows = {
+    measured = {
         name: [
-            {**blend.model_dump(exclude_none=True), **summary(own, scored, reading.sampled)}
-            for blend, scored in zip(part, scores[name], strict=True)
+            _measured(blend, summary(own, of_blend, reading.sampled))
+            for blend, of_blend in zip(plan[name], scores[name], strict=True)
         ]
-        for name, part in plan.items()
+        for name in ("layers", "blends", "configured")
     }
-    offsets = [
-        by_offset(own, alone, reading, draft.block_size) for alone in scores["draft"] if draft
-    ]
-    return {
-        "over": spec.over.text,
-        **text.counts,
-        "hard": HARD_PROBABILITY,
-        "hard_tokens": int(is_hard(own).sum()),
-        "decoder_blocks": model.num_layers,
-        "final": summary(own, own, reading.sampled),
-        **rows,
-        "draft": offsets[0] if offsets else None,
-    }
+    return ProbeMeasurements.model_validate(
+        {
+            "over": spec.over.text,
+            **text.counts,
+            "hard": HARD_PROBABILITY,
+            "hard_tokens": int(is_hard(own).sum()),
+            "decoder_blocks": model.num_layers,
+            "final": summary(own, own, reading.sampled),
+            **measured,
+            "draft": _by_offset(own, scores["draft"][0], reading, draft) if draft else None,
+        }
+    )
 
 
-def match(spec: MatchSpec, model: Model, text: Text) -> dict[str, Any]:
+def match(spec: MatchSpec, model: Model, text: Text) -> MatchedBlend:
     """Find the beta that a spec's blend takes, and measure the blend there.
-
-    Returns the blend with its ``beta``, what it was to match, and `measures.summary`.
 
     Raises
     ------
@@ -89,30 +89,57 @@ def match(spec: MatchSpec, model: Model, text: Text) -> dict[str, Any]:
     beta = matched_beta(model, reading, source, kl)
     blend = source.model_copy(update={"beta": beta})
     own, scores = measure(model, reading, [blend])
-    found = summary(own, scores, reading.sampled)
-    log.info("beta %g has KL %.5g; asked for was %.5g", beta, found["kl"], kl)
-    return {
-        **blend.model_dump(exclude_none=True),
-        "match_kl": kl,
-        "like": None if like is None else like.model_dump(exclude_none=True),
-        "over": spec.over.text,
-        **text.counts,
-        **found,
-    }
+    found = _measured(blend, summary(own, scores, reading.sampled))
+    log.info("beta %g has KL %.5g; asked for was %.5g", beta, found.kl, kl)
+    return MatchedBlend.model_validate(
+        {
+            **found.model_dump(),
+            "match_kl": kl,
+            "like": None if like is None else like.model_dump(exclude_none=True),
+            "over": spec.over.text,
+            **text.counts,
+        }
+    )
 
 
-def by_offset(own: Scores, alone: Scores, reading: Reading, block_size: int) -> dict[str, Any]:
-    """The draft's predictions, together and by place in the block; ``agreement`` is of argmax."""
+def _by_offset(
+    own: Scores, alone: Scores, reading: Reading, draft: ProbedDraft
+) -> DraftMeasurements:
+    """The draft's predictions, together and by place in the block."""
+    offsets = [
+        OffsetPredictions(
+            offset=offset, **dict(_predictions(own, alone, reading, reading.offset == offset))
+        )
+        for offset in range(1, draft.block_size)
+    ]
+    together = _predictions(own, alone, reading, reading.offset > 0)
+    return DraftMeasurements(block_size=draft.block_size, **dict(together), offsets=tuple(offsets))
 
-    def row(place: Tensor) -> dict[str, Any]:
-        chosen = place & reading.sampled
-        part = summary(own, alone, chosen)
-        ranks = {key: part[key] for key in ("mean_rank", "median_rank", "log_loss")}
-        tokens = int(chosen.sum())
-        return {"tokens": tokens, **ranks, "agreement": 1 - part["flips"] if tokens else None}
 
-    rows = [{"offset": k, **row(reading.offset == k)} for k in range(1, block_size)]
-    return {"block_size": block_size, **row(reading.offset > 0), "offsets": rows}
+def _predictions(own: Scores, alone: Scores, reading: Reading, place: Tensor) -> DraftPredictions:
+    """What the draft alone predicts of the sampled tokens at some places."""
+    chosen = place & reading.sampled
+    tokens = int(chosen.sum())
+    if not tokens:
+        nothing = dict.fromkeys(("mean_rank", "median_rank", "log_loss", "agreement"))
+        return DraftPredictions(tokens=0, **nothing)
+    found = summary(own, alone, chosen)
+    return DraftPredictions(
+        tokens=tokens,
+        mean_rank=found.mean_rank,
+        median_rank=found.median_rank,
+        log_loss=found.log_loss,
+        agreement=1 - found.flips,
+    )
+
+
+def _alone(layer: int, norm: Literal["none", "final"]) -> Blend:
+    return LayerBlend(layer=layer, norm=norm, beta=1.0)
+
+
+def _measured(blend: Blend, measures: NextTokenMeasures) -> MeasuredBlend:
+    settings = blend.model_dump(mode="json", exclude_none=True)
+    return MeasuredBlend.model_validate({**settings, **dict(measures)})
 
 
 def _sources(

@@ -1,22 +1,35 @@
-"""The probe in tables and words: what layers know, and how far blends move the model's law."""
+"""The probe in tables and words: what layers know, and how far blends move a distribution."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from powerblend.figures.style import FEW, source_label
-from powerblend.report.text import cell, count, number, percent
-
-Row = Mapping[str, Any]
+from powerblend.analysis.probe import (
+    best_on_hard_tokens,
+    layers_to_show,
+    same_blend,
+    source_label,
+)
+from powerblend.analysis.small_numbers import is_small
+from powerblend.report.text import count, escaped, number, percent, table
+from powerblend.study.schema import Study
+from powerblend.vocabulary.measurements import (
+    BlendSettings,
+    DraftMeasurements,
+    MeasuredBlend,
+    NextTokenMeasures,
+    ProbeMeasurements,
+)
+from powerblend.vocabulary.published import PublishedBlend, PublishedProbe, PublishedRanks
+from powerblend.vocabulary.summary import EqualBeta, ProbedCondition
 
 SAME_SCALE = 0.05
 """A blend whose logits spread wider or narrower by less than this share keeps their scale."""
 
 
-def text_sentence(measured: Row) -> str:
+def text_sentence(measured: ProbeMeasurements) -> str:
     """What was read, and what it can tell."""
-    tokens = f"{measured['tokens']:,} of {measured['of_tokens']:,} tokens"
-    problems = count(measured["problems"], "problem")
-    if measured["over"] == "greedy":
+    tokens = f"{measured.tokens:,} of {measured.of_tokens:,} tokens"
+    problems = count(measured.problems, "problem")
+    if measured.over == "greedy":
         return (
             f"The probe looked at {tokens} of the model's own greedy answers to {problems}. Such a "
             "token is the model's most likely one by construction, so the final layer's ranks are "
@@ -25,33 +38,31 @@ def text_sentence(measured: Row) -> str:
         )
     return (
         f"The probe looked at {tokens} of the solutions of {problems}, drawn at random, and at all "
-        f"{measured['hard_tokens']} *hard* ones, to which the model gives less than "
-        f"{measured['hard']:.0%}. These are the study's own problems: a layer or a β chosen by "
+        f"{measured.hard_tokens} *hard* ones, to which the model gives less than "
+        f"{measured.hard:.0%}. These are the study's own problems: a layer or a β chosen by "
         "these numbers has been chosen on the problems that it is then tested on."
     )
 
 
-def layer_rows(measured: Row, suggested: Row | None) -> list[list[str]]:
-    """The layers that a reader asks for first: those blended, the suggested one, first and last."""
-    last = measured["decoder_blocks"] - 1
-    wanted = {0, last - 1, last} | {row.get("layer") for row in _blended(measured)}
-    if suggested is not None:
-        wanted.add(suggested["layer"])
-    rows = [row for row in measured["layers"] if row["layer"] in wanted]
-    return [
-        *([str(row["layer"]), row["norm"], *_ranks(row)] for row in rows),
-        ["**final**", "", *_ranks(measured["final"])],
+def layers_table(measured: ProbeMeasurements, suggested: MeasuredBlend | None) -> str:
+    """The layers that a reader asks for first, and the model's own distribution."""
+    header = ["Layer", "Norm", "Mean rank", "Median rank", "Log-loss", "Better than the model"]
+    rows = [
+        [str(layer.layer), str(layer.norm), *_ranks(layer)]
+        for layer in layers_to_show(measured, suggested)
     ]
+    final = ["**final**", "", *_ranks(measured.final)]
+    return table([*header, "Same most likely token", "Scale"], [*rows, final], 2)
 
 
-def _ranks(row: Row) -> list[str]:
+def _ranks(measures: NextTokenMeasures) -> list[str]:
     return [
-        _rank(row["mean_rank"]),
-        _rank(row["median_rank"]),
-        number(row["log_loss"], 2),
-        percent(row["better"]),
-        percent(None if row["flips"] is None else 1 - row["flips"]),
-        number(row["scale"], 2),
+        _rank(measures.mean_rank),
+        _rank(measures.median_rank),
+        number(measures.log_loss, 2),
+        percent(measures.better),
+        percent(1 - measures.flips),
+        number(measures.scale, 2),
     ]
 
 
@@ -60,24 +71,19 @@ def _rank(rank: float | None) -> str:
     return f"{rank:,.0f}" if rank is not None and rank >= 100 else number(rank)
 
 
-def _blended(measured: Row) -> Iterator[Row]:
-    yield from measured["blends"]
-    yield from measured["configured"]
-
-
-def suggested_sentence(suggested: Row | None, measured: Row) -> str:
+def suggested_sentence(suggested: MeasuredBlend | None, measured: ProbeMeasurements) -> str:
     """The layer whose ranks are best, and what that does not show."""
     if suggested is None:
         return "The model has no layer before its last."
-    state = "after the final norm" if suggested["norm"] == "final" else "as it is"
-    final = measured["final"]
+    state = "after the final norm" if suggested.norm == "final" else "as it is"
+    final = measured.final
     text = (
-        f"Of the layers before the last, block {suggested['layer']} {state} ranks the tokens best: "
-        f"median {_rank(suggested['median_rank'])}, mean {_rank(suggested['mean_rank'])}, where "
-        f"the model itself has {number(final['median_rank'])} and {number(final['mean_rank'])}. It "
-        f"ranks {percent(suggested['better'])} of them better than the model does."
+        f"Of the layers before the last, block {suggested.layer} {state} ranks the tokens best: "
+        f"median {_rank(suggested.median_rank)}, mean {_rank(suggested.mean_rank)}, where "
+        f"the model itself has {number(final.median_rank)} and {number(final.mean_rank)}. It "
+        f"ranks {percent(suggested.better)} of them better than the model does."
     )
-    if measured["decoder_blocks"] - suggested["layer"] <= 3:
+    if suggested.layer is not None and measured.decoder_blocks - suggested.layer <= 3:
         text += (
             " It is close to the end, where a layer ranks well because it nearly is the last one: "
             "good ranks say that it may be blended in safely, not that it knows something else."
@@ -85,146 +91,141 @@ def suggested_sentence(suggested: Row | None, measured: Row) -> str:
     return text
 
 
-def hard_tokens_sentence(measured: Row) -> str:
+def hard_tokens_sentence(measured: ProbeMeasurements) -> str:
     """Whether any blend helps where the model is wrong, and at what price elsewhere."""
-    hard, blends = measured["hard_tokens"], measured["blends"]
+    hard, blends = measured.hard_tokens, measured.blends
     if not hard or not blends:
         return "No token is hard, so whether a blend helps on such tokens is not seen."
-    most = max(row["hard_better"] for row in blends)
-    if not most:
+    best = best_on_hard_tokens(measured)
+    if not best:
         return f"None of the blends ranks any of the {count(hard, 'hard token')} better."
-    best = [row for row in blends if row["hard_better"] == most]
-    losses = dict.fromkeys(number(f(row["log_loss"] for row in best), 3) for f in (min, max))
+    losses = dict.fromkeys(number(f(blend.log_loss for blend in best), 3) for f in (min, max))
     which = (
         f"{blend_label(best[0])} ranks the most hard tokens better than the model does"
         if len(best) == 1
         else f"{len(best)} rank equally many hard tokens better than the model does, the most"
     )
     text = (
-        f"Of the {len(blends)} blends measured, {which}: {percent(most)} of {hard}. On all tokens "
-        f"the log-loss changes from {number(measured['final']['log_loss'], 3)} to "
+        f"Of the {len(blends)} blends measured, {which}: {percent(best[0].hard_better)} of {hard}. "
+        f"On all tokens the log-loss changes from {number(measured.final.log_loss, 3)} to "
         f"{' – '.join(losses)}."
     )
-    if hard < FEW:
+    if is_small(hard):
         return f"{text} With {count(hard, 'hard token')}, nothing follows from it."
     return f"{text} The best of so many is favoured by luck."
 
 
-def blend_label(row: Row) -> str:
+def blend_label(blend: BlendSettings) -> str:
     """A source with its beta."""
-    return f"{cell(source_label(row))}, β = {row['beta']:g}"
+    return f"{escaped(source_label(blend))}, β = {blend.beta:g}"
 
 
-def perturbation_rows(rows: Sequence[Row]) -> list[list[str]]:
-    """How far each condition's blend moves the law of a token."""
-    return [
+def perturbation_table(conditions: Sequence[ProbedCondition]) -> str:
+    """How far each condition's blend moves the distribution of a token."""
+    header = ["Condition", "Blend", "KL(p ‖ p_guided)", "Argmax flips", "Scale"]
+    rows = [
         [
-            f"`{row['condition']}`",
-            blend_label(row),
-            f"{row['kl']:.2g}",
-            percent(row["flips"]),
-            number(row["scale"], 2),
-            percent(row["better"]),
-            percent(row["hard_better"]),
+            f"`{probed.condition}`",
+            blend_label(probed),
+            f"{probed.kl:.2g}",
+            percent(probed.flips),
+            number(probed.scale, 2),
+            percent(probed.better),
+            percent(probed.hard_better),
         ]
-        for row in rows
+        for probed in conditions
     ]
+    return table([*header, "Better, all tokens", "Better, hard tokens"], rows, 2)
 
 
-def perturbation_sentences(rows: Sequence[Row]) -> list[str]:
+def perturbation_sentences(conditions: Sequence[ProbedCondition]) -> list[str]:
     """What the blends do besides mixing, and which of them were made to match."""
-    seen: dict[str, Row] = {blend_label(row): row for row in rows}
-    sentences = [_scale_sentence(label, row) for label, row in seen.items()]
+    by_blend = {blend_label(probed): probed for probed in conditions}
+    sentences = [_scale_sentence(label, probed) for label, probed in by_blend.items()]
     sentences += [
-        f"The β of `{row['condition']}` was found by the probe: {row['beta']:g} has a KL of "
-        f"{row['kl']:.3g}, and {row['match_kl']:.3g} was asked for."
-        for row in rows
-        if row["match_kl"] is not None
+        f"The β of `{probed.condition}` was found by the probe: {probed.beta:g} has a KL of "
+        f"{probed.kl:.3g}, and {probed.match_kl:.3g} was asked for."
+        for probed in conditions
+        if probed.match_kl is not None
     ]
     return [text for text in sentences if text]
 
 
-def _scale_sentence(label: str, row: Row) -> str:
-    if abs(row["scale"] - 1) < SAME_SCALE:
+def _scale_sentence(label: str, measures: NextTokenMeasures) -> str:
+    change = measures.scale - 1
+    if abs(change) < SAME_SCALE:
         return ""
-    wider = row["scale"] > 1
+    wider, temperature = ("wider", "lower") if change > 0 else ("less", "higher")
     return (
-        f"With {label}, logits spread {abs(row['scale'] - 1):.0%} {'wider' if wider else 'less'} "
-        f"than the model's, which by itself acts as a {'lower' if wider else 'higher'} temperature."
+        f"With {label}, logits spread {abs(change):.0%} {wider} than the model's, which by itself "
+        f"acts as a {temperature} temperature."
     )
 
 
-def equal_rows(rows: Sequence[Row]) -> list[list[str]]:
+def equal_kl_table(equal: Sequence[EqualBeta]) -> str:
     """Betas of other sources with the KL of a condition's blend."""
-    return [
+    rows = [
         [
-            f"`{row['condition']}`",
-            cell(source_label(row)),
-            f"{row['kl']:.2g}",
-            "—" if row["beta"] is None else f"{row['beta']:.3g}",
+            f"`{other.condition}`",
+            escaped(source_label(other)),
+            f"{other.kl:.2g}",
+            "—" if other.beta is None else f"{other.beta:.3g}",
         ]
-        for row in rows
+        for other in equal
     ]
+    return table(["KL of", "Source", "KL", "β"], rows, 2)
 
 
-def draft_offset_rows(draft: Row) -> list[list[str]]:
-    """The draft by place in its block, and all together."""
-    rows = [(str(row["offset"]), row) for row in draft["offsets"] if row["tokens"]]
-    return [
+def draft_table(draft: DraftMeasurements) -> str:
+    """The draft by offset in its block, and all together."""
+    offsets = [(str(at.offset), at) for at in draft.offsets if at.tokens]
+    rows = [
         [
             name,
-            str(row["tokens"]),
-            _rank(row["mean_rank"]),
-            _rank(row["median_rank"]),
-            number(row["log_loss"], 2),
-            percent(row["agreement"]),
+            str(predictions.tokens),
+            _rank(predictions.mean_rank),
+            _rank(predictions.median_rank),
+            number(predictions.log_loss, 2),
+            percent(predictions.agreement),
         ]
-        for name, row in [*rows, ("all", draft)]
+        for name, predictions in [*offsets, ("all", draft)]
     ]
+    header = ["Offset", "Tokens", "Mean rank", "Median rank", "Log-loss", "Agreement"]
+    return table(header, rows)
 
 
-def same_model(published: Row | None, config: Row) -> bool:
+def same_model(published: PublishedProbe | None, study: Study) -> bool:
     """Whether others' probe was of this study's model."""
-    return published is not None and config["model"]["name"].split("/")[-1] == published["model"]
+    return published is not None and study.model.name.split("/")[-1] == published.model
 
 
-def beside_published(published: Row, measured: Row) -> list[list[str]]:
+def beside_published(published: PublishedProbe, measured: ProbeMeasurements) -> str:
     """Others' ranks with this study's own: source of logits, theirs, ours."""
-    own = {row["layer"]: row for row in measured["layers"] if row["norm"] == published["norm"]}
-    rows = [["final", _pair(published["final"]), _pair(measured["final"])]]
-    rows += [
-        [f"layer {row['layer']}", _pair(row), _pair(own.get(row["layer"]))]
-        for row in published["layers"]
-    ]
-    theirs, ours = published["blend"], _same_blend(published, measured)
-    rows.append(["draft (mask)", number(published["draft"]["mean_rank"], 0), _draft(measured)])
-    rows.append(
-        [
-            f"layer {theirs['layer']} at β = {theirs['beta']:g}: better on all / hard tokens",
-            f"{percent(theirs['better'])} / {percent(theirs['hard_better'])}",
-            "—" if ours is None else f"{percent(ours['better'])} / {percent(ours['hard_better'])}",
-        ]
-    )
-    return rows
-
-
-def _pair(row: Row | None) -> str:
-    return "—" if row is None else f"{row['mean_rank']:,.0f} / {row['median_rank']:,.0f}"
-
-
-def _draft(measured: Row) -> str:
-    draft = measured["draft"]
-    return "—" if draft is None or draft["mean_rank"] is None else f"{draft['mean_rank']:,.0f}"
-
-
-def _same_blend(published: Row, measured: Row) -> Row | None:
-    wanted = published["blend"]
-    return next(
-        (
-            row
-            for row in _blended(measured)
-            if row.get("norm") == published["norm"]
-            and (row.get("layer"), row["beta"]) == (wanted["layer"], wanted["beta"])
+    own = {layer.layer: layer for layer in measured.layers if layer.norm == published.norm}
+    theirs, ours = published.blend, same_blend(published, measured)
+    rows = [
+        ["final", _pair(published.final), _pair(measured.final)],
+        *(
+            [f"layer {layer.layer}", _pair(layer), _pair(own.get(layer.layer))]
+            for layer in published.layers
         ),
-        None,
-    )
+        ["draft (mask)", number(published.draft.mean_rank, 0), _draft(measured.draft)],
+        [
+            f"layer {theirs.layer} at β = {theirs.beta:g}: better on all / hard tokens",
+            _better(theirs),
+            _better(ours),
+        ],
+    ]
+    return table(["", escaped(published.label), "this study"], rows)
+
+
+def _pair(ranks: PublishedRanks | NextTokenMeasures | None) -> str:
+    return "—" if ranks is None else f"{ranks.mean_rank:,.0f} / {ranks.median_rank:,.0f}"
+
+
+def _draft(draft: DraftMeasurements | None) -> str:
+    return "—" if draft is None or draft.mean_rank is None else f"{draft.mean_rank:,.0f}"
+
+
+def _better(blend: PublishedBlend | NextTokenMeasures | None) -> str:
+    return "—" if blend is None else f"{percent(blend.better)} / {percent(blend.hard_better)}"

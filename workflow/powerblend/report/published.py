@@ -1,11 +1,17 @@
 """Others' numbers beside this study's: the same quantities, each from its own source."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from powerblend.report.text import cell, percent, points, series
-
-Rows = list[list[str]]
+from powerblend.analysis.roles import (
+    POWER,
+    accuracies_by_role,
+    conditions_by_role,
+    published_datasets,
+)
+from powerblend.report.text import escaped, named, percent, points, table
+from powerblend.study.schema import Study
+from powerblend.vocabulary.published import PublishedNumbers, PublishedSource
+from powerblend.vocabulary.summary import Summary
 
 GAINS = (
     ("power", "temperature", "Power sampling over low temperature"),
@@ -15,6 +21,8 @@ GAINS = (
     ("blend_power", "greedy", "Blended power sampling over greedy"),
     ("blend_power", "power", "Blended power sampling over power sampling"),
 )
+"""Two roles, and what the difference of their accuracies is called."""
+
 SETTINGS = {
     "alpha": "α",
     "steps": "moves per block",
@@ -23,31 +31,15 @@ SETTINGS = {
     "beta": "β",
     "layer": "blend layer",
 }
+"""Settings of power sampling that studies are compared by, and what they are called."""
 
 
-def role_of(condition: Mapping[str, Any]) -> str:
-    """What a condition is in the words of ``resources/published.yaml``."""
-    blend = condition.get("blend")
-    prefix = "" if blend is None else "draft_blend_" if blend["source"] == "draft" else "blend_"
-    ordinary = condition.get("temperature") == 1
-    return prefix + ("base" if ordinary else str(condition["sampler"]))
-
-
-def conditions_of(summary: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The study's conditions by role; the first of a role stands for it."""
-    roles: dict[str, list[str]] = {}
-    for row in summary["overall"]:
-        name = row["condition"]
-        roles.setdefault(role_of(summary["conditions"][name]), []).append(name)
-    return roles
-
-
-def stand_ins(summary: Mapping[str, Any]) -> str:
+def stand_ins(summary: Summary) -> str:
     """Which conditions stand for their role, where a role has several."""
     compared = {role for plus, minus, _ in GAINS for role in (plus, minus)}
     several = [
-        f"`{names[0]}` of {series(f'`{name}`' for name in names)}"
-        for role, names in conditions_of(summary).items()
+        f"`{names[0]}` of {named(names)}"
+        for role, names in conditions_by_role(summary).items()
         if role in compared and len(names) > 1
     ]
     if not several:
@@ -55,87 +47,75 @@ def stand_ins(summary: Mapping[str, Any]) -> str:
     return f"Of this study's conditions of one kind the first is taken: {'; '.join(several)}."
 
 
-def columns(
-    summary: Mapping[str, Any], published: Mapping[str, Any]
-) -> dict[str, dict[str, float]]:
-    """Accuracy by role, for each source and model and, last, for this study."""
-    groups: dict[str, dict[str, float]] = {}
-    for row in published["results"]:
-        label = f"{published['sources'][row['source']]['label']}, {row['model']}"
-        groups.setdefault(label, {})[row["role"]] = row["accuracy"]
-    shares = {row["condition"]: row["accuracy"] for row in summary["overall"]}
-    ours = {role: shares[names[0]] for role, names in conditions_of(summary).items()}
-    return groups | {"this study": ours}
-
-
-def gains(summary: Mapping[str, Any], published: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    """Header and rows: differences that at least one column has."""
-    groups = columns(summary, published)
+def gains_table(summary: Summary, published: PublishedNumbers) -> str:
+    """The differences that at least one study has, a column for each study."""
+    studies = accuracies_by_role(summary, published)
     rows = [
-        [label, *(_gain(shares, plus, minus) for shares in groups.values())]
+        [label, *(_gain(accuracies, plus, minus) for accuracies in studies.values())]
         for plus, minus, label in GAINS
-        if any({plus, minus} <= shares.keys() for shares in groups.values())
+        if any({plus, minus} <= accuracies.keys() for accuracies in studies.values())
     ]
-    return ["Difference", *map(cell, groups)], rows
+    return table(["Difference", *map(escaped, studies)], rows)
 
 
-def _gain(shares: Mapping[str, float], plus: str, minus: str) -> str:
-    if not {plus, minus} <= shares.keys():
+def _gain(accuracies: Mapping[str, float], plus: str, minus: str) -> str:
+    if not {plus, minus} <= accuracies.keys():
         return "—"
-    change = points(shares[plus] - shares[minus], "")
-    return f"{change} ({percent(shares[minus])} → {percent(shares[plus])})"
+    change = points(accuracies[plus] - accuracies[minus], "")
+    return f"{change} ({percent(accuracies[minus])} → {percent(accuracies[plus])})"
 
 
-def settings(
-    summary: Mapping[str, Any], published: Mapping[str, Any], config: Mapping[str, Any]
-) -> tuple[list[str], Rows]:
-    """Header and rows: how the studies were run."""
-    sources = [
-        (key, source)
-        for key, source in published["sources"].items()
-        if any(row["source"] == key for row in published["results"])
-    ]
-    models = {
-        key: ", ".join(
-            dict.fromkeys(r["model"] for r in published["results"] if r["source"] == key)
-        )
-        for key, _ in sources
-    }
+def settings_table(summary: Summary, published: PublishedNumbers, study: Study) -> str:
+    """How the studies were run, a column for each."""
+    models = _models_by_source(published)
+    sources = [published.sources[key] for key in published.sources if key in models]
     ours = _own_settings(summary)
     rows = [
-        ["model", *(cell(models[key]) for key, _ in sources), cell(config["model"]["name"])],
-        ["dataset", *(cell(s["dataset"]) for _, s in sources), cell(config["dataset"]["name"])],
-        ["problems", *(str(s["problems"]) for _, s in sources), str(summary["problems"])],
+        ["model", *(escaped(models[k]) for k in published.sources if k in models)],
+        ["dataset", *(escaped(source.dataset) for source in sources)],
+        ["problems", *(str(source.problems) for source in sources)],
+        *(
+            [label, *(_setting(source, key) for source in sources)]
+            for key, label in SETTINGS.items()
+        ),
     ]
-    rows += [
-        [label, *(_value(s["settings"].get(key)) for _, s in sources), _value(ours.get(key))]
-        for key, label in SETTINGS.items()
+    own = [
+        escaped(study.model.name),
+        escaped(study.dataset.name),
+        str(summary.problems),
+        *(ours.get(key, "—") for key in SETTINGS),
     ]
-    return ["", *(cell(s["label"]) for _, s in sources), "this study"], rows
+    header = ["", *(escaped(source.label) for source in sources), "this study"]
+    return table(header, [[*row, last] for row, last in zip(rows, own, strict=True)])
 
 
-def _own_settings(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _models_by_source(published: PublishedNumbers) -> dict[str, str]:
+    """The models of each source that has results, in one line."""
+    models: dict[str, list[str]] = {}
+    for result in published.results:
+        models.setdefault(result.source, []).append(result.model)
+    return {source: ", ".join(dict.fromkeys(names)) for source, names in models.items()}
+
+
+def _setting(source: PublishedSource, key: str) -> str:
+    return f"{source.settings[key]:g}" if key in source.settings else "—"
+
+
+def _own_settings(summary: Summary) -> dict[str, str]:
     """The settings of this study's power sampling, listed where conditions differ."""
-    found: dict[str, list[Any]] = {}
-    for condition in summary["conditions"].values():
-        if condition["sampler"] == "power":
-            for key, value in {**condition, **(condition.get("blend") or {})}.items():
-                if key in SETTINGS and value not in found.setdefault(key, []):
-                    found[key].append(value)
-    return {key: _listed(values) for key, values in found.items()}
+    found: dict[str, set[float]] = {}
+    for condition in summary.conditions.values():
+        if condition.description.role == POWER:
+            for key, value in condition.settings.items():
+                if key in SETTINGS and isinstance(value, (int, float)):
+                    found.setdefault(key, set()).add(value)
+    return {key: _listed(sorted(values)) for key, values in found.items()}
 
 
 def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in sorted(values))
+    return ", ".join(f"{value:g}" for value in values)
 
 
-def _value(value: Any) -> str:
-    if value is None:
-        return "—"
-    return value if isinstance(value, str) else f"{value:g}"
-
-
-def comparable(published: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+def comparable(published: PublishedNumbers, study: Study) -> bool:
     """Whether this study's problems are those of the published numbers."""
-    datasets = {source["dataset"] for source in published["sources"].values()}
-    return config["dataset"]["name"] in datasets
+    return study.dataset.name in published_datasets(published)

@@ -5,27 +5,54 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import psutil
 import yaml
 
 from powerblend.infrastructure.files import read_json
+from powerblend.study.schema import Study, parse_study
+from powerblend.vocabulary.checked import Checked
 
 PACKAGES = ("torch", "transformers", "snakemake", "numpy", "scipy", "sympy", "pandas")
 
 
-def describe_run(config: Path, checked: Path) -> dict[str, Any]:
+class Run(NamedTuple):
+    """How a study was run.
+
+    Attributes
+    ----------
+    config, config_yaml
+        The study, and its merged configuration as text.
+    command
+        What reproduces it.
+    versions
+        Of Python and of packages, by name.
+    revision, hardware
+        Of the code, and of the machine on which the report is written.
+    """
+
+    config: Study
+    config_yaml: str
+    checked: Checked
+    command: str
+    versions: dict[str, str]
+    hardware: str
+    revision: str
+
+
+def describe_run(config: Path, checked: Path, command: str) -> Run:
     """What the report says of its own making."""
     settings = read_json(config)
-    return {
-        "config": settings,
-        "config_yaml": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=88),
-        "checked": read_json(checked),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "hardware": hardware(),
-        "revision": git_revision(),
-    }
+    return Run(
+        config=parse_study(settings),
+        config_yaml=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=88),
+        checked=Checked.read(checked),
+        command=command,
+        versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        hardware=hardware(),
+        revision=git_revision(),
+    )
 
 
 def hardware() -> str:

@@ -1,29 +1,28 @@
 """Values as text: numbers as a reader wants them, and foreign strings that stay strings.
 
-What a model or a dataset wrote is never markup here: `cell` is for tables and sentences,
+What a model or a dataset wrote is never markup here: `escaped` is for tables and sentences,
 `code_block` for whole files.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-LONGEST = 80
+MAX_LENGTH = 80
 """Characters of a foreign string that a table shows."""
 
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;"}
 SPECIAL = frozenset("\\*_{}[]()#+!~$")
 
 
-def cell(value: object, longest: int = LONGEST) -> str:
+def escaped(value: object, max_length: int = MAX_LENGTH) -> str:
     """A foreign string as text, in a table or in a sentence; a dash for None."""
     if value is None:
         return "—"
     visible = "".join(c if c.isprintable() else " " for c in str(value))
-    short = visible if len(visible) <= longest else visible[: longest - 1] + "…"
-    escaped = "".join(ENTITIES.get(c, f"\\{c}" if c in SPECIAL else c) for c in short)
+    short = visible if len(visible) <= max_length else visible[: max_length - 1] + "…"
+    inert = "".join(ENTITIES.get(c, f"\\{c}" if c in SPECIAL else c) for c in short)
     # Neither markup nor a link, though renderers make links of bare addresses.
-    linkless = re.sub(r":(?=//)", r"\\:", escaped)
+    linkless = re.sub(r":(?=//)", r"\\:", inert)
     return re.sub(r"(?i)\bwww\.", lambda match: match[0][:-1] + "\\.", linkless).strip()
 
 
@@ -69,7 +68,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def id_list(ids: Sequence[object]) -> str:
     """Problem ids in a sentence."""
-    return ", ".join(map(cell, ids)) or "none"
+    return ", ".join(map(escaped, ids)) or "none"
 
 
 def count(n: int, noun: str, plural: str = "") -> str:
@@ -90,15 +89,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], names: int = 
     return "\n".join("| " + " | ".join(str(value) for value in line) + " |" for line in lines)
 
 
-def pivot(rows: Iterable[Mapping[str, Any]], key: str) -> str:
-    """Accuracies as a table of conditions by the values of a key, which name their answers."""
-    listed = list(rows)
-    values = sorted({row[key] for row in listed})
-    found = {(row["condition"], row[key]): row for row in listed}
-    totals = {row[key]: row["total"] for row in listed}
-    header = ["Condition", *(f"{cell(value)} (n = {totals[value]})" for value in values)]
-    body = [
-        [f"`{name}`", *(percent(found.get((name, v), {}).get("accuracy")) for v in values)]
-        for name in dict.fromkeys(row["condition"] for row in listed)
-    ]
-    return table(header, body)
+def named(conditions: Sequence[str] | str) -> str:
+    """Conditions as code, whether one or several."""
+    names = [conditions] if isinstance(conditions, str) else conditions
+    return series(f"`{name}`" for name in names)

@@ -1,24 +1,20 @@
 """What is known of a study before anything is generated."""
 
-from pydantic import BaseModel, ConfigDict
+from powerblend.vocabulary.frozen import Frozen
 
 
-class PromptLengths(BaseModel):
+class PromptLengths(Frozen):
     """Tokens of the shortest and of the longest prompt."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shortest: int
     longest: int
 
 
-class Checked(BaseModel):
+class Checked(Frozen):
     """The model's sizes and the prompts' lengths: what the check of a study learned on its way."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     model: str
-    architecture: list[str] | None
+    architecture: tuple[str, ...] | None
     layers: int
     hidden_size: int
     vocabulary: int

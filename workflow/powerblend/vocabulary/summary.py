@@ -1,0 +1,346 @@
+"""The summary of a study: every number that its figures and its report show.
+
+The type of ``results/STUDY/tables/summary.json``. Shares are in [0, 1]; a value that is not defined
+is None. Knows no statistic, no figure and no prose: `powerblend.analysis` computes it.
+"""
+
+from typing import Literal
+
+from pydantic import JsonValue
+
+from powerblend.samplers.base import ChainDescription, SamplerDescription
+from powerblend.vocabulary.frozen import Frozen
+from powerblend.vocabulary.measurements import (
+    BlendSettings,
+    MeasuredBlend,
+    ProbeMeasurements,
+    Settings,
+    TrainingReport,
+)
+
+Verdict = Literal["significant", "suggestive", "within noise"]
+
+
+class Condition(Settings):
+    """What a condition sets, and what its sampler says of itself.
+
+    Only some samplers may have a setting, as ``temperature``.
+    """
+
+    sampler: str
+    max_new_tokens: int
+    alpha: float | None = None
+    blend: BlendSettings | None = None
+    description: SamplerDescription
+
+    @property
+    def chain(self) -> ChainDescription | None:
+        """Its Metropolis-Hastings chain, if it runs one."""
+        return self.description.chain
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        """All that it sets, and all that its blend sets, by key."""
+        own = self.model_dump(exclude={"blend", "description"}, exclude_none=True)
+        return own | (self.blend.model_dump(exclude_none=True) if self.blend else {})
+
+
+class ConditionAccuracy(Frozen):
+    """Right answers of a condition, and their share with its Wilson score interval."""
+
+    condition: str
+    correct: int
+    total: int
+    accuracy: float
+    low: float
+    high: float
+
+
+class ConditionResult(ConditionAccuracy):
+    """A condition over all problems.
+
+    Attributes
+    ----------
+    second_correct, second_accuracy
+        The second grader's, over the same answers; None where it was not asked.
+    disagreements
+        Answers on which both graders have a verdict and differ.
+    tokens, decoded_tokens, seconds
+        Means per answer; rejected work is among the decoded tokens.
+    acceptance, unchanged, early_rejected
+        Shares of the moves; None where there are none.
+    truncated, unboxed
+        Shares of answers that were cut off, and that have no answer to grade.
+    """
+
+    second_correct: int | None
+    second_accuracy: float | None
+    disagreements: int
+    tokens: float
+    decoded_tokens: float
+    seconds: float
+    acceptance: float | None
+    unchanged: float | None
+    early_rejected: float | None
+    truncated: float
+    unboxed: float
+
+
+class ContrastResult(Frozen):
+    """A declared comparison: the accuracies of ``plus`` less those of ``minus``.
+
+    Attributes
+    ----------
+    low, high
+        Interval of the difference; None where there is no variation.
+    p, p_holm
+        Before and after Holm's adjustment over all contrasts.
+    power
+        Chance that a study like this one finds p < 0.05 at the rates that it observed.
+    b, c
+        Problems that only the first, and only the second, condition solves; None for an interaction
+        and for several samples.
+    verdict
+        What the adjusted p may be called.
+    """
+
+    name: str
+    kind: Literal["difference", "interaction"]
+    plus: tuple[str, ...]
+    minus: tuple[str, ...]
+    difference: float
+    low: float | None
+    high: float | None
+    p: float
+    power: float | None
+    b: int | None
+    c: int | None
+    p_holm: float
+    verdict: Verdict
+
+
+class ConditionDifficulty(Frozen):
+    """Right answers of a condition on easy and on hard problems."""
+
+    condition: str
+    easy_correct: int
+    easy_total: int
+    easy_accuracy: float | None
+    hard_correct: int
+    hard_total: int
+    hard_accuracy: float | None
+
+
+class Difficulty(Frozen):
+    """Problems split by whether the first answer of the ``reference`` condition solves them.
+
+    ``easy`` and ``hard`` count problems.
+    """
+
+    reference: str
+    easy: int
+    hard: int
+    rows: tuple[ConditionDifficulty, ...]
+
+
+class LevelAccuracy(ConditionAccuracy):
+    """On the problems of a level."""
+
+    level: int
+
+
+class SubjectAccuracy(ConditionAccuracy):
+    """On the problems of a subject."""
+
+    subject: str
+
+
+class Overlap(Frozen):
+    """How many problems two conditions ``a`` and ``b`` solve, and which ones only one of them."""
+
+    a: str
+    b: str
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    only_a_ids: tuple[str, ...]
+    only_b_ids: tuple[str, ...]
+
+
+class ValueAtK(Frozen):
+    """What k samples of a problem come to."""
+
+    k: int
+    value: float
+
+
+class SeveralSamples(Frozen):
+    """A condition that answered each problem several times.
+
+    ``mean`` and ``se`` are of the accuracy over samples; the others are accuracies of a choice
+    among k samples: any right one, the majority's, the most likely one's.
+    """
+
+    condition: str
+    mean: float
+    se: float
+    pass_at: tuple[ValueAtK, ...]
+    majority_at: tuple[ValueAtK, ...]
+    best_of: tuple[ValueAtK, ...]
+
+
+Method = Literal["single", "majority", "best_of"]
+
+
+class ComputePoint(Frozen):
+    """The accuracy of k answers of a condition, and the tokens decoded per problem for them."""
+
+    label: str
+    condition: str
+    method: Method
+    k: int
+    decoded_tokens: float
+    accuracy: float
+
+
+class MatchedCompute(Frozen):
+    """A chain beside the majority vote of the samples that its decoded tokens would buy.
+
+    ``bought`` samples of the condition ``sampling`` cost what one answer of ``chain`` does; the
+    vote is of ``k``, which is fewer where fewer were drawn.
+    """
+
+    chain: str
+    sampling: str
+    bought: int
+    k: int
+    accuracy: float
+    majority: float
+    difference: float
+    low: float | None
+    high: float | None
+
+
+class ChainProgress(Frozen):
+    """Acceptance in each block of a condition's chains, and the mean log target at its end."""
+
+    condition: str
+    acceptance_by_block: tuple[float, ...]
+    log_t_by_block: tuple[float, ...]
+
+
+class SweepPoint(Frozen):
+    """A condition at a point of a sweep; None for what its sampler or blend does not have."""
+
+    condition: str
+    sampler: str
+    alpha: float | None
+    beta: float | None
+    source: str | None
+    layer: int | None
+    norm: str | None
+    accuracy: float
+    low: float
+    high: float
+
+
+class Disagreement(Frozen):
+    """An answer on which the graders differ: ``correct`` by the first, ``second`` by the other."""
+
+    condition: str
+    problem_id: str
+    sample: int
+    answer: str | None
+    gold: str
+    correct: bool
+    second: bool
+
+
+class Ungraded(Frozen):
+    """An answer on which a grader has no verdict."""
+
+    condition: str
+    problem_id: str
+    sample: int
+    reason: str
+
+
+class ProbedCondition(MeasuredBlend):
+    """The blend of a condition, measured.
+
+    Where its beta was searched for, it has all that a `MatchedBlend` has; otherwise that is None.
+    """
+
+    condition: str
+    match_kl: float | None = None
+    like: BlendSettings | None = None
+    over: str | None = None
+    problems: int | None = None
+    tokens: int | None = None
+    of_tokens: int | None = None
+
+
+class EqualBeta(Frozen):
+    """The beta at which a source has the KL of a condition's blend; None above all measured."""
+
+    condition: str
+    kl: float
+    source: str
+    layer: int | None
+    norm: str | None
+    beta: float | None
+
+
+class ProbeSummary(Frozen):
+    """What the probe comes to; ``suggested`` is the best layer that is not the last."""
+
+    measured: ProbeMeasurements | None = None
+    conditions: tuple[ProbedCondition, ...] = ()
+    suggested: MeasuredBlend | None = None
+    equal: tuple[EqualBeta, ...] = ()
+
+
+class Summary(Frozen):
+    """A study in numbers; sections that it has nothing for are empty.
+
+    Attributes
+    ----------
+    model, dataset
+        Names of what the study is of.
+    problems, samples
+        Problems, and answers to each by each condition.
+    confidence
+        Level of all intervals.
+    conditions
+        What each condition is; ``blended`` names those with a blend.
+    overall
+        The main table, a condition each, in report order.
+    """
+
+    model: str = ""
+    dataset: str = ""
+    problems: int
+    samples: int
+    confidence: float
+    conditions: dict[str, Condition]
+    blended: tuple[str, ...]
+    overall: tuple[ConditionResult, ...]
+    contrasts: tuple[ContrastResult, ...] = ()
+    difficulty: Difficulty | None = None
+    levels: tuple[LevelAccuracy, ...] = ()
+    subjects: tuple[SubjectAccuracy, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    sampling: tuple[SeveralSamples, ...] = ()
+    compute: tuple[ComputePoint, ...] = ()
+    matched: tuple[MatchedCompute, ...] = ()
+    chains: tuple[ChainProgress, ...] = ()
+    sweep: tuple[SweepPoint, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
+    ungraded: tuple[Ungraded, ...] = ()
+    probe: ProbeSummary = ProbeSummary()
+    training: TrainingReport | None = None
+
+    def accuracies(self) -> dict[str, float]:
+        """Accuracy by condition."""
+        return {result.condition: result.accuracy for result in self.overall}
