@@ -38,11 +38,12 @@ from powerblend.report.results import (
     overlap_sentence,
     power_sentence,
 )
-from powerblend.report.run import CheckedStudy, PromptLengths, Run, git_revision
+from powerblend.report.run import Run, git_revision
 from powerblend.report.text import code_block, escaped, p_value, percent, points, series, table
 from powerblend.samplers import parse_sampler
 from powerblend.samplers.base import ChainDescription, Sampler
 from powerblend.study.schema import Study, parse_study
+from powerblend.vocabulary.checked import Checked, PromptLengths
 from powerblend.vocabulary.published import PublishedNumbers
 from powerblend.vocabulary.summary import Condition, Disagreement, Overlap, Summary, Ungraded
 from small_study import ROOT, environment, merged
@@ -82,7 +83,15 @@ STUDY = configured()
 RUN = Run(
     config=STUDY,
     config_yaml=yaml.safe_dump(CONFIG, allow_unicode=True),
-    checked=CheckedStudy(layers=36, prompt_tokens=PromptLengths(shortest=90, longest=250)),
+    checked=Checked(
+        model="m",
+        architecture=None,
+        layers=36,
+        hidden_size=8,
+        vocabulary=9,
+        problems=104,
+        prompt_tokens=PromptLengths(shortest=90, longest=250),
+    ),
     versions={"python": "3.11", "torch": "2.13"},
     hardware="8 × H800",
     revision="0123456789ab",

@@ -95,7 +95,7 @@ def match(spec: MatchSpec, model: Model, text: Text) -> MatchedBlend:
         {
             **found.model_dump(),
             "match_kl": kl,
-            "like": None if like is None else like.model_dump(exclude_none=True),
+            "like": None if like is None else like.model_dump(mode="json", exclude_none=True),
             "over": spec.over.text,
             **text.counts,
         }
