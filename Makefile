@@ -34,8 +34,8 @@ check: .venv/ready
 	$(BIN)/snakemake --lint --configfile $(STUDY)
 
 docs: .venv-docs/ready
-	.venv-docs/bin/mkdocs build --quiet --strict
-	@echo "The documentation is site/index.html"
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	@echo "The documentation is site/index.html; with its search: $(PYTHON) -m http.server --directory site"
 
 schema: .venv/ready
 	$(BIN)/python -m powerblend schema > workflow/schemas/config.schema.json
