@@ -2,8 +2,9 @@
 # make test    the tests
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
+# make docs    the documentation, as a site in site/
 # make schema  the configuration's keys, described anew in workflow/schemas/
-# make clean   remove .venv and the demo's results; its report, which is in the repository, stays
+# make clean   remove what make installed and built, and the demo's results; its report stays
 # CORES=8 make demo
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
 
-.PHONY: demo test test-slurm check schema clean
+.PHONY: demo test test-slurm check docs schema clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --configfile $(STUDY)
@@ -32,6 +33,10 @@ check: .venv/ready
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint --configfile $(STUDY)
 
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	@echo "The documentation is site/index.html; with its search: $(PYTHON) -m http.server --directory site"
+
 schema: .venv/ready
 	$(BIN)/python -m powerblend schema > workflow/schemas/config.schema.json
 
@@ -43,5 +48,10 @@ schema: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
+.venv-docs/ready: envs/docs.lock
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --requirement envs/docs.lock
+	touch $@
+
 clean:
-	rm -rf .venv results/demo
+	rm -rf .venv .venv-docs site results/demo

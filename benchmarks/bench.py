@@ -6,6 +6,7 @@ import os
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -66,19 +67,48 @@ def median(values: Sequence[float]) -> float:
 
 
 def write_table(name: str, title: str, rows: Sequence[dict[str, Any]], notes: str) -> None:
-    """Write a table as Markdown and JSON, with where it was measured, and print it."""
+    """Add a run to the history of a table, draw the table anew, and print the run.
+
+    The history is a line of JSON for every run, with its date, commit, machine and versions.
+    """
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "numpy"))
-    origin = f"{hardware()}; {packages}; revision {git_revision()}"
-    header = list(rows[0])
-    lines = [header, [":--", *["--:"] * (len(header) - 1)]]
-    lines += [[_text(row[key]) for key in header] for row in rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    text = f"# {title}\n\n{table}\n\n{notes}\n\n{origin}.\n"
+    run = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "revision": git_revision(),
+        "machine": hardware(),
+        "packages": packages,
+        "title": title,
+        "notes": notes,
+        "rows": list(rows),
+    }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(text)
-    record = {"title": title, "rows": list(rows), "notes": notes, "origin": origin}
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
-    print(text)
+    with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as history:
+        history.write(json.dumps(run, ensure_ascii=False) + "\n")
+    (RESULTS / f"{name}.md").write_text(as_markdown(runs_of(name)), encoding="utf-8")
+    print(f"# {title}\n\n{_run(run)}")
+
+
+def runs_of(name: str) -> list[dict[str, Any]]:
+    """The runs of a table, the newest first."""
+    return read_jsonl(RESULTS / f"{name}.jsonl")[::-1]
+
+
+def as_markdown(runs: Sequence[dict[str, Any]]) -> str:
+    """A table and its history, the newest run first."""
+    newest, *earlier = runs
+    parts = [f"# {newest['title']}", _run(newest)]
+    parts += ["## Earlier runs"] if earlier else []
+    parts += [f"### {run['date']}, revision {run['revision']}\n\n{_run(run)}" for run in earlier]
+    return "\n\n".join(parts) + "\n"
+
+
+def _run(run: dict[str, Any]) -> str:
+    header = list(run["rows"][0])
+    lines = [header, [":--", *["--:"] * (len(header) - 1)]]
+    lines += [[_text(row[key]) for key in header] for row in run["rows"]]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    origin = "; ".join([run["machine"], run["packages"], f"revision {run['revision']}"])
+    return f"{table}\n\n{run['notes']}\n\n{origin}; {run['date']}."
 
 
 def _text(value: Any) -> str:

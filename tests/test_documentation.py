@@ -132,4 +132,4 @@ def test_the_sweep_of_the_guide_is_what_it_says() -> None:
 
 def test_clean_removes_nothing_that_the_repository_holds() -> None:
     _, recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nclean:\n\trm -rf ")
-    assert recipe.split() == [".venv", "results/demo"]
+    assert recipe.split() == [".venv", ".venv-docs", "site", "results/demo"]

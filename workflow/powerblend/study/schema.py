@@ -107,10 +107,16 @@ class Study(Section):
     dataset: DatasetSpec
     prompt: PromptSpec = PromptSpec()
     shards: ShardSpec
-    decoding: dict[str, JsonValue] = Field(default_factory=dict)
-    blends: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    decoding: dict[str, JsonValue] = Field(
+        default_factory=dict, description="what conditions have in common: any sampler's keys"
+    )
+    blends: dict[str, dict[str, JsonValue]] = Field(
+        default_factory=dict, description="blends by the name that conditions call them"
+    )
     conditions: dict[str, dict[str, JsonValue]] = Field(
-        json_schema_extra=lambda schema: schema.update(additionalProperties=_condition_schema())
+        description="ways of decoding by name: a sampler, perhaps a blend, and what is set "
+        "otherwise than in decoding",
+        json_schema_extra=lambda schema: schema.update(additionalProperties=_condition_schema()),
     )
     use: list[str] = Field(min_length=1, description="the conditions to run, in report order")
     sweep: Sweep | None = Field(default=None, description="more conditions to run, over a grid")
@@ -233,7 +239,8 @@ def _condition_schema() -> dict[str, Any]:
     for sampler in SAMPLERS.values():
         schema = sampler.model_json_schema()
         properties = {key: schema["properties"].get(key, {}) for key in sorted(sampler.keys())}
-        properties["blend"] = {"type": ["string", "object"]}
+        described = schema["properties"]["blend"]["description"]
+        properties["blend"] = {"type": ["string", "object"], "description": described}
         variants.append(
             {
                 "type": "object",

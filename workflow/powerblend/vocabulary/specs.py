@@ -47,7 +47,9 @@ class ModelSpec(Section):
         description="hub id, directory, or embedded/NAME for one that the workflow fetches"
     )
     revision: str | None = Field(default=None, description="commit of the hub repository")
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    dtype: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32", description="of the weights and of what is computed with them"
+    )
 
 
 class DatasetSpec(Section):
