@@ -41,11 +41,13 @@ class Plan:
     outputs: list[Path] = field(default_factory=list)
 
 
-def plans(studies: Mapping[str, tuple[Path, Sequence[Path]]]) -> dict[str, Plan]:
+def plans(
+    studies: Mapping[str, tuple[Path, Sequence[Path]]], snakefile: Path = ROOT / "Snakefile"
+) -> dict[str, Plan]:
     """Dry runs of the workflow: of each study in its directory, with its configuration files."""
     asked = [[name, str(where), *map(str, files)] for name, (where, files) in studies.items()]
     done = subprocess.run(
-        [sys.executable, "-c", PLANNER, str(ROOT / "Snakefile")],
+        [sys.executable, "-c", PLANNER, str(snakefile)],
         input=json.dumps(asked),
         env=environment(),
         capture_output=True,
