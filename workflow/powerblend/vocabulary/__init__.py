@@ -1,1 +1,1 @@
-"""The records and specs that everything else speaks of. Knows no model, no file and no figure."""
+"""The records and specs that everything else speaks of. Knows no model, no path and no figure."""
