@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
-from powerblend.graders.mathematics.normalise import LONGEST, normalise
+from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT, normalise
 from powerblend.graders.mathematics.parsing import Unreadable, read
 from powerblend.graders.mathematics.shape import Shape, shape_of
 from powerblend.grading import GraderPool, Verdict, extract_boxed, grade
@@ -346,14 +346,14 @@ def test_reading_refuses(text: str) -> None:
 
 def test_pool_grades_twice_in_order() -> None:
     pairs = [("0.5", r"\frac{1}{2}"), ("-2,1", "1,-2"), ("3", "4"), (None, "1"), ("3", "4")]
-    pairs += [("x" * (LONGEST + 1), "1")]
+    pairs += [("x" * (CHARACTER_LIMIT + 1), "1")]
     with GraderPool(workers=2) as pool:
         verdicts = list(pool.grade(pairs))
     assert verdicts[0] == Verdict(True, True)
     assert verdicts[1] == Verdict(False, True)  # the graders differ on the order of a list
     assert verdicts[2] == verdicts[4] == Verdict(False, False)
     assert verdicts[3] == Verdict(False, False, "no answer")
-    assert verdicts[5] == Verdict(False, None, f"longer than {LONGEST} characters")
+    assert verdicts[5] == Verdict(False, None, f"longer than {CHARACTER_LIMIT} characters")
 
 
 def test_hostile_answers_pass_through_the_pool(tmp_path: Path) -> None:

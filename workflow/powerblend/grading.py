@@ -7,7 +7,7 @@ True
 """
 
 from powerblend.graders.base import Verdict
-from powerblend.graders.mathematics.boxed import extract_boxed
+from powerblend.graders.boxed import extract_boxed
 from powerblend.graders.mathematics.equivalence import grade
 from powerblend.graders.mathematics.pool import GraderPool, Pair
 

@@ -1,10 +1,12 @@
-"""What every grader offers the study."""
+"""What every grader offers the study. Knows no grader, and nothing about mathematics or programs."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+
+from powerblend.graders.boxed import extract_boxed
 
 
 class Case(NamedTuple):
@@ -36,9 +38,6 @@ class Grader(BaseModel):
 
     def answer(self, completion: str) -> str | None:
         """The answer of a completion, by default what is in its last box; None: there is none."""
-        # Reading a configuration needs no computer algebra.
-        from powerblend.graders.mathematics.boxed import extract_boxed
-
         return extract_boxed(completion)
 
     @abstractmethod

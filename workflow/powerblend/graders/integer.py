@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from powerblend.graders.base import Case, Grader, Verdict
 
-LONGEST = 100
+CHARACTER_LIMIT = 100
 """Characters of an answer that may still be read as an integer."""
 
 
@@ -45,7 +45,7 @@ def integer(text: str) -> int | None:
     from powerblend.graders.mathematics.normalise import normalise
     from powerblend.graders.mathematics.shape import without_name
 
-    if len(text) > LONGEST:
+    if len(text) > CHARACTER_LIMIT:
         return None
     number = re.fullmatch(r"([+-]?\d+)(?:\.0*)?", without_name(normalise(text)), re.ASCII)
     return int(number[1]) if number else None

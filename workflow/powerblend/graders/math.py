@@ -7,7 +7,7 @@ from powerblend.graders.base import Case, Grader, Verdict
 
 # The methods import what they need: reading a configuration needs no computer algebra.
 
-SECONDS = 20.0
+VERDICT_SECONDS = 20.0
 """Longest that one answer may take; after that it counts as wrong, with its reason."""
 
 
@@ -24,5 +24,5 @@ class MathGrader(Grader):
         """Both graders' verdicts; equal cases are graded once."""
         from powerblend.graders.mathematics.pool import GraderPool
 
-        with GraderPool(workers=workers, seconds=SECONDS) as pool:
+        with GraderPool(workers=workers, seconds=VERDICT_SECONDS) as pool:
             yield from pool.grade((case.answer, case.reference) for case in cases)

@@ -14,7 +14,7 @@ import sympy
 from sympy import Expr
 
 from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
-from powerblend.graders.mathematics.normalise import LONGEST, UNIT, normalise
+from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT, UNIT, normalise
 from powerblend.graders.mathematics.parsing import Unreadable, at_probe, read
 from powerblend.graders.mathematics.shape import Shape, is_words, shape_of, without_name
 
@@ -22,9 +22,9 @@ _INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?\Z")
 _FRACTION = re.compile(
     r"([+-]?)(?:\\frac\{(?P<top>[+-]?\d+)\}\{(?P<bottom>\d+\.?)\}|(?P<over>\d+)/(?P<under>\d+\.?))\Z"
 )
-MAX_CALLS = 6_000_000
+CALL_LIMIT = 6_000_000
 """Of functions, while one answer is graded: a second or two, where most take a millisecond."""
-MAX_TERMS = 2000
+TERM_LIMIT = 2000
 """Of a difference when it is multiplied out; one with more is not simplified, hence not zero."""
 
 _UNORDERED = ("set", "union")
@@ -37,10 +37,10 @@ def grade(answer: str | None, gold: str) -> bool:
     """
     if answer is None or not answer.strip():
         return False
-    if max(len(answer), len(gold)) > LONGEST:
+    if max(len(answer), len(gold)) > CHARACTER_LIMIT:
         return answer.strip() == gold.strip()
     try:
-        with budget(MAX_CALLS):
+        with budget(CALL_LIMIT):
             return equivalent(normalise(answer), normalise(gold))
     except (Exception, OutOfBudgetError):  # sympy raises anything on odd input
         return False
@@ -127,7 +127,7 @@ def equal(ours: Expr, theirs: Expr) -> bool:
     difference = ours - theirs
     if difference.is_Number:
         return bool(difference == 0)
-    if _differ_at_probe(ours, theirs, difference) or max(terms(difference)) > MAX_TERMS:
+    if _differ_at_probe(ours, theirs, difference) or max(terms(difference)) > TERM_LIMIT:
         return False
     return bool(sympy.expand(difference) == 0 or sympy.simplify(difference) == 0)
 
@@ -156,7 +156,7 @@ def _multiplied(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]
 
 def _capped(over: int, under: int) -> tuple[int, int]:
     """Counts that say "too many" as well as larger ones, and cost nothing to calculate with."""
-    return min(over, 2 * MAX_TERMS), min(under, 2 * MAX_TERMS)
+    return min(over, 2 * TERM_LIMIT), min(under, 2 * TERM_LIMIT)
 
 
 def _differ_at_probe(ours: Expr, theirs: Expr, difference: Expr) -> bool:

@@ -7,7 +7,7 @@ thousands separators, ``\dfrac``. Knows nothing about values: 1/2 and 0.5 stay t
 import re
 from collections.abc import Callable
 
-LONGEST = 1000
+CHARACTER_LIMIT = 1000
 """Characters; longer answers are taken as they stand. No reference answer comes near."""
 
 UNIT = r"\unit"
@@ -62,8 +62,8 @@ _COMMAND_THEN_LETTER = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])")
 
 
 def normalise(text: str) -> str:
-    """The answer in its plainest spelling; longer than ``LONGEST`` it is only stripped."""
-    if len(text) > LONGEST:
+    """The answer in its plainest spelling; longer than ``CHARACTER_LIMIT`` it is only stripped."""
+    if len(text) > CHARACTER_LIMIT:
         return text.strip()
     for step in STEPS:
         text = step(text)

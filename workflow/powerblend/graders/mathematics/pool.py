@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from powerblend.graders.base import Verdict
 from powerblend.graders.mathematics.equivalence import grade
-from powerblend.graders.mathematics.normalise import LONGEST
+from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT
 
 START_SECONDS = 120.0
 """For a worker to import sympy, which on a cluster's file system is slow."""
@@ -78,8 +78,8 @@ class GraderPool:
         answer, gold = pair
         if answer is None or not answer.strip():
             self._verdicts[pair] = Verdict(False, False, "no answer")
-        elif max(len(answer), len(gold)) > LONGEST:
-            reason = f"longer than {LONGEST} characters"
+        elif max(len(answer), len(gold)) > CHARACTER_LIMIT:
+            reason = f"longer than {CHARACTER_LIMIT} characters"
             self._verdicts[pair] = Verdict(grade(answer, gold), None, reason)
         return pair in self._verdicts
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
 
-from powerblend.graders.mathematics.normalise import LONGEST
+from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT
 
 STEP_SECONDS = 2
 """For each parse and each comparison, in whole seconds as an alarm takes them."""
@@ -24,7 +24,7 @@ for _library in ("math_verify", "latex2sympy2_extended"):
 
 def second_opinion(answer: str, gold: str) -> bool | None:
     """Whether Math-Verify accepts the answer; None for one that is too long to be asked about."""
-    if max(len(answer), len(gold)) > LONGEST:
+    if max(len(answer), len(gold)) > CHARACTER_LIMIT:
         return None
     return bool(verify(_parse(gold), _parse(answer), timeout_seconds=STEP_SECONDS))
 

@@ -19,8 +19,8 @@ from typing import Any
 from powerblend.graders.mathematics.equivalence import grade
 from powerblend.graders.mathematics.second_opinion import second_opinion
 
-MEMORY = 2 * 2**30
-"""Bytes that a worker may hold: the power towers of some answers would take all there is."""
+MEMORY_BYTES = 2 * 2**30
+"""What a worker may hold: the power towers of some answers would take all there is."""
 
 Primary = Callable[[str, str], bool]
 Second = Callable[[str, str], bool | None]
@@ -66,7 +66,7 @@ def _replies() -> Callable[[Any], None]:
 def main() -> None:
     """Serve with limited memory."""
     with contextlib.suppress(ValueError, OSError):  # not every system has this limit
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     serve(float(sys.argv[1]))
 
 
