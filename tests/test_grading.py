@@ -1,12 +1,20 @@
 """Grading: every bug found is a row of a table, and nothing that a model writes does harm."""
 
 import json
+import os
+import signal
 import sys
 import time
+from collections import Counter
+from importlib import import_module
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
+import troublesome
+from powerblend.graders.mathematics import pool as grader_pool
 from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
 from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT, normalise
 from powerblend.graders.mathematics.parsing import Unreadable, read
@@ -336,6 +344,18 @@ def test_equal_but_endless_is_not_simplified() -> None:
 
 
 @pytest.mark.parametrize(
+    "element",
+    ["x^{{{k}}}", "2^{{{k}}}", "(x+1)^{{{k}}}", "e^{{{k}x}}", r"\sqrt[{k}]{{x}}", r"\sin({k}x)"],
+)
+def test_many_elements_in_another_order_cost_little(element: str) -> None:
+    elements = [element.format(k=k) for k in range(2, 52)]
+    answer, gold = (rf"\{{{','.join(some)}\}}" for some in (elements, elements[::-1]))
+    start = time.process_time()
+    assert grade(answer, gold)
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
     "text",
     ["2^", "x^2^3", "f(1;2)", r"\text{a}", "9" * 9 + "^{9999}", "1..2", "(1", "x" * 999, "٣"],
 )
@@ -368,81 +388,104 @@ def test_hostile_answers_pass_through_the_pool(tmp_path: Path) -> None:
     assert not proof.exists()
 
 
-TROUBLESOME = """
-import os, sys, time
-from powerblend.graders.mathematics.worker import serve
+def test_workers_that_die_or_hang_are_replaced(tmp_path: Path) -> None:
+    gone, late = "worker ended with signal SIGKILL", "took longer than 0.3 s"
+    expected = {
+        "primary is always killed": Verdict(False, None, f"ungradable: {gone}"),
+        "right": Verdict(True, True),
+        "right, primary is killed at first": Verdict(True, True),
+        "primary exits": Verdict(False, None, "ungradable: worker ended with exit code 3"),
+        "primary sleeps": Verdict(False, None, f"ungradable: {late}"),
+        "primary spins": Verdict(False, None, f"ungradable: {late}"),
+        "right, second sleeps": Verdict(True, None, f"second opinion: {late}"),
+        "right, second spins": Verdict(True, None, f"second opinion: {late}"),
+        "right, second is always killed": Verdict(True, None, f"second opinion: {gone}"),
+        "right, second raises": Verdict(True, None, "second opinion: ValueError: trouble"),
+        "primary raises": Verdict(False, None, "ungradable: ValueError: trouble"),
+        "another": Verdict(False, False),
+    }
+    pairs = [(answer, str(tmp_path)) for answer in expected]
+    with GraderPool(2, 0.3, troublesome.primary, troublesome.second) as pool:
+        verdicts = list(pool.grade(pairs))
+    assert dict(zip(expected, verdicts, strict=True)) == expected
+    asked = Counter((tmp_path / "log").read_text().splitlines())
+    twice = {"primary is always killed", "right, primary is killed at first", "primary exits"}
+    assert asked == {answer: 1 + (answer in twice) for answer in expected}
+
+
+def test_equal_pairs_are_graded_once(tmp_path: Path) -> None:
+    one, other = ("right", str(tmp_path)), ("wrong", str(tmp_path))
+    with GraderPool(2, 5, troublesome.primary, troublesome.second) as pool:
+        once = list(pool.grade([one, other, one]))
+        again = list(pool.grade([other, one]))
+    assert again == once[1::-1]
+    assert sorted((tmp_path / "log").read_text().split()) == ["right", "wrong"]
+
+
+def test_workers_have_the_same_hashes_and_little_memory() -> None:
+    with GraderPool(1, 5, troublesome.seed, troublesome.memory) as pool:
+        assert list(pool.grade([("1", "1")])) == [Verdict(True, True)]
+
+
+def test_pool_leaves_no_worker_behind(tmp_path: Path) -> None:
+    pairs = [("right", str(tmp_path)), ("primary sleeps", str(tmp_path))]
+    with GraderPool(2, 60, troublesome.primary, troublesome.second) as pool:
+        assert next(pool.grade(pairs)).correct
+        workers = _workers()
+        assert len(workers) == 2
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_killing_every_worker_again_and_again_loses_no_verdict(tmp_path: Path) -> None:
+    """As the kernel does where memory is short: the verdicts are those of an untroubled pool."""
+    pairs = [(f"{'right' * (k % 3 > 0)}, slow {k}", str(tmp_path)) for k in range(60)]
+    with GraderPool(2, 5, troublesome.primary, troublesome.second) as pool:
+        verdicts = []
+        for number, verdict in enumerate(pool.grade(pairs)):
+            verdicts.append(verdict)
+            if number % 20 == 5:
+                for worker in _workers():
+                    os.kill(worker.pid or 0, signal.SIGKILL)
+    assert verdicts == [Verdict(k % 3 > 0, k % 3 > 0) for k in range(60)]
+
+
+DYING = """
+import os, pathlib
+flag = pathlib.Path(__file__).with_name("started")
+if os.getpid() != {parent} and not ({once} and flag.exists()):
+    flag.touch()
+    os.kill(os.getpid(), 9)
 
 def primary(answer, gold):
-    with open(sys.argv[1], "a") as log:
-        print(answer, file=log)
-    if answer == "die":
-        os._exit(3)
-    while answer == "spin":
-        pass
-    time.sleep(60 * (answer == "sleep"))
-    print("chatter on standard output")
     return answer == gold
-
-def second(answer, gold):
-    if answer == "raise":
-        raise ValueError
-    time.sleep(60 * (answer == "doze"))
-    return answer == gold
-
-serve(float(sys.argv[2]), primary, second)
 """
 
 
-@pytest.fixture
-def troublesome(tmp_path: Path) -> tuple[list[str], Path]:
-    """A worker that dies or hangs when asked to, and its log of what it was given."""
-    script, log = tmp_path / "worker.py", tmp_path / "log"
-    script.write_text(TROUBLESOME)
-    return [sys.executable, str(script), str(log)], log
+@pytest.mark.parametrize("once", [True, False])
+def test_workers_that_are_killed_while_they_start(
+    once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"dying_{'once' if once else 'always'}"
+    (tmp_path / f"{name}.py").write_text(DYING.format(once=once, parent=os.getpid()))
+    monkeypatch.syspath_prepend(tmp_path)
+    primary = import_module(name).primary
+    with GraderPool(1, 5, primary, primary) as pool:
+        if once:
+            assert list(pool.grade([("1", "1")])) == [Verdict(True, True)]
+            assert (tmp_path / "started").exists()
+        else:
+            with pytest.raises(RuntimeError, match="grading workers did not start"):
+                list(pool.grade([("1", "1")]))
 
 
-def test_workers_that_die_or_hang_are_replaced(troublesome: tuple[list[str], Path]) -> None:
-    command, _ = troublesome
-    answers = ["die", "1", "sleep", "spin", "doze", "raise", "1", "die", "2"]
-    with GraderPool(workers=2, seconds=1, command=command) as pool:
-        verdicts = list(pool.grade([(answer, "1") for answer in answers]))
-    died, late = "worker ended with exit code 3", "took longer than 1 s"
-    assert verdicts == [
-        Verdict(False, None, died),
-        Verdict(True, True),
-        Verdict(False, None, late),
-        Verdict(False, None, late),
-        Verdict(False, None, f"second opinion: {late}"),
-        Verdict(False, None),
-        Verdict(True, True),
-        Verdict(False, None, died),
-        Verdict(False, False),
-    ]
-
-
-def test_equal_pairs_are_graded_once(troublesome: tuple[list[str], Path]) -> None:
-    command, log = troublesome
-    with GraderPool(workers=2, seconds=5, command=command) as pool:
-        once = list(pool.grade([("1", "1"), ("2", "1"), ("1", "1")]))
-        again = list(pool.grade([("2", "1"), ("1", "1")]))
-    assert again == once[1::-1]
-    assert sorted(log.read_text().split()) == ["1", "2"]
-
-
-def test_pool_leaves_no_process_behind(troublesome: tuple[list[str], Path]) -> None:
-    command, _ = troublesome
-    with GraderPool(workers=1, seconds=60, command=command) as pool:
-        process = pool._workers[0].process
-        assert next(pool.grade([("1", "1"), ("sleep", "1")])).correct
-    assert process.returncode is not None
-
-
-def test_a_worker_that_cannot_start_is_an_error() -> None:
-    with (
-        GraderPool(workers=1, command=["false"]) as pool,
-        pytest.raises(RuntimeError, match="false"),
-    ):
+def test_workers_that_hang_while_they_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grader_pool, "START_SECONDS", 0.0)
+    with GraderPool(1) as pool, pytest.raises(RuntimeError, match="in two attempts of at most 0 s"):
         list(pool.grade([("1", "1")]))
+
+
+def _workers() -> list[BaseProcess]:
+    return [child for child in active_children() if child.name == "pebble_pool_worker"]
 
 
 @pytest.mark.skipif(not PAIRS.exists(), reason="the calibration pairs are not beside this checkout")

@@ -1,4 +1,4 @@
-"""What every grader offers the study. Knows no grader, and nothing about mathematics or programs."""
+"""What every grader offers the study. Knows none of them, and nothing about mathematics."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
