@@ -124,10 +124,14 @@ def equal(ours: Expr, theirs: Expr) -> bool:
     Most wrong answers are told by their value at one point; only what agrees there is worth the
     cost of simplifying.
     """
+    if ours == theirs:
+        return True
+    if _differ_at_probe(ours, theirs):
+        return False
     difference = ours - theirs
     if difference.is_Number:
         return bool(difference == 0)
-    if _differ_at_probe(ours, theirs, difference) or max(terms(difference)) > TERM_LIMIT:
+    if max(terms(difference)) > TERM_LIMIT:
         return False
     return bool(sympy.expand(difference) == 0 or sympy.simplify(difference) == 0)
 
@@ -159,10 +163,9 @@ def _capped(over: int, under: int) -> tuple[int, int]:
     return min(over, 2 * TERM_LIMIT), min(under, 2 * TERM_LIMIT)
 
 
-def _differ_at_probe(ours: Expr, theirs: Expr, difference: Expr) -> bool:
+def _differ_at_probe(ours: Expr, theirs: Expr) -> bool:
     try:
-        gap = abs(at_probe(difference))
-        scale = 1 + abs(at_probe(ours)) + abs(at_probe(theirs))
+        our_value, their_value = at_probe(ours), at_probe(theirs)
     except (TypeError, ValueError, OverflowError, ArithmeticError):
         return False  # no number there: nothing is known
-    return gap > 1e-9 * scale
+    return abs(our_value - their_value) > 1e-9 * (1 + abs(our_value) + abs(their_value))

@@ -9,6 +9,7 @@ Knows nothing about the answer that this one is compared with.
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from zlib import crc32
 
 import sympy
 from sympy import Expr, Integer, Pow, Rational, Symbol
@@ -57,7 +58,6 @@ _TOKEN = re.compile(
 )
 _DIGITS = re.compile(r"[0-9]+\Z")
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]*\Z")
-_PROBE = (Rational(7, 11), Rational(13, 17), Rational(19, 29), Rational(31, 37), Rational(41, 53))
 
 
 @lru_cache(maxsize=4096)
@@ -73,14 +73,20 @@ def read(text: str) -> Expr:
     return expression
 
 
+@lru_cache(maxsize=4096)
 def at_probe(expression: Expr, digits: int = 15) -> complex:
-    """Value at a fixed point, in plain position: every letter is another rational near one."""
-    letters = sorted(expression.free_symbols, key=str)
-    point = {
-        letter: _PROBE[k % len(_PROBE)] + Rational(k // len(_PROBE), 7)
-        for k, letter in enumerate(letters)
-    }
+    """Value at a fixed point, in plain position: every letter is another rational below one.
+
+    A letter has the same value in every expression, so that many can be compared with many at the
+    cost of one value each.
+    """
+    point = {letter: _at_letter(str(letter)) for letter in expression.free_symbols}
     return complex(expression.subs(point).evalf(digits))
+
+
+def _at_letter(name: str) -> Rational:
+    """Between 0.83 and 1, so that high powers neither overflow nor vanish."""
+    return 1 - Rational(1 + crc32(name.encode()) % 1699, 10007)
 
 
 class _Reader:
