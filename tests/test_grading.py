@@ -18,7 +18,14 @@ from powerblend.graders.mathematics import pool as grader_pool
 from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
 from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT, normalise
 from powerblend.graders.mathematics.parsing import Unreadable, read
-from powerblend.graders.mathematics.shape import Shape, shape_of
+from powerblend.graders.mathematics.shape import (
+    Elements,
+    Matrix,
+    elements_of,
+    matrix_of,
+    ratio_of,
+    tuple_of,
+)
 from powerblend.grading import GraderPool, Verdict, extract_boxed, grade
 
 PAIRS = Path(__file__).parents[2] / "shared" / "data" / "grading_pairs.jsonl"
@@ -63,56 +70,56 @@ def test_extract_boxed(completion: str, answer: str | None) -> None:
         (r"\tfrac9{19}", r"\frac{9}{19}"),
         (r"11\sqrt2", r"11\sqrt{2}"),
         ("√122", r"\sqrt{122}"),
-        (r"$\text{(B)}$", "B"),
-        (r"\textbf{(C)}", "C"),
+        (r"$\text{(B)}$", "(B)"),
+        (r"\textbf{(C)}", "(C)"),
         (r"\text{\text{east}}", "east"),
         (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})"),
         (r"\pi r^{2}", r"\pi r^2"),
-        (r"\$32,\!348", "32348"),
+        (r"\$32,\!348", r"32348\unit{dollar}"),
         (r"11,\! 111,\! 111,\! 100", "11111111100"),
         ("58,500", "58500"),
         ("1{,}000", "1000"),
         ("(1,234)", "(1,234)"),
         ("3, 100, 200", "3,100,200"),
         (r"x = (2,12) \cup (12,102)", r"x=(2,12)\cup(12,102)"),
-        (r"10\%", "10"),
-        (r"145^{\circ}", "145"),
-        ("54°", "54"),
-        (r"5.4 \text{ cents}", "5.4"),
-        ("5 cm", "5"),
-        ("3 square units", "3"),
-        ("12 inches", "12"),
+        (r"10\%", r"10\unit{percent}"),
+        (r"145^{\circ}", r"145\unit{degree}"),
+        ("54°", r"54\unit{degree}"),
+        (r"\sin 54°", r"\sin54^\circ"),
+        (r"5.4 \text{ cents}", r"5.4\unit{cent}"),
+        ("5 cm", r"5\unit{cm}"),
+        ("3 square units", r"3\unit{unit^2}"),
+        ("12 inches", r"12\unit{in}"),
         ("5m", "5m"),
-        (r"15\mbox{ cm}^2", r"15\unit^2"),
-        (r"864 \text{ square inches}", "864"),
+        (r"15\mbox{ cm}^2", r"15\unit{cm^2}"),
+        (r"864 \text{ square inches}", r"864\unit{in^2}"),
+        ("2 3", r"2\gap3"),
+        ("10 000", "10000"),
         ("1 4/5", r"1\frac{4}{5}"),
-        (r"\frac{1}{2}.", r"\frac{1}{2.}"),
+        (r"\frac{1}{2}.", r"\frac{1}{2}"),
         (r"4210_{5}", "4210_5"),
         (r"1 \\", "1"),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
         ("−5", "-5"),
-        ("2\x00\x1b3", "23"),
+        ("2\x00\x1b3", r"2\gap3"),
     ],
 )
 def test_normalise(written: str, normal: str) -> None:
     assert normalise(written) == normal
 
 
-@pytest.mark.parametrize(
-    ("text", "shape"),
-    [
-        ("(1,2]", Shape("tuple(]", ("1", "2"))),
-        (r"\{1,(2,3)\}", Shape("set", ("1", "(2,3)"))),
-        (r"(1,2)\cup[3,4)", Shape("union", ("(1,2)", "[3,4)"))),
-        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", Shape("matrix 2,2", ("1", "2", "3", "4"))),
-        ("1,-2", Shape("list", ("1", "-2"))),
-        ("y=2x", Shape("equation", ("y", "2x"))),
-        ("(1+x)(2,3)", Shape("value", ("(1+x)(2,3)",))),
-        ("(a+5)(b+2)", Shape("value", ("(a+5)(b+2)",))),
-    ],
-)
-def test_shape(text: str, shape: Shape) -> None:
-    assert shape_of(text) == shape
+def test_shapes() -> None:
+    assert tuple_of("(1,2]") == ("(]", ("1", "2"))
+    assert tuple_of(r"\langle1,2\rangle") == ("()", ("1", "2"))
+    assert tuple_of("(1+x)(2,3)") is None
+    assert elements_of(r"\{1,(2,3)\}") == Elements(("1", "(2,3)"), is_set=True, joined_by_or=False)
+    assert elements_of(r"1,-2\or3") == Elements(("1", "-2", "3"), is_set=False, joined_by_or=False)
+    assert elements_of("(1,2)") == Elements(("(1,2)",), is_set=False, joined_by_or=False)
+    matrix = r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"
+    assert matrix_of(matrix) == Matrix((("1", "2"), ("3", "4")), "", determinant=False)
+    assert matrix_of(matrix + "^T") == Matrix((("1", "3"), ("2", "4")), "", determinant=False)
+    assert matrix_of("1,2") is None
+    assert ratio_of("1:2:3") == ["1", "2", "3"]
 
 
 RIGHT = [
@@ -162,7 +169,6 @@ RIGHT = [
     (r"1\%", "1"),
     (r"12\text{ cm}", "12"),
     (r"12\text{ cm}^2", "12"),
-    (r"15 \text{ in}^2", r"15\mbox{ cm}^2"),
     (r"\frac{270}{7}", r"\frac{270}7\text{ degrees}"),
     ("10.", "10"),
     ("2k+2.", "2k+2"),
@@ -203,7 +209,6 @@ WRONG = [
     (r"\frac{49}{1}", "49"),
     (r"\frac{22}{4}", r"\frac{11}{2}"),
     ("4", r"\frac{12}{3}"),
-    (r"\frac{11}{2}.", r"\frac{11}{2}"),
     # Close, and not equal.
     ("0.9091", r"\frac{10}{11}"),
     ("1.7320508", r"\sqrt{3}"),
@@ -214,17 +219,12 @@ WRONG = [
     (r"\sqrt{x^2}", "x"),
     ("x^2+1", "x^2-1"),
     ("6cm", "-6"),
-    # A unit's power, a number's base, a variable that looks like a unit.
-    ("15", r"15\mbox{ cm}^2"),
+    # Another unit, a unit's power, a number's base, a variable that looks like a unit.
+    (r"15 \text{ in}^2", r"15\mbox{ cm}^2"),
     ("15 cm", r"15\mbox{ cm}^2"),
     ("2516", "2516_8"),
     ("1358", "2516_8"),
     ("5", "5m"),
-    # A full stop that is no decimal point.
-    ("0.15.", "0.15"),
-    (r"\sqrt{51}.", r"\sqrt{51}"),
-    ("(15,-29).", "(15,-29)"),
-    ("3R^2.", "3R^2"),
     # Another structure.
     ("(2,4)", "[2,4]"),
     ("(2,4]", "(2,4)"),
@@ -234,14 +234,10 @@ WRONG = [
     ("-2,1", "1,-2"),
     (r"\{1,1,2\}", r"\{1,2,2\}"),
     ("x=5", r"x\le 5"),
-    ("x = x=5", "x=5"),
-    (r"\tan A = 2", "2"),
     ("20x - 28y + 44z + 16 = 0", "5x - 7y + 11z + 4 = 0"),
-    (r"3 + 2\sqrt{2}, 3 - 2\sqrt{2}", r"3 \pm 2 \sqrt{2}"),
     (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
     # Prose is not multiplied out.
     ("seat", r"\text{east}"),
-    (r"x = \text{Evelyn}", r"\text{Evelyn}"),
     (r"\text{even}\text{ or odd}", r"\text{even}"),
     ("E) Hyperbola", r"\text{(E)}"),
     (r"\text{No solution}", "3"),
@@ -329,18 +325,18 @@ def test_a_budget_ends_the_block_and_nothing_else() -> None:
     descend(100)
 
 
-def test_equal_but_endless_is_not_simplified() -> None:
-    """These are equal, and sympy would take minutes and gigabytes to find it out."""
+def test_equal_values_cost_little_however_long_algebra_would_take() -> None:
+    """Computer algebra would take minutes and gigabytes to find out that these are equal."""
     product = r"\cos x\cos 2x\cos 4x\cos 8x\cos 16x\cos 32x\cos 64x"
     pairs = [
         (r"\sin(2(3+x)^{12})", r"2\sin((3+x)^{12})\cos((3+x)^{12})"),
         (product, r"\frac{\sin 128x}{128\sin x}"),
-        ("(a+b+c+d+f+g)^{20}", "(a+b+c+d+f+g)^{10}(a(a+b+c+d+f+g)^9+(b+c+d+f+g)^{10})"),
+        ("(a+b+c+d+f+g)^{20}", "(a+b+c+d+f+g)^{10}(a(a+b+c+d+f+g)^9+(b+c+d+f+g)(a+b+c+d+f+g)^9)"),
     ]
     start = time.process_time()
-    assert not any(grade(answer, gold) for answer, gold in pairs)
-    assert time.process_time() - start < 20
-    assert grade(r"\sin 2x", r"2\sin x\cos x")
+    assert all(grade(answer, gold) for answer, gold in pairs)
+    assert not any(grade(answer, f"{gold}+10^{{-40}}") for answer, gold in pairs)
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize(
@@ -369,7 +365,7 @@ def test_pool_grades_twice_in_order() -> None:
     pairs += [("x" * (CHARACTER_LIMIT + 1), "1")]
     with GraderPool(workers=2) as pool:
         verdicts = list(pool.grade(pairs))
-    assert verdicts[0] == Verdict(True, True)
+    assert verdicts[0] == Verdict(True, True, None, "the same value")
     assert verdicts[1] == Verdict(False, True)  # the graders differ on the order of a list
     assert verdicts[2] == verdicts[4] == Verdict(False, False)
     assert verdicts[3] == Verdict(False, False, "no answer")
@@ -451,12 +447,16 @@ def test_killing_every_worker_again_and_again_loses_no_verdict(tmp_path: Path) -
 
 DYING = """
 import os, pathlib
+from powerblend.graders.base import Judgement
 flag = pathlib.Path(__file__).with_name("started")
 if os.getpid() != {parent} and not ({once} and flag.exists()):
     flag.touch()
     os.kill(os.getpid(), 9)
 
-def primary(answer, gold):
+def primary(answer, gold, problem=""):
+    return Judgement(answer == gold, None)
+
+def second(answer, gold):
     return answer == gold
 """
 
@@ -468,8 +468,8 @@ def test_workers_that_are_killed_while_they_start(
     name = f"dying_{'once' if once else 'always'}"
     (tmp_path / f"{name}.py").write_text(DYING.format(once=once, parent=os.getpid()))
     monkeypatch.syspath_prepend(tmp_path)
-    primary = import_module(name).primary
-    with GraderPool(1, 5, primary, primary) as pool:
+    dying = import_module(name)
+    with GraderPool(1, 5, dying.primary, dying.second) as pool:
         if once:
             assert list(pool.grade([("1", "1")])) == [Verdict(True, True)]
             assert (tmp_path / "started").exists()

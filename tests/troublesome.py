@@ -9,14 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+from powerblend.graders.base import Judgement
 
-def primary(answer: str, gold: str) -> bool:
+
+def primary(answer: str, gold: str, problem: str) -> Judgement:
     """Right is an answer that begins with "right"."""
     with (Path(gold) / "log").open("a") as log:
         print(answer, file=log)
     print("chatter on standard output")
     _trouble(answer, Path(gold), "primary")
-    return answer.startswith("right")
+    return Judgement(answer.startswith("right"), None)
 
 
 def second(answer: str, gold: str) -> bool:
@@ -25,9 +27,9 @@ def second(answer: str, gold: str) -> bool:
     return answer.startswith("right")
 
 
-def seed(answer: str, gold: str) -> bool:
+def seed(answer: str, gold: str, problem: str) -> Judgement:
     """Whether hashes, hence orders, are those of every other worker."""
-    return sys.flags.hash_randomization == 0
+    return Judgement(sys.flags.hash_randomization == 0, None)
 
 
 def memory(answer: str, gold: str) -> bool:

@@ -17,15 +17,24 @@ class Case(NamedTuple):
     reference: str
 
 
+class Judgement(NamedTuple):
+    """Whether an answer is right, and which rule made it equal to the reference, if one did."""
+
+    correct: bool
+    rule: str | None
+
+
 class Verdict(NamedTuple):
     """Whether an answer is right, by the grader and by a second one (None: it gave no opinion).
 
-    ``reason`` says why one of them, or both, came to no verdict.
+    ``reason`` says why one of them, or both, came to no verdict; ``rule`` what made the answer
+    equal to the reference, or None where nothing did.
     """
 
     correct: bool
     second: bool | None
     reason: str | None = None
+    rule: str | None = None
 
 
 class Grader(BaseModel):
@@ -39,6 +48,10 @@ class Grader(BaseModel):
     def answer(self, completion: str) -> str | None:
         """The answer of a completion, by default what is in its last box; None: there is none."""
         return extract_boxed(completion)
+
+    def answer_to(self, completion: str, problem: str, reference: str) -> str | None:
+        """The same, where what counts as the answer depends on the question."""
+        return self.answer(completion)
 
     @abstractmethod
     def verdicts(self, cases: Sequence[Case], workers: int) -> Iterator[Verdict]:

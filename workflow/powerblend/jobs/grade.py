@@ -19,7 +19,8 @@ def grade_records(
     """Write a record's counts with its answer, the reference and the verdicts, in the same order.
 
     ``correct`` is the grader's verdict, ``second`` that of a second one (None where it gave none),
-    and ``reason`` says why an answer could not be graded.
+    ``reason`` says why an answer could not be graded, and ``rule`` what made it equal to the
+    reference (None where nothing did).
 
     Raises
     ------
@@ -32,7 +33,11 @@ def grade_records(
     rows = [row for _, row in numbered]
     asked = [by_id[row["problem_id"]] for row in rows]
     cases = [
-        Case(grader.answer(row["completion"]), problem.problem, problem.answer)
+        Case(
+            grader.answer_to(row["completion"], problem.problem, problem.answer),
+            problem.problem,
+            problem.answer,
+        )
         for row, problem in zip(rows, asked, strict=True)
     ]
     verdicts = list(grader.verdicts(cases, workers))

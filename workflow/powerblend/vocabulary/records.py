@@ -52,6 +52,7 @@ class Graded(Counted):
     correct: bool
     second: bool | None
     reason: str | None
+    rule: str | None = None
     subject: str
     level: int | None
 

@@ -9,10 +9,11 @@ Knows nothing about the answer that this one is compared with.
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from zlib import crc32
 
 import sympy
 from sympy import Expr, Integer, Pow, Rational, Symbol
+
+from powerblend.graders.mathematics.points import at_probe
 
 TOKEN_LIMIT = 250
 DEPTH_LIMIT = 30
@@ -41,7 +42,7 @@ _CONSTANTS: dict[str, Expr] = {
 _LETTERS = frozenset([
     "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "kappa",
     "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega",
-    "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega", "ell", "unit",
+    "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega", "ell",
 ])  # fmt: skip
 _SIGNS: dict[str, Expr] = {
     "+": Integer(1), "-": Integer(-1), r"\pm": Symbol("±"), r"\mp": -Symbol("±"),
@@ -71,22 +72,6 @@ def read(text: str) -> Expr:
     if reader.next is not None:
         raise Unreadable(f"{reader.next!r} is left over")
     return expression
-
-
-@lru_cache(maxsize=4096)
-def at_probe(expression: Expr, digits: int = 15) -> complex:
-    """Value at a fixed point, in plain position: every letter is another rational below one.
-
-    A letter has the same value in every expression, so that many can be compared with many at the
-    cost of one value each.
-    """
-    point = {letter: _at_letter(str(letter)) for letter in expression.free_symbols}
-    return complex(expression.subs(point).evalf(digits))
-
-
-def _at_letter(name: str) -> Rational:
-    """Between 0.83 and 1, so that high powers neither overflow nor vanish."""
-    return 1 - Rational(1 + crc32(name.encode()) % 1699, 10007)
 
 
 class _Reader:

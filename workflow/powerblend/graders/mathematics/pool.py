@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, get_context
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -31,16 +31,15 @@ WAITING_FACTOR = 6
 UNGRADABLE = "ungradable"
 """How the reason begins where there is no primary verdict for want of a worker that survives."""
 
-Pair = tuple[str | None, str]
-"""An answer (None: no box in the completion) and the reference answer."""
+Pair = tuple[str | None, str] | tuple[str | None, str, str]
+"""An answer (None: no box in the completion), the reference answer, and the problem's text."""
 
 
 class _Task(NamedTuple):
     """One grader asked about one pair."""
 
     grader: worker.Grader
-    answer: str
-    gold: str
+    arguments: tuple[str, ...]
 
 
 class GraderPool:
@@ -58,7 +57,7 @@ class GraderPool:
         self._graders = (primary, second)
         self._verdicts: dict[Pair, Verdict] = {}
         self._pool: ProcessPool | None = None
-        self._futures: dict[_Task, ProcessFuture[bool | None]] = {}
+        self._futures: dict[_Task, ProcessFuture[Any]] = {}
         self._finished = 0  # tasks that have come to an end, of whatever kind
 
     def __enter__(self) -> Self:
@@ -88,31 +87,37 @@ class GraderPool:
             If workers cannot be started.
         """
         pairs = list(pairs)
-        for answer, gold in dict.fromkeys(pairs):
-            if answer is None or not answer.strip():
-                self._verdicts[answer, gold] = Verdict(False, False, "no answer")
-            elif (answer, gold) not in self._verdicts:
-                for grader in self._graders:
-                    self._schedule(_Task(grader, answer, gold))
+        for pair in dict.fromkeys(pairs):
+            if pair[0] is None or not pair[0].strip():
+                self._verdicts[pair] = Verdict(False, False, "no answer")
+            elif pair not in self._verdicts:
+                for task in self._tasks(pair):
+                    self._schedule(task)
         for pair in pairs:
             if pair not in self._verdicts:
-                self._verdicts[pair] = self._verdict(*pair)
+                self._verdicts[pair] = self._verdict(pair)
             yield self._verdicts[pair]
 
-    def _verdict(self, answer: str | None, gold: str) -> Verdict:
-        assert answer is not None
-        primary, second = (_Task(grader, answer, gold) for grader in self._graders)
-        correct, why_not = self._result(primary)
-        if correct is None:
+    def _tasks(self, pair: Pair) -> tuple[_Task, _Task]:
+        """The question to each of the two graders; the second does not hear of the problem."""
+        answer, gold = pair[0] or "", pair[1]
+        problem = pair[2] if len(pair) > 2 else ""
+        primary, second = self._graders
+        return _Task(primary, (answer, gold, problem)), _Task(second, (answer, gold))
+
+    def _verdict(self, pair: Pair) -> Verdict:
+        primary, second = self._tasks(pair)
+        judgement, why_not = self._result(primary)
+        if judgement is None:
             self._futures.pop(second).cancel()
             return Verdict(False, None, f"{UNGRADABLE}: {why_not}")
         opinion, why_not = self._result(second)
         reason = f"second opinion: {why_not}" if why_not else None
-        if max(len(answer), len(gold)) > CHARACTER_LIMIT:
+        if max(map(len, second.arguments)) > CHARACTER_LIMIT:
             reason = f"longer than {CHARACTER_LIMIT} characters"
-        return Verdict(correct, opinion, reason)
+        return Verdict(judgement.correct, opinion, reason, judgement.rule)
 
-    def _result(self, task: _Task) -> tuple[bool | None, str | None]:
+    def _result(self, task: _Task) -> tuple[Any, str | None]:
         """What a grader says, or None and why it came to no verdict, in a second worker neither."""
         reason = None
         for _ in range(2):
@@ -135,7 +140,7 @@ class GraderPool:
     def _overdue(self) -> str:
         return f"took longer than {self.seconds:g} s"
 
-    def _wait(self, task: _Task) -> bool | None:
+    def _wait(self, task: _Task) -> Any:
         """A task's result; BrokenProcessPool also where no task at all has come to an end."""
         future = self._futures.get(task) or self._schedule(task)
         while not future.done():
@@ -150,7 +155,7 @@ class GraderPool:
         del self._futures[task]
         return future.result()
 
-    def _schedule(self, task: _Task) -> "ProcessFuture[bool | None]":
+    def _schedule(self, task: _Task) -> "ProcessFuture[Any]":
         if self._pool is None:
             self._pool = self._started()
         limit = WAITING_FACTOR * self.seconds

@@ -11,12 +11,15 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
+
+from powerblend.graders.base import Judgement
 
 MEMORY_BYTES = 2 * 2**30
 """What a worker may hold: the power towers of some answers would take all there is."""
 
-Grader = Callable[[str, str], bool | None]
-"""From an answer and the reference to a verdict, or None for none."""
+Grader = Callable[..., Any]
+"""From an answer, the reference and, if it wants it, the problem's text to what it thinks."""
 
 
 def start(*graders: Grader) -> None:
@@ -38,24 +41,24 @@ def ready() -> bool:
     return True
 
 
-def judge(grader: Grader, answer: str, gold: str, seconds: float) -> bool | None:
-    """A grader's verdict, within ``seconds`` of processor time.
+def judge(grader: Grader, arguments: tuple[str, ...], seconds: float) -> Any:
+    """What a grader thinks, within ``seconds`` of processor time.
 
     The kernel ends the process after that, whatever it is doing, and whether or not there still is
     a pool to do it.
     """
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
-        return grader(answer, gold)
+        return grader(*arguments)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
-def primary(answer: str, gold: str) -> bool:
-    """The verdict of our own grader."""
-    from powerblend.graders.mathematics.equivalence import grade
+def primary(answer: str, gold: str, problem: str) -> Judgement:
+    """The judgement of our own grader."""
+    from powerblend.graders.mathematics.equivalence import explain
 
-    return grade(answer, gold)
+    return explain(answer, gold, problem)
 
 
 def second(answer: str, gold: str) -> bool | None:
