@@ -93,7 +93,7 @@ def test_a_row_of_another_shape_is_named(
         ("2^3", None),
         ("8/2", None),
         ("", None),
-        ("eight", None),
+        ("eight", 8),
         ("1" * 101, None),
         ("٣", None),
         ("1e3", None),
@@ -108,10 +108,10 @@ def test_integers_are_graded_without_a_second_opinion() -> None:
     completions = [r"so \boxed{1{,}300}.", r"\boxed{1301}", "1300", r"\boxed{1300.5}"]
     cases = [Case(grader.answer(text), "?", "1300") for text in completions]
     assert [tuple(verdict) for verdict in grader.verdicts(cases, 1)] == [
-        (True, None, None),
-        (False, None, None),
-        (False, None, "no answer"),
-        (False, None, None),
+        (True, None, None, "the same integer"),
+        (False, None, None, None),
+        (False, None, "no answer", None),
+        (False, None, None, None),
     ]
 
 
@@ -127,7 +127,7 @@ def test_a_reference_that_is_no_integer_is_refused_rather_than_never_met() -> No
         ("```python\nx = 1\n```", "x = 1\n"),
         ("First:\n```\na\n```\nbetter:\n```py\nb\n```\ndone", "b\n"),
         ("```python3\nx = 1\n```\nRun it:\n```bash\npython x.py\n```\n", "x = 1\n"),
-        ("  ```Python\n  x\n  ```", "  x\n"),
+        ("  ```Python\n  x\n    y\n  ```", "x\n  y\n"),
         ("```python\nnever closed", None),
         ("x = 1", None),
         ("use `x`", None),
