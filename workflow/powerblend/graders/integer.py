@@ -16,7 +16,7 @@ _NUMBER = re.compile(
     r"\(?([+-]?\d+)(?:\.0*)?\)?(?:\\unit\{[^{}]*\}|\\text\{(?P<noun>[^{}]*)\})?\)?\Z", re.ASCII
 )
 _WORDS_BEFORE = re.compile(
-    r"(?:\\text\{(?![^{}]*\b(?:not|minus|negative|least|most|than|about|over|under)\b)[^{}\d]*\})"
+    r"^[A-Za-z]{3,}:|(?:\\text\{(?![^{}]*\b(?:not|minus|negative|least|most|than|about|over|under)\b)[^{}\d]*\})"
 )
 
 

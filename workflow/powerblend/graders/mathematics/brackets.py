@@ -22,6 +22,13 @@ def closing_brace(text: str, start: int) -> int:
     return -1
 
 
+def without_braces(text: str) -> str:
+    """Without braces around the whole, which only hold together."""
+    while text[:1] == "{" and closing_brace(text, 1) == len(text) - 1:
+        text = text[1:-1]
+    return text
+
+
 def split(text: str, *separators: str) -> list[str]:
     """Parts between the separators that stand outside of all brackets."""
     return [part for part, _ in split_keeping(text, *separators)]

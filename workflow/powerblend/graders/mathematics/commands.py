@@ -26,7 +26,7 @@ _TYPESETTING: tuple[tuple[str, str], ...] = (
     (r"(?<!\\)\\[,!;:> ]|\\q?quad(?![A-Za-z])|~", " "),
     (r"(?<=\w)\{\}|^\{\}", ""),
     # Markdown and quotation marks.
-    (r"^\s*(?:\*\*|__|`+)(.+?)(?:\*\*|__|`+)\s*$", r"\1"),
+    (r"^\s*(?:\*+|__|`+)(.+?)(?:\*+|__|`+)\s*$", r"\1"),
     (r"^\s*(?:``|[\"'`])\s*(.+?)\s*(?:''|[\"'`])\s*$", r"\1"),
     # One name for each command.
     (r"\\(?:[dtcs]|nice)frac(?![A-Za-z])", r"\\frac"),
@@ -44,7 +44,7 @@ _TYPESETTING: tuple[tuple[str, str], ...] = (
     (r"!=", r"\\ne "),
     (r"\\big(cup|cap)(?![A-Za-z])", r"\\\1"),
     (r"\\(?:setminus|smallsetminus|backslash)(?![A-Za-z])", r"\\setminus "),
-    (r"\\(?:varnothing|empty)(?![A-Za-z])", r"\\emptyset "),
+    (r"\\(?:varnothing|empty)(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
     (r"\\[lr]vert(?![A-Za-z])|\\[lr]?vert(?![A-Za-z])", "|"),
     (r"\\l?brace(?![A-Za-z])", r"\\{"),
     (r"\\rbrace(?![A-Za-z])", r"\\}"),

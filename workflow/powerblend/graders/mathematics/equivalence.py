@@ -6,6 +6,7 @@ that knows the kind decides. Knows nothing about completions or boxes.
 """
 
 from powerblend.graders.base import Judgement
+from powerblend.graders.mathematics.brackets import without_braces
 from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
 from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT, normalise
 from powerblend.graders.mathematics.order import order_does_not_matter
@@ -70,6 +71,7 @@ def explain(answer: str | None, gold: str, problem: str = "") -> Judgement:
 
 def why_same(answer: str, gold: str, any_order: bool = False) -> str | None:
     """Which rule makes two normalised strings equal, or None."""
+    answer, gold = without_braces(answer), without_braces(gold)
     if answer == gold:
         return "the same spelling" if answer else None
     if any_order:
@@ -86,6 +88,6 @@ def why_same(answer: str, gold: str, any_order: bool = False) -> str | None:
 RULES: tuple[Rule, ...] = (
     same_choice, same_time, same_modulus, same_membership, same_sets_of_reals, same_decimal_comma,
     same_thousands, same_lists, same_equation, same_after_names, same_quantity, same_base,
-    same_phrase, same_matrices, same_tuples, same_ratios, same_values,
+    same_matrices, same_phrase, same_tuples, same_ratios, same_values,
 )  # fmt: skip
 """In order: a rule relies on what those before it have taken apart."""

@@ -21,20 +21,25 @@ Step = Callable[[str], str]
 
 _COMMAND_THEN_LETTER = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])")
 _LEADING_WORDS = re.compile(
-    r"^\s*(?:\\therefore|\\boxed|\\text\s*\{\s*(?:so|thus|hence|therefore|(?:the\s+)?(?:final\s+)?"
-    r"answers?(?:\s+(?:is|are))?|it\s+is(?:\s+an?)?)\s*[:,]?\s*\}"
-    r"|(?:the\s+)?(?:final\s+)?answers?(?:\s+(?:is|are)\b|\s*:)|it\s+is(?:\s+an?)?\b)\s*(?=\S)",
+    r"^\s*(?:\\therefore(?![A-Za-z])|\\text\s*\{\s*(?:so|thus|hence|therefore)\s*,?\s*\}"
+    r"|\\text\s*\{[^{}\d]*(?:\b(?:is|are|answer|result|total)\b|:)\s*(?:an?|the)?\s*\}"
+    r"|(?:\\text\s*\{\s*)?(?:(?:the\s+)?(?:final\s+)?answers?(?:\s+(?:is|are)\b|\s*:)"
+    r"|it\s+is\b)\s*(?:an?\s)?)\s*(?=\S)",
     re.IGNORECASE,
 )
+_ARTICLE = re.compile(r"^(\\text\s*\{)?\s*(?:an?|the)\s+(?=[A-Za-z]{4})", re.IGNORECASE)
 _HEDGE = re.compile(r"^\s*(?:\\approx|\\sim|\\text\s*\{\s*(?:approximately|about)\s*\})\s*")
 _CONJUNCTION = re.compile(
     r",?\s*\\text\s*\{\s*,?\s*(and|or)\s*,?\s*\}\s*,?|\\(lor|vee|land|wedge)\b"
 )
 _BARE_CONJUNCTION = re.compile(r"(?<=[\w)}\]])\s*,?\s+(and|or)\s+(?=[\w(\\+-])")
+_SET = r"(?:\\in\s*\\set[ZNQR]\s*[+^*>0-9]*|\\text\s*\{[^{}]*integer[^{}]*\})"
 _RANGE = re.compile(
-    r"\s*(?:,|\(|\\text\s*\{\s*,?\s*(?:for|where|with)(?:\s+(?:any|all|some))?(?:\s+integers?)?\s*\}|;)\s*\(?"
-    r"[a-z]\s*(?:\\in\s*\\set[ZNQR]\s*[+^*]*|\\text\s*\{[^{}]*integer[^{}]*\})\s*\)?\s*$"
+    r"\s*(?:[,;(]|\\text\s*\{\s*[,(]?\s*(?:for|where|with)?(?:\s*(?:any|all|some|each|every))?\s*\})+"
+    rf"\s*\(?\s*[a-z]\s*{_SET}\s*\)?\s*\Z"
+    r"|\s*,?\s*\\text\s*\{[^{}]*\b(?:for|where|with)\b[^{}]*integers?\s*\}\s*[a-z]\s*\)?\s*\Z"
 )
+_TO = re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*to\s*\}|to)\s*(?=\d)")
 
 
 def normalise(text: str) -> str:
@@ -60,7 +65,15 @@ def unwrapped(text: str) -> str:
         text = inner.strip()
 
 
+def unwrapped_words(text: str) -> str:
+    r"""``odd`` of ``\text{odd}``, which is no product of letters."""
+    word = re.fullmatch(r"\\text\s*\{([^{}]*)\}", text)
+    return word[1] if word else text
+
+
 def _inside(text: str) -> str | None:
+    if re.fullmatch(r"\\text\s*\{\s*[A-Za-z]{2,}\s*\}", text):
+        return None  # a word stays a word
     if (text[:2], text[-2:]) in ((r"\(", r"\)"), (r"\[", r"\]")):
         return text[2:-2]
     opening = re.match(r"(?:\\text\s*)?\{", text)
@@ -76,12 +89,16 @@ def _punctuation(text: str) -> str:
 
 
 def _introduction(text: str) -> str:
-    """Without "the answer is" or a hedge before it."""
-    return _HEDGE.sub("", _LEADING_WORDS.sub("", text))
+    """Without "the answer is", an article or a hedge before it."""
+    rest = _LEADING_WORDS.sub("", text)
+    if rest.count("{") < rest.count("}"):  # the words stood inside of what they introduce
+        rest = rest.removesuffix("}")
+    return _HEDGE.sub("", _ARTICLE.sub(r"\1", rest))
 
 
 def _conjunctions(text: str) -> str:
     r"""``\and`` and ``\or`` for the words between two parts."""
+    text = _TO.sub(":", text)
     text = _CONJUNCTION.sub(
         lambda m: r"\or " if m[1] == "or" or m[2] in ("lor", "vee") else r"\and ", text
     )
@@ -94,11 +111,12 @@ def _conjunctions(text: str) -> str:
 
 def _range_of_parameter(text: str) -> str:
     r"""Without ``, k \in \mathbb{Z}``, which says what everybody takes k to be."""
-    return _RANGE.sub("", text)
+    found = _RANGE.search(text)
+    return text[: found.start()].rstrip(" ,;(") if found and found.start() else text
 
 
 def _words_as_number(text: str) -> str:
-    value = number_in_words(text) if len(text) < 60 else None
+    value = number_in_words(unwrapped_words(text)) if len(text) < 60 else None
     return text if value is None else str(value)
 
 

@@ -61,8 +61,9 @@ def same_after_names(answer: str, gold: str, same: Same) -> str | None:
         return DIFFERENT  # an equation in standard form
     count = next((k for k, side in enumerate(sides) if not _is_named(side.text, gold)), len(sides))
     values = sides[min(count, len(sides) - 1) :]
-    if count and not names.letters(gold):  # formulas stand between a name and the number
-        values = [side for side in values if not names.letters(side.text)] or values[-1:]
+    if count:  # formulas in other letters stand between a name and the value
+        allowed = names.letters(values[-1].text)
+        values = [side for side in values if names.letters(side.text) <= allowed]
     if not _consistent(values):
         return DIFFERENT
     found = next(filter(None, (same(side.text, gold) for side in reversed(values))), None)

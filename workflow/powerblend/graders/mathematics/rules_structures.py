@@ -45,4 +45,4 @@ def same_tuples(answer: str, gold: str, same: Same) -> str | None:
 def _entries(matrix: Matrix) -> list[str]:
     """Row by row, each with the factor before the matrix."""
     entries = [entry for row in matrix.rows for entry in row]
-    return [f"({matrix.factor})({e})" for e in entries] if matrix.factor else entries
+    return [f"{matrix.factor}({entry})" for entry in entries] if matrix.factor else entries

@@ -66,11 +66,12 @@ def same_base(answer: str, gold: str, same: Same) -> str | None:
 def same_ratios(answer: str, gold: str, same: Same) -> str | None:
     """Part by part; a ratio of two may be written as a fraction."""
     theirs, ours = ratio_of(gold), ratio_of(answer)
-    if theirs is None:
-        return None if ours is None else DIFFERENT
-    if ours is None:
-        quotient = rf"\frac{{{theirs[0]}}}{{{theirs[-1]}}}"
-        equal_fraction = len(theirs) == 2 and same_value(answer, quotient)
+    if ours is None and theirs is None:
+        return None
+    if ours is None or theirs is None:
+        top, *bottom = ours or theirs or []
+        quotient = rf"\frac{{{top}}}{{{''.join(bottom)}}}"
+        equal_fraction = len(bottom) == 1 and same_value(gold if ours else answer, quotient)
         return "a ratio as a fraction" if equal_fraction else DIFFERENT
     equal_parts = len(ours) == len(theirs) and all(map(same, ours, theirs))
     return "the same ratio" if equal_parts else DIFFERENT

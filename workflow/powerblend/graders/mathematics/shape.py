@@ -16,7 +16,6 @@ _ENVIRONMENT = re.compile(
     r"\\end\{(?P=name)\}(?P<close>\\\}|[)\]]|\\\||\|)?(?P<power>\^\{?\\?T\}?)?\Z",
     re.DOTALL,
 )
-_TO = re.compile(r"\\text\{(?:is)?to\}|(?<=\d)to(?=\d)")
 
 
 class Matrix(NamedTuple):
@@ -49,7 +48,7 @@ def matrix_of(text: str) -> Matrix | None:
             return None
         rows = tuple(zip(*rows, strict=True))
     vertical = found["name"] in ("vmatrix", "Vmatrix") or found["open"] in ("|", r"\|")
-    return Matrix(rows, found["factor"].rstrip("*").removesuffix(r"\cdot "), vertical)
+    return Matrix(rows, re.sub(r"(?:\*|\\cdot|\\times) ?\Z", "", found["factor"]), vertical)
 
 
 def tuple_of(text: str) -> tuple[str, tuple[str, ...]] | None:
@@ -72,5 +71,5 @@ def elements_of(text: str) -> Elements:
 
 def ratio_of(text: str) -> list[str] | None:
     """The parts of 3:4, or None."""
-    parts = split(_TO.sub(":", text), ":")
+    parts = split(text, ":")
     return parts if len(parts) > 1 and all(parts) else None

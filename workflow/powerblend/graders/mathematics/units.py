@@ -65,7 +65,10 @@ _COUNTED = frozenset(
     """.split()  # noqa: SIM905
 )
 """What is often counted: without ``\\text`` other words may be products of letters."""
-_BARE_NOUN = re.compile(r"(?<=[\d}.])\s+(?P<words>[A-Za-z]{4,}(?:\s+[A-Za-z]{2,})*)" + _END)
+_BARE_NOUN = re.compile(
+    r"(?<=[\d}.])\s+(?P<words>(?:(?:per\s+)?[A-Za-z]{4,}|per(?=\s)|[A-Za-z]{2,}(?=\s+[A-Za-z]{3}))"
+    r"(?:\s+[A-Za-z]{2,})*)" + _END
+)
 _CURRENCY = re.compile(
     r"(?P<sign>\\\$|\\text\s*\{\s*\\?\$\s*\}|£|€|¥|USD\b|US\\\$)\s*(?P<number>-?[\d.,]*\d)"
 )
@@ -73,7 +76,7 @@ _CURRENCIES = {"£": "pound sterling", "€": "euro", "¥": "yen"}
 _DEGREES = re.compile(
     r"\s*\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\s*\{\s*)?(?P<scale>[CF](?![a-z]))?\s*\}?"
 )
-_REMARK = re.compile(r"\\text\s*\{\s*\([^()]*\)\s*\}\s*$")
+_REMARK = re.compile(r"\\text\s*\{\s*\([^()]{2,}\)\s*\}\s*$")
 
 
 def marked_units(text: str) -> str:
@@ -83,10 +86,11 @@ def marked_units(text: str) -> str:
     text = _CURRENCY.sub(
         lambda m: rf"{m['number']}\unit{{{_CURRENCIES.get(m['sign'], 'dollar')}}}", text
     )
+    text = re.sub(r"(?<=\d)\s*([€£¥])", lambda m: rf"\unit{{{_CURRENCIES[m[1]]}}}", text)
     text = text.replace(r"\$", "").replace("$", "")
     for pattern in (_TEXT_UNIT, _BARE_UNIT, _BARE_NOUN):
         text = pattern.sub(_marked, text)
-    return _marked_degrees(re.sub(r"(\\unit\{[^{}]*\})(?:\s*\\unit\{\?\})+", r"\1", text))
+    return _marked_degrees(re.sub(r"(\\unit\{[^{}]*\})(?:\s*\\unit\{[^{}]*\})+", r"\1", text))
 
 
 def unit_name(words: str, power: str | None = None) -> str | None:

@@ -7,7 +7,7 @@ Knows no mathematics but where it begins.
 import re
 
 _FUNCTIONS = re.compile(
-    r"\\(?:begin|end)\{[a-z]+\}|\\unit\{[^{}]*\}|\\[A-Za-z]+|arc(?:sin|cos|tan)|sqrt|infinity|infty"
+    r"\\(?:begin|end)\{[A-Za-z]+\}|\\unit\{[^{}]*\}|\\[A-Za-z]+|arc(?:sin|cos|tan)|sqrt|infinity|infty"
 )
 _CHOICE = re.compile(r"\(([A-Ja-j])\)\Z")
 _CHOSEN = re.compile(
@@ -25,8 +25,8 @@ def is_words(text: str) -> bool:
 
 
 def same_words(answer: str, gold: str) -> bool:
-    """Whether two phrases have the same letters and digits."""
-    return _letters(answer) == _letters(gold)
+    """Whether two phrases have the same letters and digits, but for a plural."""
+    return _letters(answer).removesuffix("s") == _letters(gold).removesuffix("s")
 
 
 def choice_of(gold: str) -> str | None:
