@@ -22,6 +22,7 @@ _TYPESETTING: tuple[tuple[str, str], ...] = (
     (r",\s*\\!\s*(?=\d)|\{,\}(?=\d{3}(?!\d))|(?<=\d)\\,(?=\d{3}(?!\d))", ","),
     (r"(?<=\d)\{,\}(?=\d)", "."),
     (r"\\[hv]space\*?\s*\{[^{}]*\}", " "),
+    (r"\\(?:checkmark|blacksquare|qed|square)(?![A-Za-z])\s*\Z", ""),
     (r"\\(?:hfill|newline|thinspace|enspace|noindent)(?![A-Za-z])", " "),
     (r"(?<!\\)\\[,!;:> ]|\\q?quad(?![A-Za-z])|~", " "),
     (r"(?<=\w)\{\}|^\{\}", ""),

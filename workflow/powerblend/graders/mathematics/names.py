@@ -24,7 +24,8 @@ _NAME = re.compile(
     r"|\[[A-Z]{2,6}\]|\|{1,2}[^|]+\|{1,2}|\\\|[^|]+\\\|"  # [ABC], |AB|, \|v\|
     rf"|{_SIMPLE}(?:\^\{{?\(?-?\d\)?\}}?|'*)?[(\[][^=<>]*[)\]]"  # f(x), P(A), f^{-1}(3), E[X]
     r"|\\text\{[^{}]*\}[:\s]*|(?:\\text\{[^{}]*\}|[A-Za-z(){}])*[A-Za-z]{4,}[^=<>]*"  # words
-    rf"|\({_SIMPLE}(?:,{_SIMPLE})+\))\Z"  # (x, y)
+    rf"|\({_SIMPLE}(?:,{_SIMPLE})+\)"  # (x, y)
+    r"|\\frac\{d[^{}]*\}\{d[^{}]*\}|\\(?:int|sum|prod|lim)(?![A-Za-z]).*)\Z"  # dy/dx, an integral
 )
 _PLAIN = re.compile(rf"{_SIMPLE}\Z")
 _FUNCTION = re.compile(

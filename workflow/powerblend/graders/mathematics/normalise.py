@@ -89,8 +89,9 @@ def _punctuation(text: str) -> str:
 
 
 def _introduction(text: str) -> str:
-    """Without "the answer is", an article or a hedge before it."""
-    rest = _LEADING_WORDS.sub("", text)
+    """Without "the answer is", an article, a hedge or what it follows from before it."""
+    conclusion = text.rpartition(r"\Rightarrow")[2]
+    rest = _LEADING_WORDS.sub("", conclusion if "=" in conclusion else text)
     if rest.count("{") < rest.count("}"):  # the words stood inside of what they introduce
         rest = rest.removesuffix("}")
     return _HEDGE.sub("", _ARTICLE.sub(r"\1", rest))

@@ -26,7 +26,7 @@ _BAR = re.compile(
 )
 _AND_SO_ON = re.compile(r"(?<![\d.])(\d*)\.(\d{2,30})\s*\\ldots(?![A-Za-z])")
 _BASE = re.compile(
-    r"\(?((?=[0-9A-F]*\d)[0-9A-F]+)\)?\s*(?:_\s*\{?\s*(?:\\text\s*\{)?\s*(?:base\s*\}?)?\s*([a-z]+|\d+)\s*\}?\s*\}?"
+    r"\(?((?=[0-9A-F]*\d)[0-9A-F]+)\)?\s*(?:_\s*\{?\s*(?:\\text\s*\{)?\s*(?:base\s*\}?)?\s*\(?([a-z]+|\d+)\)?\s*\}?\s*\}?"
     r"|\s*(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s-]*\}?\s*([a-z]+|\d+)\s*\)?\s*\}?)\s*\Z"
 )
 
@@ -65,6 +65,7 @@ def plain_numbers(text: str) -> str:
     r"""The text with each number in digits, and ``\gap`` where two stand side by side."""
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
     text = _POWER_OF_TEN.sub(lambda n: _shifted(n[0], n[1], n[2] or n[3]), text)
+    text = re.sub(r"\A10\s*\^\s*(?:\{\s*(\d+)\s*\}|(\d))\Z", _power_of_ten, text)
     text = _E_NOTATION.sub(lambda n: _shifted(n[0], n[1], n[2]), text)
     text = _SCALED.sub(lambda n: _shifted(n[0], n[1], str(_SCALES[n[3]])) + (n[2] or " "), text)
     text = re.sub(r"\\text\s*\{\s*\}", "", text).strip()
@@ -124,6 +125,10 @@ def _shifted(written: str, digits: str, exponent: str) -> str:
     moved = decimals.ljust(places, "0")
     rest = moved[places:].rstrip("0")
     return f"{whole}{moved[:places]}".lstrip("0").rjust(1, "0") + (f".{rest}" if rest else "")
+
+
+def _power_of_ten(power: re.Match[str]) -> str:
+    return _shifted(power[0], "1", power[1] or power[2])
 
 
 def _repeating(whole: str, once: str, again: str) -> str:

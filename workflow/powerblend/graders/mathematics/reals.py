@@ -25,10 +25,15 @@ _ALL = re.compile(
     r"(?:\\text\{)?(?:x(?:is|canbe)?)?(?:all|any)(?:the)?real(?:number)?s?(?:x)?\}?\Z", re.I
 )
 
+_ALL_BUT = re.compile(
+    r"(?:\\text\{)?(?:all)?real(?:number)?s?(?:x)?(?:except|but|otherthan)(?:for)?\}?(?:[a-z]=)?(.+)\Z",
+    re.IGNORECASE,
+)
+
 
 def is_evident_set(text: str) -> bool:
     """Whether a string can only be a set of numbers or a condition for one."""
-    return bool(_EVIDENT.search(text) or _ALL.match(text))
+    return bool(_EVIDENT.search(text) or _ALL.match(text) or _ALL_BUT.match(text))
 
 
 def same_reals(answer: str, gold: str) -> bool | None:
@@ -58,6 +63,13 @@ def real_set(text: str) -> Set | None:
     builder = _BUILDER.match(text)
     if builder:
         return real_set(builder[2])
+    text = re.sub(
+        r"^(.*\\ne ?)([^,]+),(?!.*\\ne)(.+)\Z", r"\1\2,\1\3", text
+    )  # x is neither a nor b
+    exception = _ALL_BUT.match(text)
+    if exception:
+        points = _points(rf"\{{{exception[1]}\}}")
+        return None if points is None else sympy.Complement(S.Reals, points)
     if _ALL.match(text) or text.strip() in (r"\setR", r"(\setR)"):
         return S.Reals
     if text.strip() == r"\emptyset":
@@ -75,7 +87,8 @@ def real_set(text: str) -> Set | None:
     conditions = split(text, ",")
     if len(conditions) > 1 and all(len(split(part, *_ORDERS)) > 1 for part in conditions):
         sets = [real_set(part) for part in conditions]
-        return None if None in sets else sympy.Intersection(*sets)
+        # What cannot hold at once is meant to be either: x<-2, x>2.
+        return None if None in sets else sympy.Intersection(*sets) or sympy.Union(*sets)
     return _points(text) or _interval(text) or _inequality(text)
 
 

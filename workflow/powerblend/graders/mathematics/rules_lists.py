@@ -32,10 +32,10 @@ def same_lists(answer: str, gold: str, same: Same, any_order: bool = False) -> s
     several = max(len(ours.parts), len(theirs.parts)) > 1
     signs = any(sign in text for sign in _SIGNS for text in (answer, gold))
     sets = ours.is_set or theirs.is_set
-    if not (several or sets or signs):
-        return None
+    if r"\emptyset" in ours.parts + theirs.parts and ours.is_set != theirs.is_set:
+        return DIFFERENT  # the set of the empty set is not empty
     named = _same_assignments(ours, theirs, gold, same)
-    if named is not None:
+    if named is not None or not (several or sets or signs):
         return named
     answers, golds = _without_common_name(ours.parts), _without_common_name(theirs.parts)
     if len(answers) == len(golds) > 1 and all(map(same, answers, golds)):
@@ -54,7 +54,7 @@ def same_lists(answer: str, gold: str, same: Same, any_order: bool = False) -> s
 def _same_assignments(ours: Elements, theirs: Elements, gold: str, same: Same) -> str | None:
     """Names and values, as in ``x=3, y=5``, against the same or against the values alone."""
     answers, golds = _assignments(ours.parts), _assignments(theirs.parts)
-    if answers is None or len(answers) < 2:
+    if answers is None or len(answers) < 2 or (len(ours.parts) == 1 and golds is None):
         return None
     if golds is not None and answers.keys() & golds.keys():
         equal = answers.keys() == golds.keys() and all(
@@ -63,7 +63,8 @@ def _same_assignments(ours: Elements, theirs: Elements, gold: str, same: Same) -
         return "the same values of the same names" if equal else DIFFERENT
     pair = tuple_of(gold)
     values = list(golds.values()) if golds else pair[1] if pair else theirs.parts
-    in_order = [answers[name] for name in sorted(answers)]
+    latin = all(len(name) == 1 for name in answers)
+    in_order = [answers[name] for name in (sorted(answers) if latin else answers)]
     if len(values) == len(in_order) and all(map(same, in_order, values)):
         return "names before the values"
     return DIFFERENT if pair else None
@@ -72,6 +73,10 @@ def _same_assignments(ours: Elements, theirs: Elements, gold: str, same: Same) -
 def _assignments(parts: tuple[str, ...]) -> dict[str, str] | None:
     """Values by names, where every part has a name of its own."""
     pairs = [names.sides_of(part) for part in parts]
+    if len(pairs) == 1 and len(pairs[0]) == 2:  # (x,y) = (1,2)
+        left, right = (tuple_of(side.text) for side in pairs[0])
+        if left and right and len(left[1]) == len(right[1]) and all(map(names.plain_name, left[1])):
+            return dict(zip(left[1], right[1], strict=True))
     if any(len(sides) != 2 or names.plain_name(sides[0].text) is None for sides in pairs):
         return None
     values = {sides[0].text: sides[1].text for sides in pairs}

@@ -94,8 +94,8 @@ def same_choice(answer: str, gold: str, same: Same) -> str | None:
     """The letter of a choice, with or without brackets, a name, or what the choice says."""
     letter = choice_of(gold)
     if letter is None:
-        bare = choice_of(answer)
-        return "the same choice" if bare and bare == gold.upper() else None
+        alone = re.fullmatch(r"\(?([A-J])[).]?", answer)
+        return "the same choice" if alone and alone[1] == gold else None
     *before, last = sides_of(answer)
     if not all(is_name(side.text) for side in before):
         return DIFFERENT

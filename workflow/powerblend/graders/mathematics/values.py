@@ -83,7 +83,9 @@ def rounds_to(value: Expr, decimal: str) -> bool:
     if match is None or not value.is_real:
         return False
     unit = Rational(1, 10 ** len(match[1]))
-    return bool(abs(sympy.N(value - Rational(decimal), 30)) < unit)
+    written = Rational(decimal)
+    beyond = sympy.N(abs(value) - abs(written), 30)
+    return bool(written * value >= 0 and -unit / 2 <= beyond < unit)
 
 
 @lru_cache(maxsize=4096)
