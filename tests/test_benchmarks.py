@@ -144,6 +144,30 @@ def test_the_code_grader_is_off_until_it_is_switched_on() -> None:
             parse_grader(grading)
 
 
+def test_a_grade_keeps_the_rule_and_heeds_the_problem(tmp_path: Path) -> None:
+    """Through the grade job: boxes in a row, a list in any order, and why an answer is right."""
+    dataset = tmp_path / "set.jsonl"
+    question = "Find all $x$ with $x^2+x=2$."
+    row = {"problem": question, "solution": "", "answer": "1,-2", "unique_id": "a", "level": 1}
+    dataset.write_text(json.dumps(row | {"subject": "algebra"}) + "\n")
+    spec = DatasetSpec(name=str(dataset), adapter="math")
+    write_problems(tmp_path / "problems.jsonl", load_problems(spec))
+    completions = [r"$x=\boxed{-2}$ or $x=\boxed{1}$", r"\boxed{x=1,2}", "none"]
+    records = [
+        COUNTS | {"problem_id": "a", "sample": sample, "completion": text}
+        for sample, text in enumerate(completions)
+    ]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    paths = (tmp_path / name for name in ("records.jsonl", "problems.jsonl", "grades.jsonl"))
+    grade_records(*paths, parse_grader({"grader": "math"}), workers=1)
+    grades = [json.loads(line) for line in (tmp_path / "grades.jsonl").open()]
+    assert [(g["answer"], g["correct"], g["rule"], g["reason"]) for g in grades] == [
+        ("-2, 1", True, "the same elements in any order", None),
+        ("x=1,2", False, None, None),
+        (None, False, None, "no answer"),
+    ]
+
+
 def test_programs_are_graded_by_their_tests(tmp_path: Path, sandboxed: None) -> None:
     """Through the grade job: whole functions, mere bodies, wrong ones, none, and an early exit."""
     dataset = DatasetSpec(name=str(DATA / "humaneval.jsonl"), adapter="humaneval")
@@ -178,6 +202,8 @@ def test_programs_are_graded_by_their_tests(tmp_path: Path, sandboxed: None) -> 
     grades = [json.loads(line) for line in (tmp_path / "grades.jsonl").open()]
     assert [grade["correct"] for grade in grades] == [right for _, _, right in answers]
     assert {grade["second"] for grade in grades} == {None}
+    assert grades[0]["rule"] == "its tests pass"
+    assert grades[2]["rule"] is None
     assert grades[-1]["answer"] is None
     assert grades[-1]["reason"] == "no answer"
     assert (grades[0]["level"], grades[0]["subject"]) == (None, "")

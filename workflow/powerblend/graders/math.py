@@ -1,4 +1,4 @@
-"""The default grader: the boxed answer, compared symbolically; Math-Verify as second opinion."""
+"""The default grader: the boxed answer by structure and value, Math-Verify as second opinion."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
@@ -17,8 +17,8 @@ class MathGrader(Grader):
 
     grader: Literal["math"] = "math"
     method: ClassVar[str] = (
-        r"the last `\boxed{}` of a completion, compared symbolically with the reference; an answer "
-        "without one is wrong. Math-Verify is the second opinion"
+        r"the last `\boxed{}` of a completion, compared by structure and value with the reference; "
+        "an answer without one is wrong. Math-Verify is the second opinion"
     )
 
     def answer_to(self, completion: str, problem: str, reference: str) -> str | None:

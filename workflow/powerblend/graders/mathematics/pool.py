@@ -5,7 +5,8 @@
 
 A worker that takes too long or dies is replaced (by pebble). A pair whose worker died is given to
 another one once; if there is no verdict then, it counts as not correct, and the reason says that it
-is ungradable. Knows nothing about mathematics, only about pairs, verdicts and processes.
+is ungradable. A script that uses a pool guards what it runs with ``if __name__ == "__main__"``, for
+workers import it too. Knows nothing about mathematics, only about pairs, verdicts and processes.
 """
 
 import os

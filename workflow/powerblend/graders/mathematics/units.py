@@ -26,8 +26,8 @@ _MEANINGFUL = frozenset(
     """
     or and more less fewer greater above below least most over under than at not no none nor to from
     between a.m p.m am pm base mod if when where for other dozen hundred thousand million billion
-    trillion half halves third thirds quarter quarters fourths tenths hundredths thousandths double
-    twice squared cubed plus minus is are equals pi infinity with without but except unless
+    trillion half halves third thirds quarter quarters fourths tens tenths hundredths thousandths
+    double twice squared cubed plus minus is are equals pi infinity with without but except unless
     undefined true false approximately about choose factorial
     """.split()  # noqa: SIM905
 )
