@@ -94,7 +94,7 @@ def test_a_row_of_another_shape_is_named(
         ("2^3", None),
         ("8/2", None),
         ("", None),
-        ("eight", None),
+        ("eight", 8),
         ("1" * 101, None),
         ("٣", None),
         ("1e3", None),
@@ -109,10 +109,10 @@ def test_integers_are_graded_without_a_second_opinion() -> None:
     completions = [r"so \boxed{1{,}300}.", r"\boxed{1301}", "1300", r"\boxed{1300.5}"]
     cases = [Case(grader.answer(text), "?", "1300") for text in completions]
     assert [tuple(verdict) for verdict in grader.verdicts(cases, 1)] == [
-        (True, None, None),
-        (False, None, None),
-        (False, None, "no answer"),
-        (False, None, None),
+        (True, None, None, "the same integer"),
+        (False, None, None, None),
+        (False, None, "no answer", None),
+        (False, None, None, None),
     ]
 
 
@@ -128,7 +128,7 @@ def test_a_reference_that_is_no_integer_is_refused_rather_than_never_met() -> No
         ("```python\nx = 1\n```", "x = 1\n"),
         ("First:\n```\na\n```\nbetter:\n```py\nb\n```\ndone", "b\n"),
         ("```python3\nx = 1\n```\nRun it:\n```bash\npython x.py\n```\n", "x = 1\n"),
-        ("  ```Python\n  x\n  ```", "  x\n"),
+        ("  ```Python\n  x\n    y\n  ```", "x\n  y\n"),
         ("```python\nnever closed", None),
         ("x = 1", None),
         ("use `x`", None),
@@ -143,6 +143,30 @@ def test_the_code_grader_is_off_until_it_is_switched_on() -> None:
     for grading in ({"grader": "code"}, {"grader": "code", "run_code": False}):
         with pytest.raises(ValueError, match="write run_code: true to allow it"):
             parse_grader(grading)
+
+
+def test_a_grade_keeps_the_rule_and_heeds_the_problem(tmp_path: Path) -> None:
+    """Through the grade job: boxes in a row, a list in any order, and why an answer is right."""
+    dataset = tmp_path / "set.jsonl"
+    question = "Find all $x$ with $x^2+x=2$."
+    row = {"problem": question, "solution": "", "answer": "1,-2", "unique_id": "a", "level": 1}
+    dataset.write_text(json.dumps(row | {"subject": "algebra"}) + "\n")
+    spec = DatasetSpec(name=str(dataset), adapter="math")
+    write_problems(tmp_path / "problems.jsonl", load_problems(spec))
+    completions = [r"$x=\boxed{-2}$ or $x=\boxed{1}$", r"\boxed{x=1,2}", "none"]
+    records = [
+        COUNTS | {"problem_id": "a", "sample": sample, "completion": text}
+        for sample, text in enumerate(completions)
+    ]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    paths = (tmp_path / name for name in ("records.jsonl", "problems.jsonl", "grades.jsonl"))
+    grade_records(*paths, parse_grader({"grader": "math"}), workers=1)
+    grades = [json.loads(line) for line in (tmp_path / "grades.jsonl").open()]
+    assert [(g["answer"], g["correct"], g["rule"], g["reason"]) for g in grades] == [
+        ("-2, 1", True, "the same elements in any order", None),
+        ("x=1,2", False, None, None),
+        (None, False, None, "no answer"),
+    ]
 
 
 def test_programs_are_graded_by_their_tests(tmp_path: Path, sandboxed: None) -> None:
@@ -179,6 +203,8 @@ def test_programs_are_graded_by_their_tests(tmp_path: Path, sandboxed: None) -> 
     grades = [json.loads(line) for line in (tmp_path / "grades.jsonl").open()]
     assert [grade["correct"] for grade in grades] == [right for _, _, right in answers]
     assert {grade["second"] for grade in grades} == {None}
+    assert grades[0]["rule"] == "its tests pass"
+    assert grades[2]["rule"] is None
     assert grades[-1]["answer"] is None
     assert grades[-1]["reason"] == "no answer"
     assert (grades[0]["level"], grades[0]["subject"]) == (None, "")

@@ -1,16 +1,31 @@
 """Grading: every bug found is a row of a table, and nothing that a model writes does harm."""
 
 import json
+import os
+import signal
 import sys
 import time
+from collections import Counter
+from importlib import import_module
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
+import troublesome
+from powerblend.graders.mathematics import pool as grader_pool
 from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
-from powerblend.graders.mathematics.normalise import LONGEST, normalise
+from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT, normalise
 from powerblend.graders.mathematics.parsing import Unreadable, read
-from powerblend.graders.mathematics.shape import Shape, shape_of
+from powerblend.graders.mathematics.shape import (
+    Elements,
+    Matrix,
+    elements_of,
+    matrix_of,
+    ratio_of,
+    tuple_of,
+)
 from powerblend.grading import GraderPool, Verdict, extract_boxed, grade
 
 PAIRS = Path(__file__).parents[2] / "shared" / "data" / "grading_pairs.jsonl"
@@ -55,56 +70,57 @@ def test_extract_boxed(completion: str, answer: str | None) -> None:
         (r"\tfrac9{19}", r"\frac{9}{19}"),
         (r"11\sqrt2", r"11\sqrt{2}"),
         ("√122", r"\sqrt{122}"),
-        (r"$\text{(B)}$", "B"),
-        (r"\textbf{(C)}", "C"),
-        (r"\text{\text{east}}", "east"),
+        (r"$\text{(B)}$", "(B)"),
+        (r"\textbf{(C)}", "(C)"),
+        (r"\text{\text{east}}", r"\text{east}"),
+        (r"\text{\text{13}}", "13"),
         (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})"),
         (r"\pi r^{2}", r"\pi r^2"),
-        (r"\$32,\!348", "32348"),
+        (r"\$32,\!348", r"32348\unit{dollar}"),
         (r"11,\! 111,\! 111,\! 100", "11111111100"),
         ("58,500", "58500"),
         ("1{,}000", "1000"),
         ("(1,234)", "(1,234)"),
         ("3, 100, 200", "3,100,200"),
         (r"x = (2,12) \cup (12,102)", r"x=(2,12)\cup(12,102)"),
-        (r"10\%", "10"),
-        (r"145^{\circ}", "145"),
-        ("54°", "54"),
-        (r"5.4 \text{ cents}", "5.4"),
-        ("5 cm", "5"),
-        ("3 square units", "3"),
-        ("12 inches", "12"),
+        (r"10\%", r"10\unit{percent}"),
+        (r"145^{\circ}", r"145\unit{degree}"),
+        ("54°", r"54\unit{degree}"),
+        (r"\sin 54°", r"\sin54^\circ"),
+        (r"5.4 \text{ cents}", r"5.4\unit{cent}"),
+        ("5 cm", r"5\unit{cm}"),
+        ("3 square units", r"3\unit{unit^2}"),
+        ("12 inches", r"12\unit{in}"),
         ("5m", "5m"),
-        (r"15\mbox{ cm}^2", r"15\unit^2"),
-        (r"864 \text{ square inches}", "864"),
+        (r"15\mbox{ cm}^2", r"15\unit{cm^2}"),
+        (r"864 \text{ square inches}", r"864\unit{in^2}"),
+        ("2 3", r"2\gap3"),
+        ("10 000", "10000"),
         ("1 4/5", r"1\frac{4}{5}"),
-        (r"\frac{1}{2}.", r"\frac{1}{2.}"),
+        (r"\frac{1}{2}.", r"\frac{1}{2}"),
         (r"4210_{5}", "4210_5"),
         (r"1 \\", "1"),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
         ("−5", "-5"),
-        ("2\x00\x1b3", "23"),
+        ("2\x00\x1b3", r"2\gap3"),
     ],
 )
 def test_normalise(written: str, normal: str) -> None:
     assert normalise(written) == normal
 
 
-@pytest.mark.parametrize(
-    ("text", "shape"),
-    [
-        ("(1,2]", Shape("tuple(]", ("1", "2"))),
-        (r"\{1,(2,3)\}", Shape("set", ("1", "(2,3)"))),
-        (r"(1,2)\cup[3,4)", Shape("union", ("(1,2)", "[3,4)"))),
-        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", Shape("matrix 2,2", ("1", "2", "3", "4"))),
-        ("1,-2", Shape("list", ("1", "-2"))),
-        ("y=2x", Shape("equation", ("y", "2x"))),
-        ("(1+x)(2,3)", Shape("value", ("(1+x)(2,3)",))),
-        ("(a+5)(b+2)", Shape("value", ("(a+5)(b+2)",))),
-    ],
-)
-def test_shape(text: str, shape: Shape) -> None:
-    assert shape_of(text) == shape
+def test_shapes() -> None:
+    assert tuple_of("(1,2]") == ("(]", ("1", "2"))
+    assert tuple_of(r"\langle1,2\rangle") == ("()", ("1", "2"))
+    assert tuple_of("(1+x)(2,3)") is None
+    assert elements_of(r"\{1,(2,3)\}") == Elements(("1", "(2,3)"), is_set=True, joined_by_or=False)
+    assert elements_of(r"1,-2\or3") == Elements(("1", "-2", "3"), is_set=False, joined_by_or=False)
+    assert elements_of("(1,2)") == Elements(("(1,2)",), is_set=False, joined_by_or=False)
+    matrix = r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"
+    assert matrix_of(matrix) == Matrix((("1", "2"), ("3", "4")), "", determinant=False)
+    assert matrix_of(matrix + "^T") == Matrix((("1", "3"), ("2", "4")), "", determinant=False)
+    assert matrix_of("1,2") is None
+    assert ratio_of("1:2:3") == ["1", "2", "3"]
 
 
 RIGHT = [
@@ -154,7 +170,6 @@ RIGHT = [
     (r"1\%", "1"),
     (r"12\text{ cm}", "12"),
     (r"12\text{ cm}^2", "12"),
-    (r"15 \text{ in}^2", r"15\mbox{ cm}^2"),
     (r"\frac{270}{7}", r"\frac{270}7\text{ degrees}"),
     ("10.", "10"),
     ("2k+2.", "2k+2"),
@@ -195,7 +210,6 @@ WRONG = [
     (r"\frac{49}{1}", "49"),
     (r"\frac{22}{4}", r"\frac{11}{2}"),
     ("4", r"\frac{12}{3}"),
-    (r"\frac{11}{2}.", r"\frac{11}{2}"),
     # Close, and not equal.
     ("0.9091", r"\frac{10}{11}"),
     ("1.7320508", r"\sqrt{3}"),
@@ -206,17 +220,12 @@ WRONG = [
     (r"\sqrt{x^2}", "x"),
     ("x^2+1", "x^2-1"),
     ("6cm", "-6"),
-    # A unit's power, a number's base, a variable that looks like a unit.
-    ("15", r"15\mbox{ cm}^2"),
+    # Another unit, a unit's power, a number's base, a variable that looks like a unit.
+    (r"15 \text{ in}^2", r"15\mbox{ cm}^2"),
     ("15 cm", r"15\mbox{ cm}^2"),
     ("2516", "2516_8"),
     ("1358", "2516_8"),
     ("5", "5m"),
-    # A full stop that is no decimal point.
-    ("0.15.", "0.15"),
-    (r"\sqrt{51}.", r"\sqrt{51}"),
-    ("(15,-29).", "(15,-29)"),
-    ("3R^2.", "3R^2"),
     # Another structure.
     ("(2,4)", "[2,4]"),
     ("(2,4]", "(2,4)"),
@@ -226,14 +235,10 @@ WRONG = [
     ("-2,1", "1,-2"),
     (r"\{1,1,2\}", r"\{1,2,2\}"),
     ("x=5", r"x\le 5"),
-    ("x = x=5", "x=5"),
-    (r"\tan A = 2", "2"),
     ("20x - 28y + 44z + 16 = 0", "5x - 7y + 11z + 4 = 0"),
-    (r"3 + 2\sqrt{2}, 3 - 2\sqrt{2}", r"3 \pm 2 \sqrt{2}"),
     (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
     # Prose is not multiplied out.
     ("seat", r"\text{east}"),
-    (r"x = \text{Evelyn}", r"\text{Evelyn}"),
     (r"\text{even}\text{ or odd}", r"\text{even}"),
     ("E) Hyperbola", r"\text{(E)}"),
     (r"\text{No solution}", "3"),
@@ -321,18 +326,30 @@ def test_a_budget_ends_the_block_and_nothing_else() -> None:
     descend(100)
 
 
-def test_equal_but_endless_is_not_simplified() -> None:
-    """These are equal, and sympy would take minutes and gigabytes to find it out."""
+def test_equal_values_cost_little_however_long_algebra_would_take() -> None:
+    """Computer algebra would take minutes and gigabytes to find out that these are equal."""
     product = r"\cos x\cos 2x\cos 4x\cos 8x\cos 16x\cos 32x\cos 64x"
     pairs = [
         (r"\sin(2(3+x)^{12})", r"2\sin((3+x)^{12})\cos((3+x)^{12})"),
         (product, r"\frac{\sin 128x}{128\sin x}"),
-        ("(a+b+c+d+f+g)^{20}", "(a+b+c+d+f+g)^{10}(a(a+b+c+d+f+g)^9+(b+c+d+f+g)^{10})"),
+        ("(a+b+c+d+f+g)^{20}", "(a+b+c+d+f+g)^{10}(a(a+b+c+d+f+g)^9+(b+c+d+f+g)(a+b+c+d+f+g)^9)"),
     ]
     start = time.process_time()
-    assert not any(grade(answer, gold) for answer, gold in pairs)
-    assert time.process_time() - start < 20
-    assert grade(r"\sin 2x", r"2\sin x\cos x")
+    assert all(grade(answer, gold) for answer, gold in pairs)
+    assert not any(grade(answer, f"{gold}+10^{{-40}}") for answer, gold in pairs)
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize(
+    "element",
+    ["x^{{{k}}}", "2^{{{k}}}", "(x+1)^{{{k}}}", "e^{{{k}x}}", r"\sqrt[{k}]{{x}}", r"\sin({k}x)"],
+)
+def test_many_elements_in_another_order_cost_little(element: str) -> None:
+    elements = [element.format(k=k) for k in range(2, 52)]
+    answer, gold = (rf"\{{{','.join(some)}\}}" for some in (elements, elements[::-1]))
+    start = time.process_time()
+    assert grade(answer, gold)
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(
@@ -346,14 +363,14 @@ def test_reading_refuses(text: str) -> None:
 
 def test_pool_grades_twice_in_order() -> None:
     pairs = [("0.5", r"\frac{1}{2}"), ("-2,1", "1,-2"), ("3", "4"), (None, "1"), ("3", "4")]
-    pairs += [("x" * (LONGEST + 1), "1")]
+    pairs += [("x" * (CHARACTER_LIMIT + 1), "1")]
     with GraderPool(workers=2) as pool:
         verdicts = list(pool.grade(pairs))
-    assert verdicts[0] == Verdict(True, True)
+    assert verdicts[0] == Verdict(True, True, None, "the same value")
     assert verdicts[1] == Verdict(False, True)  # the graders differ on the order of a list
     assert verdicts[2] == verdicts[4] == Verdict(False, False)
     assert verdicts[3] == Verdict(False, False, "no answer")
-    assert verdicts[5] == Verdict(False, None, f"longer than {LONGEST} characters")
+    assert verdicts[5] == Verdict(False, None, f"longer than {CHARACTER_LIMIT} characters")
 
 
 def test_hostile_answers_pass_through_the_pool(tmp_path: Path) -> None:
@@ -368,87 +385,121 @@ def test_hostile_answers_pass_through_the_pool(tmp_path: Path) -> None:
     assert not proof.exists()
 
 
-TROUBLESOME = """
-import os, sys, time
-from powerblend.graders.mathematics.worker import serve
+def test_workers_that_die_or_hang_are_replaced(tmp_path: Path) -> None:
+    gone, late = "worker ended with signal SIGKILL", "took longer than 0.3 s"
+    expected = {
+        "primary is always killed": Verdict(False, None, f"ungradable: {gone}"),
+        "right": Verdict(True, True),
+        "right, primary is killed at first": Verdict(True, True),
+        "primary exits": Verdict(False, None, "ungradable: worker ended with exit code 3"),
+        "primary sleeps": Verdict(False, None, f"ungradable: {late}"),
+        "primary spins": Verdict(False, None, f"ungradable: {late}"),
+        "right, second sleeps": Verdict(True, None, f"second opinion: {late}"),
+        "right, second spins": Verdict(True, None, f"second opinion: {late}"),
+        "right, second is always killed": Verdict(True, None, f"second opinion: {gone}"),
+        "right, second raises": Verdict(True, None, "second opinion: ValueError: trouble"),
+        "primary raises": Verdict(False, None, "ungradable: ValueError: trouble"),
+        "another": Verdict(False, False),
+    }
+    pairs = [(answer, str(tmp_path)) for answer in expected]
+    with GraderPool(2, 0.3, troublesome.primary, troublesome.second) as pool:
+        verdicts = list(pool.grade(pairs))
+    assert dict(zip(expected, verdicts, strict=True)) == expected
+    asked = Counter((tmp_path / "log").read_text().splitlines())
+    twice = {"primary is always killed", "right, primary is killed at first", "primary exits"}
+    assert asked == {answer: 1 + (answer in twice) for answer in expected}
 
-def primary(answer, gold):
-    with open(sys.argv[1], "a") as log:
-        print(answer, file=log)
-    if answer == "die":
-        os._exit(3)
-    while answer == "spin":
-        pass
-    time.sleep(60 * (answer == "sleep"))
-    print("chatter on standard output")
-    return answer == gold
+
+def test_equal_pairs_are_graded_once(tmp_path: Path) -> None:
+    one, other = ("right", str(tmp_path)), ("wrong", str(tmp_path))
+    with GraderPool(2, 5, troublesome.primary, troublesome.second) as pool:
+        once = list(pool.grade([one, other, one]))
+        again = list(pool.grade([other, one]))
+    assert again == once[1::-1]
+    assert sorted((tmp_path / "log").read_text().split()) == ["right", "wrong"]
+
+
+def test_workers_have_the_same_hashes_and_little_memory() -> None:
+    with GraderPool(1, 5, troublesome.seed, troublesome.memory) as pool:
+        assert list(pool.grade([("1", "1")])) == [Verdict(True, True)]
+
+
+def test_pool_leaves_no_worker_behind(tmp_path: Path) -> None:
+    pairs = [("right", str(tmp_path)), ("primary sleeps", str(tmp_path))]
+    with GraderPool(2, 60, troublesome.primary, troublesome.second) as pool:
+        assert next(pool.grade(pairs)).correct
+        workers = _workers()
+        assert len(workers) == 2
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_killing_every_worker_again_and_again_loses_no_verdict(tmp_path: Path) -> None:
+    """As the kernel does where memory is short: the verdicts are those of an untroubled pool."""
+    pairs = [(f"{'right' * (k % 3 > 0)}, slow {k}", str(tmp_path)) for k in range(60)]
+    with GraderPool(2, 5, troublesome.primary, troublesome.second) as pool:
+        verdicts = []
+        for number, verdict in enumerate(pool.grade(pairs)):
+            verdicts.append(verdict)
+            if number % 20 == 5:
+                for worker in _workers():
+                    os.kill(worker.pid or 0, signal.SIGKILL)
+    assert verdicts == [Verdict(k % 3 > 0, k % 3 > 0) for k in range(60)]
+
+
+DYING = """
+import os, pathlib
+from powerblend.graders.base import Judgement
+flag = pathlib.Path(__file__).with_name("started")
+if os.getpid() != {parent} and not ({once} and flag.exists()):
+    flag.touch()
+    os.kill(os.getpid(), 9)
+
+def primary(answer, gold, problem=""):
+    return Judgement(answer == gold, None)
 
 def second(answer, gold):
-    if answer == "raise":
-        raise ValueError
-    time.sleep(60 * (answer == "doze"))
     return answer == gold
-
-serve(float(sys.argv[2]), primary, second)
 """
 
 
-@pytest.fixture
-def troublesome(tmp_path: Path) -> tuple[list[str], Path]:
-    """A worker that dies or hangs when asked to, and its log of what it was given."""
-    script, log = tmp_path / "worker.py", tmp_path / "log"
-    script.write_text(TROUBLESOME)
-    return [sys.executable, str(script), str(log)], log
+@pytest.mark.parametrize("once", [True, False])
+def test_workers_that_are_killed_while_they_start(
+    once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"dying_{'once' if once else 'always'}"
+    (tmp_path / f"{name}.py").write_text(DYING.format(once=once, parent=os.getpid()))
+    monkeypatch.syspath_prepend(tmp_path)
+    dying = import_module(name)
+    with GraderPool(1, 5, dying.primary, dying.second) as pool:
+        if once:
+            assert list(pool.grade([("1", "1")])) == [Verdict(True, True)]
+            assert (tmp_path / "started").exists()
+        else:
+            with pytest.raises(RuntimeError, match="grading workers did not start"):
+                list(pool.grade([("1", "1")]))
 
 
-def test_workers_that_die_or_hang_are_replaced(troublesome: tuple[list[str], Path]) -> None:
-    command, _ = troublesome
-    answers = ["die", "1", "sleep", "spin", "doze", "raise", "1", "die", "2"]
-    with GraderPool(workers=2, seconds=1, command=command) as pool:
-        verdicts = list(pool.grade([(answer, "1") for answer in answers]))
-    died, late = "worker ended with exit code 3", "took longer than 1 s"
-    assert verdicts == [
-        Verdict(False, None, died),
-        Verdict(True, True),
-        Verdict(False, None, late),
-        Verdict(False, None, late),
-        Verdict(False, None, f"second opinion: {late}"),
-        Verdict(False, None),
-        Verdict(True, True),
-        Verdict(False, None, died),
-        Verdict(False, False),
-    ]
-
-
-def test_equal_pairs_are_graded_once(troublesome: tuple[list[str], Path]) -> None:
-    command, log = troublesome
-    with GraderPool(workers=2, seconds=5, command=command) as pool:
-        once = list(pool.grade([("1", "1"), ("2", "1"), ("1", "1")]))
-        again = list(pool.grade([("2", "1"), ("1", "1")]))
-    assert again == once[1::-1]
-    assert sorted(log.read_text().split()) == ["1", "2"]
-
-
-def test_pool_leaves_no_process_behind(troublesome: tuple[list[str], Path]) -> None:
-    command, _ = troublesome
-    with GraderPool(workers=1, seconds=60, command=command) as pool:
-        process = pool._workers[0].process
-        assert next(pool.grade([("1", "1"), ("sleep", "1")])).correct
-    assert process.returncode is not None
-
-
-def test_a_worker_that_cannot_start_is_an_error() -> None:
-    with (
-        GraderPool(workers=1, command=["false"]) as pool,
-        pytest.raises(RuntimeError, match="false"),
-    ):
+def test_workers_that_hang_while_they_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grader_pool, "START_SECONDS", 0.0)
+    with GraderPool(1) as pool, pytest.raises(RuntimeError, match="in two attempts of at most 0 s"):
         list(pool.grade([("1", "1")]))
 
 
+def _workers() -> list[BaseProcess]:
+    return [child for child in active_children() if child.name == "pebble_pool_worker"]
+
+
 @pytest.mark.skipif(not PAIRS.exists(), reason="the calibration pairs are not beside this checkout")
-@pytest.mark.parametrize(("kind", "least"), [("model", 0.995), ("perturbed", 0.98)])
+@pytest.mark.parametrize(("kind", "least"), [("model", 0.99), ("perturbed", 0.99)])
 def test_agrees_with_the_calibration(kind: str, least: float) -> None:
+    """PRM800K refuses most answers with a full stop; we take them for what stands before it."""
     rows = [json.loads(line) for line in PAIRS.read_text().splitlines()]
-    same = [grade(r["answer"], r["gold"]) == r["prm800k"] for r in rows if r["kind"] == kind]
+    rows = [row for row in rows if row["kind"] == kind]
+    stopped = [row for row in rows if row["answer"].rstrip().endswith(".")]
+    others = [row for row in rows if row not in stopped]
+    same = [grade(row["answer"], row["gold"]) == row["prm800k"] for row in others]
     assert len(same) > 100
     assert sum(same) / len(same) >= least
+    for row in stopped:
+        without = row["answer"].rstrip().removesuffix(".")
+        assert grade(row["answer"], row["gold"]) == grade(without, row["gold"])

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from powerblend.graders.mathematics.normalise import normalise
+from powerblend.graders.mathematics.normalise import spelling
 from powerblend.vocabulary.summary import SeveralSamples, ValueAtK
 
 MAX_SUBSETS = 500
@@ -129,5 +129,5 @@ def _by_problem(answers: pd.DataFrame, column: str) -> NDArray[Any]:
 
 
 def _spellings(answers: pd.DataFrame) -> NDArray[Any]:
-    normal = answers["answer"].map(lambda answer: normalise(answer) or None, na_action="ignore")
+    normal = answers["answer"].map(lambda answer: spelling(answer) or None, na_action="ignore")
     return _by_problem(answers.assign(spelled=normal.astype(object)), "spelled")

@@ -1,10 +1,12 @@
-"""What every grader offers the study."""
+"""What every grader offers the study. Knows none of them, and nothing about mathematics."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+
+from powerblend.graders.boxed import extract_boxed
 
 
 class Case(NamedTuple):
@@ -15,15 +17,24 @@ class Case(NamedTuple):
     reference: str
 
 
+class Judgement(NamedTuple):
+    """Whether an answer is right, and which rule made it equal to the reference, if one did."""
+
+    correct: bool
+    rule: str | None
+
+
 class Verdict(NamedTuple):
     """Whether an answer is right, by the grader and by a second one (None: it gave no opinion).
 
-    ``reason`` says why one of them, or both, came to no verdict.
+    ``reason`` says why one of them, or both, came to no verdict; ``rule`` what made the answer
+    equal to the reference, or None where nothing did.
     """
 
     correct: bool
     second: bool | None
     reason: str | None = None
+    rule: str | None = None
 
 
 class Grader(BaseModel):
@@ -36,10 +47,11 @@ class Grader(BaseModel):
 
     def answer(self, completion: str) -> str | None:
         """The answer of a completion, by default what is in its last box; None: there is none."""
-        # Reading a configuration needs no computer algebra.
-        from powerblend.graders.mathematics.boxed import extract_boxed
-
         return extract_boxed(completion)
+
+    def answer_to(self, completion: str, problem: str, reference: str) -> str | None:
+        """The same, where what counts as the answer depends on the question."""
+        return self.answer(completion)
 
     @abstractmethod
     def verdicts(self, cases: Sequence[Case], workers: int) -> Iterator[Verdict]:

@@ -1,6 +1,5 @@
 """Programs: the completion's code must pass the reference's tests, in a sandbox."""
 
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Literal, Self
@@ -8,10 +7,13 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from powerblend.graders.base import Case, Grader, Verdict
+from powerblend.graders.code_blocks import (
+    entry_point,
+    python_blocks,
+    solution,
+    without_guard,
+)
 from powerblend.graders.sandbox import Limits, run_program, why_not
-
-_BLOCK = re.compile(r"^[ \t]*```([^\n`]*)\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
-_LANGUAGES = ("", "python", "python3", "py")
 
 
 class CodeGrader(Grader):
@@ -27,7 +29,8 @@ class CodeGrader(Grader):
     seconds: float = Field(default=10.0, gt=0, le=3600, description="longest run of one program")
     memory_mb: int = Field(default=1024, ge=64, description="memory of one program")
     method: ClassVar[str] = (
-        "the last code block of a completion must pass the reference's tests, in a sandbox; a "
+        "the last code block of a completion that defines the function asked for must pass the "
+        "reference's tests, in a sandbox; a "
         "completion without one is wrong. There is no second opinion"
     )
 
@@ -41,10 +44,12 @@ class CodeGrader(Grader):
         return self
 
     def answer(self, completion: str) -> str | None:
-        """The last complete code block."""
-        blocks = _BLOCK.findall(completion)
-        programs = [text for language, text in blocks if language.strip().lower() in _LANGUAGES]
-        return programs[-1] if programs else None
+        """The last complete code block that defines a function, or the last one of all."""
+        return solution(python_blocks(completion), None)
+
+    def answer_to(self, completion: str, problem: str, reference: str) -> str | None:
+        """The code blocks that define the function which the tests check."""
+        return solution(python_blocks(completion), entry_point(problem, reference))
 
     def verdicts(self, cases: Sequence[Case], workers: int) -> Iterator[Verdict]:
         """Verdicts without a second opinion; equal cases are run once."""
@@ -53,9 +58,10 @@ class CodeGrader(Grader):
         def verdict(case: Case) -> Verdict:
             if case.answer is None:
                 return Verdict(False, None, "no answer")
-            program = "\n".join((case.problem.rstrip(), case.answer, case.reference))
+            answer = without_guard(case.answer)
+            program = "\n".join((case.problem.rstrip(), answer, case.reference))
             passed, reason = run_program(program, limits)
-            return Verdict(passed, None, reason)
+            return Verdict(passed, None, reason, "its tests pass" if passed else None)
 
         with ThreadPoolExecutor(max_workers=max(1, workers)) as threads:
             futures = {case: threads.submit(verdict, case) for case in dict.fromkeys(cases)}

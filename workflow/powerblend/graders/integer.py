@@ -5,9 +5,19 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 from powerblend.graders.base import Case, Grader, Verdict
+from powerblend.graders.mathematics.names import is_quantity, letters, sides_of, without_modulus
+from powerblend.graders.mathematics.normalise import normalise
+from powerblend.graders.mathematics.units import unit_name
 
-LONGEST = 100
-"""Characters of an answer that may still be read as an integer."""
+CHARACTER_LIMIT = 100
+"""Of an answer that may still be read as an integer."""
+
+_NUMBER = re.compile(
+    r"\(?([+-]?\d+)(?:\.0*)?\)?(?:\\unit\{[^{}]*\}|\\text\{(?P<noun>[^{}]*)\})?\)?\Z", re.ASCII
+)
+_WORDS_BEFORE = re.compile(
+    r"^[A-Za-z]{3,}:|(?:\\text\{(?![^{}]*\b(?:not|minus|negative|least|most|than|about|over|under)\b)[^{}\d]*\})"
+)
 
 
 class IntegerGrader(Grader):
@@ -37,15 +47,19 @@ class IntegerGrader(Grader):
             if case.answer is None:
                 yield Verdict(False, None, "no answer")
             else:
-                yield Verdict(integer(case.answer) == reference, None)
+                correct = integer(case.answer) == reference
+                yield Verdict(correct, None, rule="the same integer" if correct else None)
 
 
 def integer(text: str) -> int | None:
-    """The integer that a text writes, without units, separators and a name before it, or None."""
-    from powerblend.graders.mathematics.normalise import normalise
-    from powerblend.graders.mathematics.shape import without_name
-
-    if len(text) > LONGEST:
+    """The integer that a text writes, without units, separators and names before it, or None."""
+    if len(text) > CHARACTER_LIMIT:
         return None
-    number = re.fullmatch(r"([+-]?\d+)(?:\.0*)?", without_name(normalise(text)), re.ASCII)
-    return int(number[1]) if number else None
+    sides = sides_of(without_modulus(normalise(text))[0])
+    named = [side.text for side in sides[:-1] if letters(side.text)]
+    if not all(map(is_quantity, named)):
+        return None
+    number = _NUMBER.match(_WORDS_BEFORE.sub("", sides[-1].text, count=1))
+    if number is None or (number["noun"] and unit_name(number["noun"]) is None):
+        return None
+    return int(number[1])

@@ -24,8 +24,8 @@ CAP_DAC_READ_SEARCH = 2
 
 NOBODY = 65534
 HIDDEN = ("/run", "/tmp")  # sockets of other programs are here; the last is where the program runs
-FILES = 16 * 2**20  # bytes of a file, and of all files
-OPEN_FILES = 64
+FILE_BYTES = 16 * 2**20  # bytes of a file, and of all files
+OPEN_FILE_LIMIT = 64
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,8 +41,8 @@ def main() -> None:
     freeze_files()
     drop_privileges()
     limit("RLIMIT_CPU", seconds)
-    limit("RLIMIT_FSIZE", FILES)
-    limit("RLIMIT_NOFILE", OPEN_FILES)
+    limit("RLIMIT_FSIZE", FILE_BYTES)
+    limit("RLIMIT_NOFILE", OPEN_FILE_LIMIT)
     limit("RLIMIT_CORE", 0)
     limit("RLIMIT_NPROC", 0)
     os.write(replies, b"ready\n")
@@ -61,7 +61,7 @@ def freeze_files() -> None:
     read_only = struct.pack("QQQQ", MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, 0)
     size = ctypes.c_size_t(len(read_only))
     succeed(libc.syscall(MOUNT_SETATTR, -1, b"/", AT_RECURSIVE, read_only, size), "mount_setattr")
-    options = f"size={FILES},mode=0777".encode()
+    options = f"size={FILE_BYTES},mode=0777".encode()
     for place in HIDDEN:
         made = libc.mount(b"tmpfs", place.encode(), b"tmpfs", MS_NOSUID_NODEV, options)
         succeed(made, f"an empty {place}")

@@ -46,7 +46,11 @@ def grade_records(
     answers = [record for _, record in numbered]
     asked = [by_id[record.problem_id] for record in answers]
     cases = [
-        Case(grader.answer(record.completion), problem.problem, problem.answer)
+        Case(
+            grader.answer_to(record.completion, problem.problem, problem.answer),
+            problem.problem,
+            problem.answer,
+        )
         for record, problem in zip(answers, asked, strict=True)
     ]
     verdicts = list(grader.verdicts(cases, workers))

@@ -68,7 +68,8 @@ class GradeRecord(AnswerCounts):
     """A line of what a grade job writes: an answer's counts and the verdicts on it.
 
     ``correct`` is the grader's verdict, ``second`` that of a second one (None where it gave none),
-    and ``reason`` says why an answer could not be graded.
+    ``reason`` says why an answer could not be graded, and ``rule`` what made it equal to the
+    reference (None where nothing did).
     """
 
     subject: str
@@ -78,3 +79,4 @@ class GradeRecord(AnswerCounts):
     correct: bool
     second: bool | None
     reason: str | None
+    rule: str | None = None

@@ -1,1 +1,1 @@
-r"""Mathematics: the boxed answer of a completion, and whether it equals the reference answer."""
+r"""Mathematics: whether an answer equals the reference answer. Knows no completions."""

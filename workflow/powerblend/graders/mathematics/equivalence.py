@@ -1,168 +1,93 @@
-r"""The primary grader: whether an answer is the reference answer, in the tradition of MATH.
+r"""The primary grader: whether an answer is the reference answer, and by which rule.
 
-Equal spellings are equal. Otherwise structures are compared part by part, integers and plain
-fractions strictly (4 is not accepted as ``8/2``, nor 1/2 as ``2/4``: the answer was to be worked
-out), prose letter by letter, and the rest by whether sympy simplifies the difference to zero.
-Knows nothing about completions or boxes.
+Equal spellings are equal. Otherwise the rules below are asked one after the other, each for one
+kind of answer: choices, sets, lists, equations, words, matrices, tuples, quantities. The first one
+that knows the kind decides. Knows nothing about completions or boxes.
 """
 
-import re
-from functools import reduce
-from math import comb
-
-import sympy
-from sympy import Expr
-
+from powerblend.graders.base import Judgement
+from powerblend.graders.mathematics.brackets import without_braces
 from powerblend.graders.mathematics.budget import OutOfBudgetError, budget
-from powerblend.graders.mathematics.normalise import LONGEST, UNIT, normalise
-from powerblend.graders.mathematics.parsing import Unreadable, at_probe, read
-from powerblend.graders.mathematics.shape import Shape, is_words, shape_of, without_name
-
-_INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?\Z")
-_FRACTION = re.compile(
-    r"([+-]?)(?:\\frac\{(?P<top>[+-]?\d+)\}\{(?P<bottom>\d+\.?)\}|(?P<over>\d+)/(?P<under>\d+\.?))\Z"
+from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT, normalise
+from powerblend.graders.mathematics.order import order_does_not_matter
+from powerblend.graders.mathematics.rule import Rule
+from powerblend.graders.mathematics.rules_chains import (
+    same_after_names,
+    same_equation,
+    same_membership,
+    same_modulus,
 )
-MAX_CALLS = 6_000_000
+from powerblend.graders.mathematics.rules_lists import (
+    same_decimal_comma,
+    same_lists,
+    same_thousands,
+)
+from powerblend.graders.mathematics.rules_structures import (
+    same_matrices,
+    same_sets_of_reals,
+    same_tuples,
+)
+from powerblend.graders.mathematics.rules_values import (
+    same_base,
+    same_choice,
+    same_phrase,
+    same_quantity,
+    same_ratios,
+    same_time,
+    same_values,
+)
+
+CALL_LIMIT = 6_000_000
 """Of functions, while one answer is graded: a second or two, where most take a millisecond."""
-MAX_TERMS = 2000
-"""Of a difference when it is multiplied out; one with more is not simplified, hence not zero."""
-
-_UNORDERED = ("set", "union")
 
 
-def grade(answer: str | None, gold: str) -> bool:
+def grade(answer: str | None, gold: str, problem: str = "") -> bool:
     """Whether the answer is right. Takes any string: what cannot be understood is not right.
 
-    The work is bounded by counts, not by a clock, so that the verdict is the same everywhere.
+    The text of the problem decides whether a list may be in any order. The work is bounded by
+    counts, not by a clock, so that the verdict is the same everywhere.
+    """
+    return explain(answer, gold, problem).correct
+
+
+def explain(answer: str | None, gold: str, problem: str = "") -> Judgement:
+    r"""The same verdict as ``grade``, with the rule that it is due to.
+
+    >>> explain("x = 0.5", r"\frac{1}{2}")
+    Judgement(correct=True, rule='a name before it; the same value')
     """
     if answer is None or not answer.strip():
-        return False
-    if max(len(answer), len(gold)) > LONGEST:
-        return answer.strip() == gold.strip()
+        return Judgement(False, None)
+    if max(len(answer), len(gold)) > CHARACTER_LIMIT:
+        same = answer.strip() == gold.strip()
+        return Judgement(same, "the same spelling" if same else None)
     try:
-        with budget(MAX_CALLS):
-            return equivalent(normalise(answer), normalise(gold))
+        with budget(CALL_LIMIT):
+            rule = why_same(normalise(answer), normalise(gold), order_does_not_matter(problem))
     except (Exception, OutOfBudgetError):  # sympy raises anything on odd input
-        return False
+        rule = None
+    return Judgement(bool(rule), rule or None)
 
 
-def equivalent(answer: str, gold: str) -> bool:
-    """Whether two normalised strings say the same."""
-    answer, gold = without_name(answer), without_name(gold)
-    if UNIT not in gold:
-        answer = re.sub(rf"{re.escape(UNIT)}\^\d", "", answer)  # said more than was asked
+def why_same(answer: str, gold: str, any_order: bool = False) -> str | None:
+    """Which rule makes two normalised strings equal, or None."""
+    answer, gold = without_braces(answer), without_braces(gold)
     if answer == gold:
-        return True
-    if is_words(answer) or is_words(gold):
-        return answer.casefold() == gold.casefold()
-    return _same_shape(shape_of(answer), shape_of(gold))
+        return "the same spelling" if answer else None
+    if any_order:
+        rule = same_lists(answer, gold, why_same, any_order=True)
+        if rule is not None:
+            return rule or None
+    for decide in RULES:
+        rule = decide(answer, gold, why_same)
+        if rule is not None:
+            return rule or None
+    return None
 
 
-def _same_shape(answer: Shape, gold: Shape) -> bool:
-    if answer.kind != gold.kind or len(answer.parts) != len(gold.parts):
-        return False
-    if answer.kind == "value":
-        return _same_value(answer.parts[0], gold.parts[0])
-    if answer.kind == "equation":
-        return _same_equation(answer.parts, gold.parts)
-    if answer.kind in _UNORDERED:
-        return _same_elements(answer.parts, gold.parts)
-    return all(map(equivalent, answer.parts, gold.parts))
-
-
-def _same_elements(answer: tuple[str, ...], gold: tuple[str, ...]) -> bool:
-    """Whether each element of one is an element of the other, once."""
-    left = list(gold)
-    for element in answer:
-        match = next((other for other in left if equivalent(element, other)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return not left
-
-
-def _same_equation(answer: tuple[str, ...], gold: tuple[str, ...]) -> bool:
-    """Whether terms were at most moved from one side to the other."""
-    ours, theirs = (read(sides[0]) - read(sides[1]) for sides in (answer, gold))
-    return equal(ours, theirs) or equal(ours, -theirs)
-
-
-def _same_value(answer: str, gold: str) -> bool:
-    strict = (integer(answer), integer(gold))
-    if any(value is not None for value in strict):
-        return strict[0] == strict[1]
-    plain = (fraction(answer), fraction(gold))
-    if all(value is not None for value in plain):
-        return plain[0] == plain[1]
-    try:
-        return equal(read(answer), read(gold))
-    except Unreadable:
-        return False
-
-
-def integer(text: str) -> str | None:
-    """Digits of an integer, with its sign; None for anything else, or a decimal with a fraction."""
-    match = _INTEGER.match(text)
-    if match is None:
-        return None
-    return match[2] if match[1] != "-" or match[2] == "0" else f"-{match[2]}"
-
-
-def fraction(text: str) -> tuple[str, ...] | None:
-    """Sign, numerator and denominator as written, before anything is cancelled."""
-    match = _FRACTION.match(text)
-    if match is None:
-        return None
-    top, bottom = match["top"] or match["over"], match["bottom"] or match["under"]
-    negative = (match[1] + top).count("-") == 1
-    return ("-" if negative else "", top.lstrip("+-"), bottom)
-
-
-def equal(ours: Expr, theirs: Expr) -> bool:
-    """Whether the difference simplifies to zero.
-
-    Most wrong answers are told by their value at one point; only what agrees there is worth the
-    cost of simplifying.
-    """
-    difference = ours - theirs
-    if difference.is_Number:
-        return bool(difference == 0)
-    if _differ_at_probe(ours, theirs, difference) or max(terms(difference)) > MAX_TERMS:
-        return False
-    return bool(sympy.expand(difference) == 0 or sympy.simplify(difference) == 0)
-
-
-def terms(expression: Expr) -> tuple[int, int]:
-    """At most how many terms numerator and denominator have, once all is multiplied out."""
-    if expression.is_Add or expression.is_Mul:
-        parts = [terms(part) for part in expression.args]
-        return _capped(*reduce(_added if expression.is_Add else _multiplied, parts))
-    if expression.is_Pow and expression.exp.is_Integer:
-        over, under = terms(expression.base)
-        times = abs(int(expression.exp))
-        powers = (comb(over + times - 1, times), comb(under + times - 1, times))
-        return _capped(*(powers if expression.exp > 0 else powers[::-1]))
-    # A root or a function is one term, but what it is taken of is multiplied out too.
-    return max((max(terms(part)) for part in expression.args), default=1), 1
-
-
-def _added(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    return one[0] * other[1] + other[0] * one[1], one[1] * other[1]
-
-
-def _multiplied(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    return one[0] * other[0], one[1] * other[1]
-
-
-def _capped(over: int, under: int) -> tuple[int, int]:
-    """Counts that say "too many" as well as larger ones, and cost nothing to calculate with."""
-    return min(over, 2 * MAX_TERMS), min(under, 2 * MAX_TERMS)
-
-
-def _differ_at_probe(ours: Expr, theirs: Expr, difference: Expr) -> bool:
-    try:
-        gap = abs(at_probe(difference))
-        scale = 1 + abs(at_probe(ours)) + abs(at_probe(theirs))
-    except (TypeError, ValueError, OverflowError, ArithmeticError):
-        return False  # no number there: nothing is known
-    return gap > 1e-9 * scale
+RULES: tuple[Rule, ...] = (
+    same_choice, same_time, same_modulus, same_membership, same_sets_of_reals, same_decimal_comma,
+    same_thousands, same_lists, same_equation, same_after_names, same_quantity, same_base,
+    same_matrices, same_phrase, same_tuples, same_ratios, same_values,
+)  # fmt: skip
+"""In order: a rule relies on what those before it have taken apart."""

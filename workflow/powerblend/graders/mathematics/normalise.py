@@ -1,88 +1,62 @@
 r"""One spelling for answers that differ in typesetting only.
 
-``normalise`` is a sequence of rewritings of strings, each for a general habit of writing: units,
-thousands separators, ``\dfrac``. Knows nothing about values: 1/2 and 0.5 stay two spellings.
+``normalise`` is a sequence of rewritings of strings, each for a general habit of writing: Unicode,
+fonts, units, thousands separators, ``\dfrac``. Knows nothing about values: 1/2 and 0.5 stay two
+spellings.
 """
 
 import re
 from collections.abc import Callable
 
-LONGEST = 1000
-"""Characters; longer answers are taken as they stand. No reference answer comes near."""
+from powerblend.graders.mathematics.brackets import closing_brace
+from powerblend.graders.mathematics.characters import plain_characters
+from powerblend.graders.mathematics.commands import plain_commands
+from powerblend.graders.mathematics.numbers import number_in_base, number_in_words, plain_numbers
+from powerblend.graders.mathematics.units import marked_units
 
-UNIT = r"\unit"
-"""Stands for a unit with a power, whatever its name."""
+CHARACTER_LIMIT = 1000
+"""Longer answers are taken as they stand. No reference answer comes near."""
 
 Step = Callable[[str], str]
 
-_CHARACTERS = str.maketrans(
-    {
-        "−": "-", "–": "-", "∞": r"\infty ", "π": r"\pi ", "θ": r"\theta ", "°": r"^\circ ",
-        "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "∪": r"\cup ", "≤": r"\le ", "≥": r"\ge ",
-        "±": r"\pm ", "²": "^2", "³": "^3", "½": r"\frac{1}{2}", "，": ",", "\xa0": " ",
-    }
-)  # fmt: skip
-
-_WRAPPER = r"\\(?:mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|bf|rm)(?=\s*\{)"
-_UNITS = (
-    "cm", "mm", "km", "met(?:er|re)", "(?:centi|kilo)met(?:er|re)", "in", "inch(?:e)?", "foot",
-    "feet", "ft", "yard", "mile", "second", "sec", "minute", "min", "hour", "hr", "day", "week",
-    "month", "year", "degree", "deg", "dollar", "cent", "mph", "lit(?:er|re)", "kg",
-    "(?:kilo)?gram", "pound", "(?:square |cubic )?unit", "percent", "point",
-)  # fmt: skip
-_POWER = r"(?:\s*\^\s*\{?([23])\}?)?"
-
-_REWRITES: tuple[tuple[str, str], ...] = (
-    # What the eye does not see: sizes, spaces, dollars, per cent signs.
-    (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])\s*", ""),
-    (r",\s*\\!\s*(?=\d)|\{,\}(?=\d)|(?<=\d)\\,(?=\d{3})", ","),
-    (r"(?<!\\)\\[!,;:> ]|\\q?quad(?![A-Za-z])|~", " "),
-    (r"\\?[$%]", ""),
-    # One name for each command.
-    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-    (r"\\(le|ge|ne)q(?![A-Za-z])", r"\\\1"),
-    (r"\\operatorname\*?\s*\{([A-Za-z]+)\}", r"\\\1 "),
-    (r"\\l?brace(?![A-Za-z])", r"\\{"),
-    (r"\\rbrace(?![A-Za-z])", r"\\}"),
-    (_WRAPPER, r"\\text"),
-    (r"√\s*(\d+)", r"\\sqrt{\1}"),
-    (r"√", r"\\sqrt "),
-    (r"\*\*", "^"),
-    (r"\^\s*\{\s*\\circ\s*\}|\\degree(?![A-Za-z])", r"^\\circ"),
-)
-_COMPILED = tuple((re.compile(pattern), replacement) for pattern, replacement in _REWRITES)
-
-_TEXT_UNIT = re.compile(r"(?<=[\w})\].])\s*\\text\s*\{[^{}\d]*\}" + _POWER + r"\s*\.?\s*$")
-_BARE_UNIT = re.compile(
-    rf"(?<=[\d}}.])\s*(?:{'|'.join(_UNITS)})s?{_POWER}\s*\.?\s*$", re.IGNORECASE
-)
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)")
-_MIXED = re.compile(r"^(-?\d+)\s+(\d+)\s*/\s*(\d+)$")
 _COMMAND_THEN_LETTER = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])")
+_LEADING_WORDS = re.compile(
+    r"^\s*(?:\\therefore(?![A-Za-z])|\\text\s*\{\s*(?:so|thus|hence|therefore)\s*,?\s*\}"
+    r"|\\text\s*\{[^{}\d]*(?:\b(?:is|are|answer|result|total)\b|:)\s*(?:an?|the)?\s*\}"
+    r"|(?:\\text\s*\{\s*)?(?:(?:the\s+)?(?:final\s+)?answers?(?:\s+(?:is|are)\b|\s*:)"
+    r"|it\s+is\b)\s*(?:an?\s)?)\s*(?=\S)",
+    re.IGNORECASE,
+)
+_ARTICLE = re.compile(r"^(\\text\s*\{)?\s*(?:an?|the)\s+(?=[A-Za-z]{4})", re.IGNORECASE)
+_HEDGE = re.compile(r"^\s*(?:\\approx|\\sim|\\text\s*\{\s*(?:approximately|about)\s*\})\s*")
+_CONJUNCTION = re.compile(
+    r",?\s*\\text\s*\{\s*,?\s*(and|or)\s*,?\s*\}\s*,?|\\(lor|vee|land|wedge)\b"
+)
+_BARE_CONJUNCTION = re.compile(r"(?<=[\w)}\]])\s*,?\s+(and|or)\s+(?=[\w(\\+-])")
+_SET = r"(?:\\in\s*\\set[ZNQR]\s*[+^*>0-9]*|\\text\s*\{[^{}]*integer[^{}]*\})"
+_RANGE = re.compile(
+    r"\s*(?:[,;(]|\\text\s*\{\s*[,(]?\s*(?:for|where|with)?(?:\s*(?:any|all|some|each|every))?\s*\})+"
+    rf"\s*\(?\s*[a-z]\s*{_SET}\s*\)?\s*\Z"
+    r"|\s*,?\s*\\text\s*\{[^{}]*\b(?:for|where|with)\b[^{}]*integers?\s*\}\s*[a-z]\s*\)?\s*\Z"
+)
+_TO = re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*to\s*\}|to)\s*(?=\d)")
 
 
 def normalise(text: str) -> str:
-    """The answer in its plainest spelling; longer than ``LONGEST`` it is only stripped."""
-    if len(text) > LONGEST:
+    """The answer in its plainest spelling; longer than ``CHARACTER_LIMIT`` it is only stripped."""
+    if len(text) > CHARACTER_LIMIT:
         return text.strip()
     for step in STEPS:
         text = step(text)
     return text
 
 
-def _characters(text: str) -> str:
-    """Unicode mathematics as LaTeX, control characters as spaces."""
-    text = text.translate(_CHARACTERS)
-    return "".join(char if char.isprintable() else " " for char in text).strip()
+def spelling(text: str) -> str:
+    """The same without units, for answers to one problem to be counted together."""
+    return re.sub(r"\\unit\{[^{}]*\}", "", normalise(text))
 
 
-def _commands(text: str) -> str:
-    for pattern, replacement in _COMPILED:
-        text = pattern.sub(replacement, text)
-    return text.strip().removesuffix("\\\\").strip()
-
-
-def unwrap(text: str) -> str:
+def unwrapped(text: str) -> str:
     r"""Contents of ``{...}``, ``\text{...}``, ``\(...\)``, ``\[...\]`` around the whole answer."""
     while True:
         inner = _inside(text)
@@ -91,7 +65,15 @@ def unwrap(text: str) -> str:
         text = inner.strip()
 
 
+def unwrapped_words(text: str) -> str:
+    r"""``odd`` of ``\text{odd}``, which is no product of letters."""
+    word = re.fullmatch(r"\\text\s*\{([^{}]*)\}", text)
+    return word[1] if word else text
+
+
 def _inside(text: str) -> str | None:
+    if re.fullmatch(r"\\text\s*\{\s*[A-Za-z]{2,}\s*\}", text):
+        return None  # a word stays a word
     if (text[:2], text[-2:]) in ((r"\(", r"\)"), (r"\[", r"\]")):
         return text[2:-2]
     opening = re.match(r"(?:\\text\s*)?\{", text)
@@ -100,63 +82,62 @@ def _inside(text: str) -> str | None:
     return None
 
 
-def closing_brace(text: str, start: int) -> int:
-    """Where the group whose contents begin at ``start`` closes; -1 where it never does."""
-    depth = 1
-    for token in re.compile(r"\\.|[{}]").finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(token[0], 0)
-        if depth == 0:
-            return token.start()
-    return -1
+def _punctuation(text: str) -> str:
+    """Without the full stop, comma or semicolon that ends a sentence."""
+    ended = re.sub(r"(?:\s|\\text\s*\{\s*[.,;]\s*\}|[.,;])+\Z", "", text)
+    return re.sub(r"[.,;]\s*\}\Z", "}", ended) if r"\text" in ended else ended
 
 
-def _units(text: str) -> str:
-    """Without the unit behind a quantity and the full stop that ends such a phrase.
+def _introduction(text: str) -> str:
+    """Without "the answer is", an article, a hedge or what it follows from before it."""
+    conclusion = text.rpartition(r"\Rightarrow")[2]
+    rest = _LEADING_WORDS.sub("", conclusion if "=" in conclusion else text)
+    if rest.count("{") < rest.count("}"):  # the words stood inside of what they introduce
+        rest = rest.removesuffix("}")
+    return _HEDGE.sub("", _ARTICLE.sub(r"\1", rest))
 
-    The name of a unit is forgotten, its power is kept: 15 is not 15 square centimetres.
-    """
-    text = re.sub(r"\s*\^\s*\\circ(?![A-Za-z])", "", text)
-    for unit in (_TEXT_UNIT, _BARE_UNIT) if text.count(r"\text") < 2 else ():
-        text = unit.sub(lambda found: rf"{UNIT}^{found[1]}" if found[1] else "", text)
+
+def _conjunctions(text: str) -> str:
+    r"""``\and`` and ``\or`` for the words between two parts."""
+    text = _TO.sub(":", text)
+    text = _CONJUNCTION.sub(
+        lambda m: r"\or " if m[1] == "or" or m[2] in ("lor", "vee") else r"\and ", text
+    )
+    if re.search(r"\b(?:and|or)\b", text) and r"\text" not in text:
+        rest = re.sub(r"\b(?:and|or)\b|\\[A-Za-z]+", " ", text)
+        if not re.search(r"[A-Za-z]{4,}", rest):
+            text = _BARE_CONJUNCTION.sub(r"\\\1 ", text)
     return text
 
 
-def _thousands(text: str) -> str:
-    """Without the commas of 1,234,567; where there are brackets a comma separates elements."""
-    if re.search(r"[(\[]|\\\{", text):
-        return text
-    return _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
+def _range_of_parameter(text: str) -> str:
+    r"""Without ``, k \in \mathbb{Z}``, which says what everybody takes k to be."""
+    found = _RANGE.search(text)
+    return text[: found.start()].rstrip(" ,;(") if found and found.start() else text
 
 
-def _mixed_number(text: str) -> str:
-    r"""``1 4/5`` as ``1\frac{4}{5}``, while its space can still be seen."""
-    return _MIXED.sub(r"\1\\frac{\2}{\3}", text)
+def _words_as_number(text: str) -> str:
+    value = number_in_words(unwrapped_words(text)) if len(text) < 60 else None
+    return text if value is None else str(value)
 
 
 def _spaces(text: str) -> str:
     r"""Without spaces, except the one that ends a command's name, as in ``\pi r``."""
+    text = re.sub(r"\\(circ|gap)\s+", r"\\\1 ", text)
     return re.sub(r"\s", "", _COMMAND_THEN_LETTER.sub("\\1\0", text)).replace("\0", " ")
 
 
 def _braces(text: str) -> str:
     r"""``\frac34`` as ``\frac{3}{4}``, ``\sqrt2`` as ``\sqrt{2}``, ``x^{2}`` as ``x^2``."""
+    text = re.sub(r"\\sqrt ?(\d+)", r"\\sqrt{\1}", text)
     text = re.sub(r"\\(frac|sqrt) ?([0-9A-Za-z])", r"\\\1{\2}", text)
     text = re.sub(r"(\\frac\{[^{}]*\})([0-9A-Za-z])", r"\1{\2}", text)
     return re.sub(r"([_^])\{([0-9A-Za-z])\}", r"\1\2", text)
 
 
-def _full_stop(text: str) -> str:
-    r"""``\frac{1}{2}.`` as ``\frac{1}{2.}``: behind a digit it can only be a decimal point."""
-    return re.sub(r"(\}\{[^{}]*\d)\}\.$", r"\1.}", text)
-
-
-def _choice(text: str) -> str:
-    """The letter of a multiple choice without its brackets."""
-    return re.sub(r"^\(([A-Za-z])\)$", r"\1", text)
-
-
 STEPS: tuple[Step, ...] = (
-    _characters, _commands, unwrap, _units, _thousands, _mixed_number, unwrap, _spaces, _braces,
-    _full_stop, _choice,
+    plain_characters, plain_commands, _punctuation, unwrapped, _introduction, _punctuation,
+    unwrapped, _words_as_number, number_in_base, _conjunctions, _range_of_parameter, plain_numbers,
+    marked_units, unwrapped, _spaces, _braces,
 )  # fmt: skip
 """In order: a step relies on the spelling that earlier ones leave."""

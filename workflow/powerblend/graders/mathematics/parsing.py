@@ -13,14 +13,16 @@ from functools import lru_cache
 import sympy
 from sympy import Expr, Integer, Pow, Rational, Symbol
 
-MAX_TOKENS = 250
-MAX_DEPTH = 30
-MAX_BITS = 4096
+from powerblend.graders.mathematics.points import at_probe
+
+TOKEN_LIMIT = 250
+DEPTH_LIMIT = 30
+BIT_LIMIT = 4096
 """Of the numerator or denominator of a power of numbers."""
-MAX_EXPONENT = 1000
-"""Of a power of a letter; a sum is raised to at most ``MAX_SUM_EXPONENT``."""
-MAX_SUM_EXPONENT = 30
-MAX_FACTORIAL = 100
+EXPONENT_LIMIT = 1000
+"""Of a power of a letter; a sum is raised to at most ``SUM_EXPONENT_LIMIT``."""
+SUM_EXPONENT_LIMIT = 30
+FACTORIAL_LIMIT = 100
 
 
 class Unreadable(ValueError):
@@ -40,7 +42,7 @@ _CONSTANTS: dict[str, Expr] = {
 _LETTERS = frozenset([
     "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "kappa",
     "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega",
-    "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega", "ell", "unit",
+    "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega", "ell",
 ])  # fmt: skip
 _SIGNS: dict[str, Expr] = {
     "+": Integer(1), "-": Integer(-1), r"\pm": Symbol("±"), r"\mp": -Symbol("±"),
@@ -57,30 +59,19 @@ _TOKEN = re.compile(
 )
 _DIGITS = re.compile(r"[0-9]+\Z")
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]*\Z")
-_PROBE = (Rational(7, 11), Rational(13, 17), Rational(19, 29), Rational(31, 37), Rational(41, 53))
 
 
 @lru_cache(maxsize=4096)
 def read(text: str) -> Expr:
     """The expression that a normalised string writes down; ``Unreadable`` where there is none."""
     tokens = _TOKEN.findall(text)
-    if not 0 < len(tokens) <= MAX_TOKENS:
-        raise Unreadable(f"{len(tokens)} tokens, where 1 to {MAX_TOKENS} are read")
+    if not 0 < len(tokens) <= TOKEN_LIMIT:
+        raise Unreadable(f"{len(tokens)} tokens, where 1 to {TOKEN_LIMIT} are read")
     reader = _Reader(tokens)
     expression = reader.sum()
     if reader.next is not None:
         raise Unreadable(f"{reader.next!r} is left over")
     return expression
-
-
-def at_probe(expression: Expr, digits: int = 15) -> complex:
-    """Value at a fixed point, in plain position: every letter is another rational near one."""
-    letters = sorted(expression.free_symbols, key=str)
-    point = {
-        letter: _PROBE[k % len(_PROBE)] + Rational(k // len(_PROBE), 7)
-        for k, letter in enumerate(letters)
-    }
-    return complex(expression.subs(point).evalf(digits))
 
 
 class _Reader:
@@ -108,8 +99,8 @@ class _Reader:
     def sum(self) -> Expr:
         """Signed products, one after the other."""
         self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Unreadable(f"more than {MAX_DEPTH} levels of brackets")
+        if self.depth > DEPTH_LIMIT:
+            raise Unreadable(f"more than {DEPTH_LIMIT} levels of brackets")
         total = self.sign() * self.product()
         while self.next in _SIGNS:
             total += self.sign() * self.product()
@@ -262,15 +253,15 @@ def power(base: Expr, exponent: Expr) -> Expr:
     """``base ** exponent``, if it is of a size that can be worked with."""
     if exponent.is_Rational and base.is_Rational:
         bits = max(int(base.p).bit_length(), int(base.q).bit_length())
-        _require(bits * abs(exponent) <= MAX_BITS)
-        _require(bits <= MAX_BITS and exponent.q <= MAX_EXPONENT)
+        _require(bits * abs(exponent) <= BIT_LIMIT)
+        _require(bits <= BIT_LIMIT and exponent.q <= EXPONENT_LIMIT)
     elif exponent.is_Rational:
-        _require(abs(exponent) <= (MAX_SUM_EXPONENT if base.is_Add else MAX_EXPONENT))
+        _require(abs(exponent) <= (SUM_EXPONENT_LIMIT if base.is_Add else EXPONENT_LIMIT))
     else:
-        _require(abs(at_probe(exponent)) <= MAX_SUM_EXPONENT and not exponent.has(sympy.oo))
+        _require(abs(at_probe(exponent)) <= SUM_EXPONENT_LIMIT and not exponent.has(sympy.oo))
     value = Pow(base, exponent)
     # Powers of powers are merged, and may have outgrown the bound.
-    _require(not value.is_Pow or not value.exp.is_Rational or abs(value.exp) <= MAX_EXPONENT)
+    _require(not value.is_Pow or not value.exp.is_Rational or abs(value.exp) <= EXPONENT_LIMIT)
     return value
 
 
@@ -284,13 +275,13 @@ def _over(numerator: Expr, denominator: Expr) -> Expr:
 
 
 def _factorial(value: Expr) -> Expr:
-    if not (value.is_Symbol or (value.is_Integer and 0 <= value <= MAX_FACTORIAL)):
+    if not (value.is_Symbol or (value.is_Integer and 0 <= value <= FACTORIAL_LIMIT)):
         raise Unreadable("a factorial that is too large")
     return sympy.factorial(value)
 
 
 def _binomial(n: Expr, k: Expr) -> Expr:
-    if not all(x.is_Symbol or (x.is_Integer and 0 <= x <= MAX_EXPONENT) for x in (n, k)):
+    if not all(x.is_Symbol or (x.is_Integer and 0 <= x <= EXPONENT_LIMIT) for x in (n, k)):
         raise Unreadable("a binomial coefficient that is too large")
     return sympy.binomial(n, k)
 

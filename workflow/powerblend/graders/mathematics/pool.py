@@ -3,49 +3,63 @@
 >>> with GraderPool(workers=2, seconds=10) as pool:
 ...     verdicts = list(tqdm(pool.grade(pairs), total=len(pairs)))
 
-A worker that takes too long or ends is replaced, and its answer counts as wrong with the reason why
-it has no verdict. Knows nothing about mathematics, only about processes, pairs and clocks.
+A worker that takes too long or dies is replaced (by pebble). A pair whose worker died is given to
+another one once; if there is no verdict then, it counts as not correct, and the reason says that it
+is ungradable. A script that uses a pool guards what it runs with ``if __name__ == "__main__"``, for
+workers import it too. Knows nothing about mathematics, only about pairs, verdicts and processes.
 """
 
-import json
 import os
-import selectors
 import signal
-import subprocess
-import sys
-import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from concurrent.futures import TimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, get_context
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from powerblend.graders.base import Verdict
-from powerblend.graders.mathematics.equivalence import grade
-from powerblend.graders.mathematics.normalise import LONGEST
+from powerblend.graders.mathematics import worker
+from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT
 
 START_SECONDS = 120.0
 """For a worker to import sympy, which on a cluster's file system is slow."""
+WAITING_FACTOR = 6
+"""Wall-clock seconds for each of processor time: only what does nothing is as slow as that."""
 
-Pair = tuple[str | None, str]
-"""An answer (None: no box in the completion) and the reference answer."""
+UNGRADABLE = "ungradable"
+"""How the reason begins where there is no primary verdict for want of a worker that survives."""
+
+Pair = tuple[str | None, str] | tuple[str | None, str, str]
+"""An answer (None: no box in the completion), the reference answer, and the problem's text."""
+
+
+class _Task(NamedTuple):
+    """One grader asked about one pair."""
+
+    grader: worker.Grader
+    arguments: tuple[str, ...]
 
 
 class GraderPool:
-    """``workers`` processes, each with ``seconds`` for a pair; equal pairs are graded once."""
+    """``workers`` processes, each with ``seconds`` for a verdict; equal pairs are graded once."""
 
     def __init__(
-        self, workers: int = 2, seconds: float = 20.0, command: Sequence[str] | None = None
+        self,
+        workers: int = 2,
+        seconds: float = 20.0,
+        primary: worker.Grader = worker.primary,
+        second: worker.Grader = worker.second,
     ) -> None:
         self.seconds = seconds
-        self._command = [
-            *(command or (sys.executable, "-P", "-m", "powerblend.graders.mathematics.worker"))
-        ]
+        self._workers = max(1, workers)
+        self._graders = (primary, second)
         self._verdicts: dict[Pair, Verdict] = {}
-        self._selector = selectors.DefaultSelector()
-        self._workers: list[_Worker] = []
-        for _ in range(max(1, workers)):
-            self._start()
+        self._pool: ProcessPool | None = None
+        self._futures: dict[_Task, ProcessFuture[Any]] = {}
+        self._finished = 0  # tasks that have come to an end, of whatever kind
 
     def __enter__(self) -> Self:
         return self
@@ -60,162 +74,151 @@ class GraderPool:
 
     def close(self) -> None:
         """End all workers."""
-        while self._workers:
-            self._stop(self._workers[-1])
-        self._selector.close()
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
 
     def grade(self, pairs: Iterable[Pair]) -> Iterator[Verdict]:
-        """Verdicts in the order of the pairs, each as soon as it and those before it are there."""
+        """Verdicts in the order of the pairs, each as soon as it and those before it are there.
+
+        Raises
+        ------
+        RuntimeError
+            If workers cannot be started.
+        """
         pairs = list(pairs)
-        waiting = deque(pair for pair in dict.fromkeys(pairs) if not self._known(pair))
+        for pair in dict.fromkeys(pairs):
+            if pair[0] is None or not pair[0].strip():
+                self._verdicts[pair] = Verdict(False, False, "no answer")
+            elif pair not in self._verdicts:
+                for task in self._tasks(pair):
+                    self._schedule(task)
         for pair in pairs:
-            while pair not in self._verdicts:
-                self._advance(waiting)
+            if pair not in self._verdicts:
+                self._verdicts[pair] = self._verdict(pair)
             yield self._verdicts[pair]
 
-    def _known(self, pair: Pair) -> bool:
-        """Whether there is a verdict, or one that needs no worker."""
-        answer, gold = pair
-        if answer is None or not answer.strip():
-            self._verdicts[pair] = Verdict(False, False, "no answer")
-        elif max(len(answer), len(gold)) > LONGEST:
-            reason = f"longer than {LONGEST} characters"
-            self._verdicts[pair] = Verdict(grade(answer, gold), None, reason)
-        return pair in self._verdicts
+    def _tasks(self, pair: Pair) -> tuple[_Task, _Task]:
+        """The question to each of the two graders; the second does not hear of the problem."""
+        answer, gold = pair[0] or "", pair[1]
+        problem = pair[2] if len(pair) > 2 else ""
+        primary, second = self._graders
+        return _Task(primary, (answer, gold, problem)), _Task(second, (answer, gold))
 
-    def _advance(self, waiting: deque[Pair]) -> None:
-        """Keep the workers busy, and wait until one of them replies, ends or is overdue."""
-        for worker in list(self._workers):
-            if worker.idle and waiting:
-                self._give(worker, waiting.popleft())
-        next_deadline = min(worker.deadline for worker in self._workers)
-        for key, _ in self._selector.select(max(0.0, next_deadline - time.monotonic())):
-            self._hear(key.data)
-        for worker in list(self._workers):
-            if time.monotonic() > worker.deadline:
-                self._replace(worker, self._overdue)
+    def _verdict(self, pair: Pair) -> Verdict:
+        primary, second = self._tasks(pair)
+        judgement, why_not = self._result(primary)
+        if judgement is None:
+            self._futures.pop(second).cancel()
+            return Verdict(False, None, f"{UNGRADABLE}: {why_not}")
+        opinion, why_not = self._result(second)
+        reason = f"second opinion: {why_not}" if why_not else None
+        if max(map(len, second.arguments)) > CHARACTER_LIMIT:
+            reason = f"longer than {CHARACTER_LIMIT} characters"
+        return Verdict(judgement.correct, opinion, reason, judgement.rule)
+
+    def _result(self, task: _Task) -> tuple[Any, str | None]:
+        """What a grader says, or None and why it came to no verdict, in a second worker neither."""
+        reason = None
+        for _ in range(2):
+            try:
+                return self._wait(task), None
+            except TimeoutError:
+                return None, self._overdue
+            except ProcessExpired as error:
+                if error.exitcode == -signal.SIGVTALRM:
+                    return None, self._overdue
+                reason = f"worker ended with {_ending(error.exitcode)}"
+            except BrokenProcessPool:
+                reason = "all workers ended"
+                self._restart()
+            except Exception as error:  # a fault of the grader's, which is no fault of the answer's
+                return None, f"{type(error).__name__}: {error}"
+        return None, reason
 
     @property
     def _overdue(self) -> str:
         return f"took longer than {self.seconds:g} s"
 
-    def _give(self, worker: "_Worker", pair: Pair) -> None:
+    def _wait(self, task: _Task) -> Any:
+        """A task's result; BrokenProcessPool also where no task at all has come to an end."""
+        future = self._futures.get(task) or self._schedule(task)
+        while not future.done():
+            before = self._finished
+            try:
+                future.result(START_SECONDS + WAITING_FACTOR * self.seconds)
+            except TimeoutError:
+                if not future.done() and self._finished == before:
+                    raise BrokenProcessPool from None
+            except Exception:
+                break
+        del self._futures[task]
+        return future.result()
+
+    def _schedule(self, task: _Task) -> "ProcessFuture[Any]":
+        if self._pool is None:
+            self._pool = self._started()
+        limit = WAITING_FACTOR * self.seconds
         try:
-            worker.give(pair, self.seconds)
-        except BrokenPipeError:
-            self._replace(worker, worker.obituary())
+            future = self._pool.schedule(worker.judge, (*task, self.seconds), timeout=limit)
+        except RuntimeError:  # it has broken since
+            self._restart()
+            return self._schedule(task)
+        future.add_done_callback(self._count)
+        self._futures[task] = future
+        return future
 
-    def _hear(self, worker: "_Worker") -> None:
-        """Take a worker's replies; that there is none means that it has ended."""
-        replies = worker.replies()
-        if replies is None:
-            ending = worker.obituary()
-            self._replace(worker, ending or self._overdue)
-            return
-        for reply in replies:
-            verdict = worker.hear(reply)
-            if verdict is not None and worker.pair is not None:
-                self._verdicts[worker.pair] = verdict
-                worker.rest()
+    def _count(self, future: object) -> None:
+        self._finished += 1
 
-    def _replace(self, worker: "_Worker", reason: str) -> None:
-        """Another worker for one that is of no more use, and the verdict that it leaves behind."""
-        self._stop(worker)
-        if not worker.ready:
-            raise RuntimeError(
-                f"A grading worker did not start: {reason}. Its message is above; "
-                f"`{' '.join(self._command)} 10` starts one by hand."
+    def _restart(self) -> None:
+        """A new pool for one that is of no more use, with the tasks that have no result."""
+        self.close()
+        for task, future in list(self._futures.items()):
+            if not future.done() or isinstance(future.exception(), BrokenProcessPool):
+                self._schedule(task)
+
+    def _started(self) -> ProcessPool:
+        """A pool with a worker that is known to run."""
+        _start_server()
+        for _ in range(2):
+            pool = ProcessPool(
+                self._workers,
+                initializer=worker.start,
+                initargs=self._graders,
+                context=get_context("forkserver"),
             )
-        if worker.pair is not None:
-            self._verdicts[worker.pair] = worker.last_words(reason)
-        self._start()
-
-    def _start(self) -> None:
-        worker = _Worker([*self._command, str(self.seconds)])
-        self._workers.append(worker)
-        self._selector.register(worker.output, selectors.EVENT_READ, worker)
-
-    def _stop(self, worker: "_Worker") -> None:
-        self._workers.remove(worker)
-        self._selector.unregister(worker.output)
-        worker.end()
-
-
-class _Worker:
-    """One process, and what it is doing: starting, idle, or grading ``pair`` until ``deadline``."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+            try:
+                pool.schedule(worker.ready).result(START_SECONDS)
+                return pool
+            except (BrokenProcessPool, ProcessExpired, TimeoutError):
+                pool.stop()
+                pool.join()
+        raise RuntimeError(
+            f"The grading workers did not start, in two attempts of at most {START_SECONDS:g} s. "
+            "What they said is above."
         )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.input, self.output = self.process.stdin, self.process.stdout
-        self.ready = False
-        self.pair: Pair | None = None
-        self.correct: bool | None = None  # the primary verdict, once it is in
-        self.deadline = time.monotonic() + START_SECONDS
-        self._unread = b""
-
-    @property
-    def idle(self) -> bool:
-        return self.ready and self.pair is None
-
-    def give(self, pair: Pair, seconds: float) -> None:
-        self.pair, self.correct = pair, None
-        self.deadline = time.monotonic() + seconds
-        self.input.write(json.dumps(pair).encode() + b"\n")
-        self.input.flush()
-
-    def rest(self) -> None:
-        self.pair, self.correct = None, None
-        self.deadline = float("inf")
-
-    def replies(self) -> list[Any] | None:
-        """Messages that have arrived whole; None at the end of the stream."""
-        received = os.read(self.output.fileno(), 65536)
-        if not received:
-            return None
-        *lines, self._unread = (self._unread + received).split(b"\n")
-        return [json.loads(line) for line in lines]
-
-    def hear(self, reply: Any) -> Verdict | None:
-        """The verdict that a reply completes; before its two parts the worker says it is ready."""
-        if not self.ready:
-            self.ready = True
-            self.rest()
-        elif self.correct is None:
-            self.correct = bool(reply)
-        else:
-            return Verdict(self.correct, reply)
-        return None
-
-    def last_words(self, reason: str) -> Verdict:
-        """The verdict on a pair that was not finished."""
-        if self.correct is None:
-            return Verdict(False, None, reason)
-        return Verdict(self.correct, None, f"second opinion: {reason}")
-
-    def obituary(self) -> str:
-        """How the process ended; empty where its own limit ended it."""
-        code = self.process.wait()
-        if code == -signal.SIGVTALRM:
-            return ""
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"worker ended with {how}"
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.output.close()
-        try:
-            self.input.close()
-        except BrokenPipeError:
-            return  # closing flushes what a dead worker never read
 
 
-def _environment() -> dict[str, str]:
-    """Ours, with this package on the path, and the same hashes, hence orders, in every run."""
-    root = str(Path(__file__).resolve().parents[3])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
+def _start_server() -> None:
+    """Start the process that workers are forked from, with the libraries of the graders imported.
+
+    It has a fixed seed for hashes, hence the same orders in every run.
+    """
+    forkserver.set_forkserver_preload(
+        ["__main__"]
+        + [f"powerblend.graders.mathematics.{name}" for name in ("equivalence", "second_opinion")]
+    )
+    seed = os.environ.get("PYTHONHASHSEED")
+    os.environ["PYTHONHASHSEED"] = "0"
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONHASHSEED"]
+        if seed is not None:
+            os.environ["PYTHONHASHSEED"] = seed
+
+
+def _ending(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,20 +1,26 @@
 r"""The second opinion: Math-Verify's verdict on the same strings.
 
-Imported by workers only: it is slow to import, and on hostile input it may run for hours, which its
-own alarm does not always end. Answers are handed over inside a box, so that of its extractors only
-the LaTeX one is needed; the other would pass them to ``eval``. Knows nothing about our own grader.
+Imported by workers only: it is slow to import, and on hostile input it may run for hours. Its own
+alarm goes by the wall clock, and on a busy machine would make answers wrong that were late; here
+processor time counts, and what takes too long has no opinion. Answers are handed over inside a box,
+so that of its extractors only the LaTeX one is needed; the other would pass them to ``eval``. Knows
+nothing about our own grader.
 """
 
 import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from types import FrameType
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
 
-from powerblend.graders.mathematics.normalise import LONGEST
+from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT
 
-STEP_SECONDS = 2
-"""For each parse and each comparison, in whole seconds as an alarm takes them."""
+OPINION_SECONDS = 2.0
+"""Of processor time, where nearly all take a hundredth of one."""
 
 _EXTRACTION = (LatexExtractionConfig(),)
 
@@ -22,13 +28,37 @@ for _library in ("math_verify", "latex2sympy2_extended"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 
+class _OutOfTimeError(BaseException):
+    """Not an ``Exception``: Math-Verify catches those, and takes them for a wrong answer."""
+
+
 def second_opinion(answer: str, gold: str) -> bool | None:
-    """Whether Math-Verify accepts the answer; None for one that is too long to be asked about."""
-    if max(len(answer), len(gold)) > LONGEST:
+    """Whether Math-Verify accepts the answer; None where it takes too long, or the answer does."""
+    if max(len(answer), len(gold)) > CHARACTER_LIMIT:
         return None
-    return bool(verify(_parse(gold), _parse(answer), timeout_seconds=STEP_SECONDS))
+    try:
+        with _limited(OPINION_SECONDS):
+            return bool(verify(_parse(gold), _parse(answer), timeout_seconds=None))
+    except _OutOfTimeError:
+        return None
 
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> list[Any]:
-    return parse(rf"\boxed{{{text}}}", _EXTRACTION, parsing_timeout=STEP_SECONDS)
+    return parse(rf"\boxed{{{text}}}", _EXTRACTION, parsing_timeout=None)
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise in the block after so much processor time; of the main thread only."""
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise _OutOfTimeError
+
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

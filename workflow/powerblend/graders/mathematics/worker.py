@@ -1,14 +1,11 @@
-"""A worker process of the pool: one line of JSON in, two lines out.
+"""What runs in a worker process of the pool: one grader on one pair, with limited means.
 
-In comes ``[answer, gold]``; out goes the primary verdict as soon as there is one, and then the
-second opinion, so that the first is not lost when the second does not end. Before the first pair a
-line says that the worker is ready. Knows nothing about the pool: it is started as
-``python -m powerblend.graders.mathematics.worker SECONDS`` and ends with its input.
+Knows nothing about the pool and imports no computer algebra by itself: the graders are handed to
+it, or imported when they are first asked.
 """
 
 import contextlib
 import gc
-import json
 import os
 import resource
 import signal
@@ -16,59 +13,59 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from powerblend.graders.mathematics.equivalence import grade
-from powerblend.graders.mathematics.second_opinion import second_opinion
+from powerblend.graders.base import Judgement
 
-MEMORY = 2 * 2**30
-"""Bytes that a worker may hold: the power towers of some answers would take all there is."""
+MEMORY_BYTES = 2 * 2**30
+"""What a worker may hold: the power towers of some answers would take all there is."""
 
-Primary = Callable[[str, str], bool]
-Second = Callable[[str, str], bool | None]
+Grader = Callable[..., Any]
+"""From an answer, the reference and, if it wants it, the problem's text to what it thinks."""
 
 
-def serve(seconds: float, primary: Primary = grade, second: Second = second_opinion) -> None:
-    """Grade the pairs of standard input until it ends.
+def start(*graders: Grader) -> None:
+    """Make this process a worker; ``graders`` are only to be imported before the first pair.
 
-    A pair may take ``seconds`` of processor time; then the kernel ends the process, whatever it is
-    doing, and whether or not there still is a pool to do it.
+    What a library prints goes to standard error, where it is no reply to anybody.
     """
-    send = _replies()
+    if sys.flags.hash_randomization:
+        raise RuntimeError("PYTHONHASHSEED is not 0: orders, hence verdicts, would vary")
+    with contextlib.suppress(ValueError, OSError):  # not every system has this limit
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    os.dup2(2, 1)
     gc.freeze()  # looking through the libraries again and again takes a fifth of the time
     gc.set_threshold(100_000, 50, 100)
-    send("ready")
-    for line in sys.stdin:
-        answer, gold = json.loads(line)
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-        send(primary(answer, gold))
-        send(_asked(second, answer, gold))
+
+
+def ready() -> bool:
+    """Say that a worker runs."""
+    return True
+
+
+def judge(grader: Grader, arguments: tuple[str, ...], seconds: float) -> Any:
+    """What a grader thinks, within ``seconds`` of processor time.
+
+    The kernel ends the process after that, whatever it is doing, and whether or not there still is
+    a pool to do it.
+    """
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        return grader(*arguments)
+    finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
-def _asked(second: Second, answer: str, gold: str) -> bool | None:
+def primary(answer: str, gold: str, problem: str) -> Judgement:
+    """The judgement of our own grader."""
+    from powerblend.graders.mathematics.equivalence import explain
+
+    return explain(answer, gold, problem)
+
+
+def second(answer: str, gold: str) -> bool | None:
+    """The opinion of Math-Verify, None where it has none."""
+    from powerblend.graders.mathematics.second_opinion import second_opinion
+
     try:
-        return second(answer, gold)
-    except Exception:  # another's library on hostile input: no opinion
+        return second_opinion(answer, gold)
+    except Exception:  # another's library on hostile input
         return None
-
-
-def _replies() -> Callable[[Any], None]:
-    """Reserve standard output for replies: what a library prints goes to standard error."""
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def send(message: Any) -> None:
-        replies.write(json.dumps(message) + "\n")
-        replies.flush()
-
-    return send
-
-
-def main() -> None:
-    """Serve with limited memory."""
-    with contextlib.suppress(ValueError, OSError):  # not every system has this limit
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    serve(float(sys.argv[1]))
-
-
-if __name__ == "__main__":
-    main()
