@@ -136,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "coverage",
         "Intervals of differences, nominally 95%",
         rows,
-        f"{draws:,} studies of each population, {20 * draws:,} with one answer per problem. Rates are of problems by what they differ in, in "
+        f"{draws:,} studies of each population, {20 * draws:,} with one answer per "
+        "problem. Rates are of problems by what they differ in, in "
         "answers; chances of several answers are uniform over problems, and the second "
         "condition's are shifted in logits. The second population is an interaction, and so is "
         "its like without a difference: +2: 1%, +1: 2%, -1: 4%, which is not symmetric.",
