@@ -117,12 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from bench import parser, write_table
 
     options = parser(__doc__)
-    options.add_argument("--draws", type=int, default=2000, help="studies (default 2000)")
+    options.add_argument("--draws", type=int, default=1000, help="studies (default 1000)")
     draws = options.parse_args(arguments).draws
     rows: list[dict[str, Any]] = []
     for population in POPULATIONS:
         # Studies of one answer per problem are drawn in no time.
-        studies = 20 * draws if population.answers == 1 else draws
+        studies = 5 * draws if population.answers == 1 else draws
         found = measure(population, studies, np.random.default_rng(1))
         rows.append(
             {
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "coverage",
         "Intervals of differences, nominally 95%",
         rows,
-        f"{draws:,} studies of each population, {20 * draws:,} with one answer per "
+        f"{draws:,} studies of each population, {5 * draws:,} with one answer per "
         "problem. Rates are of problems by what they differ in, in "
         "answers; chances of several answers are uniform over problems, and the second "
         "condition's are shifted in logits. The second population is an interaction, and so is "
