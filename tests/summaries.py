@@ -181,7 +181,11 @@ def large_study() -> Summary:
         samples=4,
         probe=probe(summary, hard=3),
         training=TRAINING,
-        matched=(matched("ps", "temp", 8, 4), matched("blend_ps", "temp", 3, 3)),
+        matched=(
+            matched("ps", "temp", 8, 4),
+            matched("blend_ps", "temp", 3, 3),
+            matched("draft_blend_ps", "temp", 1.97, 1.97),
+        ),
         sampling=_sampling(summary),
         compute=(*summary.compute, *_points_of_samples(summary)),
         sweep=sweep_points(summary),
@@ -226,7 +230,7 @@ def study(conditions: dict[str, tuple[Decoding, int, int, float]], easy: int, ha
     )
 
 
-def matched(chain: str, sampling: str, bought: int, k: int) -> MatchedCompute:
+def matched(chain: str, sampling: str, bought: float, k: float) -> MatchedCompute:
     """A chain at matched compute."""
     return MatchedCompute(
         chain=chain, sampling=sampling, bought=bought, k=k, accuracy=0.721, majority=0.74,
@@ -242,7 +246,7 @@ def contrast(name: str, difference: float, p: float, **changes: Any) -> Contrast
     fields = {
         "name": name, "kind": "difference", "plus": words[::3], "minus": words[1:3],
         "difference": difference, "low": difference - 0.05, "high": difference + 0.05, "b": 7,
-        "c": 1, "p": p, "p_holm": holm, "power": 0.5, "verdict": verdict,
+        "c": 1, "p": p, "p_holm": holm, "detectable": 0.12, "verdict": verdict,
     }  # fmt: skip
     return ContrastResult.model_validate(fields | changes)
 
@@ -274,7 +278,7 @@ def _contrasts(solved: dict[str, int], problems: int) -> list[ContrastResult]:
     if {"ps", "blend_ps", "greedy", "blend_greedy"} <= solved.keys():
         gain = solved["blend_ps"] - solved["ps"] - solved["blend_greedy"] + solved["greedy"]
         name = "(blend_ps - ps) - (blend_greedy - greedy)"
-        nothing = dict(kind="interaction", b=None, c=None, power=None)
+        nothing = dict(kind="interaction", b=None, c=None, detectable=None)
         found.append(contrast(name, gain / problems, 0.06, **nothing))
     return found
 
@@ -314,7 +318,7 @@ def _chain(name: str, blocks: int) -> ChainProgress:
     return ChainProgress(
         condition=name,
         acceptance_by_block=tuple(0.8 - 0.3 * k / blocks + shift for k in range(blocks)),
-        log_t_by_block=tuple(-40.0 - 160 * (k + 1) / blocks + 100 * shift for k in range(blocks)),
+        log_t_per_token_by_block=tuple(-0.6 - shift - 0.001 * (k % 2) for k in range(blocks)),
     )
 
 

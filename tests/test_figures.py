@@ -130,6 +130,12 @@ def test_a_study_without_chains_says_so() -> None:
     assert "takes two conditions" in words(drawn("overlap", summary))
 
 
+def test_chains_are_drawn_per_token_and_not_said_to_fall() -> None:
+    seen = words(drawn("diagnostics", earlier_study()))
+    assert "Log target density per token" in seen
+    assert "a line that rises or falls is no chain that does" in seen
+
+
 def test_the_accuracy_figure_has_the_numbers() -> None:
     seen = words(drawn("accuracy", earlier_study()))
     for label in ("71.2%  (74/104)", "77.9%  (81/104)", "Accuracy on 104 problems"):

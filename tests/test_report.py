@@ -34,9 +34,10 @@ from powerblend.report.published import comparable, gains_table, settings_table,
 from powerblend.report.results import (
     additive_sentence,
     best_sentence,
+    detectable_sentence,
     hard_sentence,
     overlap_sentence,
-    power_sentence,
+    spread_sentence,
 )
 from powerblend.report.run import Run, git_revision
 from powerblend.report.text import code_block, escaped, p_value, percent, points, series, table
@@ -371,9 +372,8 @@ def test_a_contrast_is_called_what_it_is(
 )
 def test_an_interaction_is_called_what_it_is(difference: float, p: float, says: str) -> None:
     name = "(blend_ps - ps) - (blend_greedy - greedy)"
-    row = contrast(name, difference, p, kind="interaction", low=None, high=None)
+    row = contrast(name, difference, p, kind="interaction")
     assert says in contrast_sentence(row, FOUR)
-    assert "interval" not in contrast_sentence(row, FOUR)
 
 
 @pytest.mark.parametrize(
@@ -430,19 +430,64 @@ def test_intervals_are_said_to_be_unadjusted_and_of_problems() -> None:
     one, several = report(earlier_study()), report(large_study())
     for text in (one, several):
         assert "are 95% each and not adjusted" in section(text, "### 4.5 Contrasts")
-        assert "Bonett and Price's where the test is McNemar's" in text
+        assert "Bonett and Price's with the quantile of Student's t" in text
     assert "of the problems and not of the answers" not in one
     assert "of the problems and not of the answers" in several
 
 
-def test_a_study_too_small_for_its_effects_says_so() -> None:
-    assert "is small for" in power_sentence([contrast("a - b", 0.1, 0.5)], 104)
-    large = power_sentence([contrast("a - b", 0.1, 0.001, power=0.93)], 500)
-    assert "is small for" not in large
-    assert "93%" in large
-    assert "at p < 0.05, before adjustment, with a chance of 93%" in large
-    assert power_sentence([contrast("a - b", 0.1, 0.5, power=None)], 8) == ""
-    assert power_sentence([contrast("a - b", 0.0, 1.0, power=0.0)], 8) == ""
+def test_how_small_an_effect_the_study_could_see_is_said() -> None:
+    """A size that follows from the study, not a chance that follows from the largest effect."""
+    rows = [contrast("a - b", 0.1, 0.5, detectable=0.087), contrast("c - b", 0.0, 1.0)]
+    rows.append(contrast("a - c", 0.1, 0.001, detectable=None))
+    said = detectable_sentence(rows, 104)
+    assert "A study of 104 problems" in said
+    assert "finds a difference of 8.7 to 12.0 points, by contrast, with a chance of 80%" in said
+    assert "not shown to be nothing" in said
+    assert "of 12.0 points" in detectable_sentence(rows[1:], 104)
+    assert detectable_sentence(rows[2:], 8) == ""
+    assert "| 12.0 points |" in report(earlier_study())
+
+
+def test_the_test_of_an_interaction_is_called_conservative() -> None:
+    four = section(report(earlier_study()), "### 4.5 Contrasts")
+    assert "there it is conservative" in four
+    assert "conservative" not in section(report(small_study()), "### 4.5 Contrasts")
+
+
+def test_no_report_speaks_of_a_bootstrap() -> None:
+    for summary in (small_study(), earlier_study(), large_study()):
+        assert "bootstrap" not in report(summary)
+
+
+def test_the_spread_over_samples_is_named() -> None:
+    text = section(report(large_study()), "### 4.7 Several samples")
+    assert "| Condition | Mean ± standard error of the draws |" in text
+    assert "of drawing the samples anew for these same problems" in text
+    assert "`greedy` and `blend_greedy` give the same answer every time" in text
+    sampled = tuple(s for s in large_study().sampling if s.condition == "temp")
+    assert "every time" not in spread_sentence(changed(large_study(), sampling=sampled))
+
+
+def test_chains_are_not_said_to_go_downhill() -> None:
+    text = section(report(earlier_study()), "### 4.9 The chains")
+    assert "log t per token, first block" in text
+    assert "no sign that a chain climbs or falls" in text
+    assert "| −0.62 | −0.62 |" in text
+
+
+def test_hard_tokens_ranked_better_regress_to_the_mean() -> None:
+    measured = earlier_study().probe.measured
+    assert measured is not None
+    for hard in (29, 120):
+        said = hard_tokens_sentence(changed(measured, hard_tokens=hard))
+        assert "regressing to the mean" in said
+
+
+def test_a_trained_draft_is_said_to_differ_between_processors() -> None:
+    said = "A trained draft is not the same on every processor"
+    assert said in section(report(large_study()), "### 6.1 The draft")
+    assert said not in report(earlier_study())
+    assert "## A trained draft" in (ROOT / "docs" / "reproducibility.md").read_text()
 
 
 def test_the_best_is_not_called_better_than_it_is() -> None:
@@ -513,10 +558,11 @@ def test_the_price_of_a_chain() -> None:
 def test_a_chain_stands_beside_the_vote_that_it_costs() -> None:
     text = section(report(large_study()), "### 4.8 Accuracy against compute")
     for said in (
-        "An answer of `ps` pays for 8 answers of `temp`, of which the study drew 4: a "
+        "An answer of `ps` pays for 8.00 answers of `temp`, of which the study drew 4: a "
         "majority of 4 is right on 74.0% of the problems, `ps` on 72.1% (−1.9 points, interval "
         "−5.0 to +1.0).",
-        "An answer of `blend_ps` pays for 3 answers of `temp`: a majority of 3",
+        "An answer of `blend_ps` pays for 3.00 answers of `temp`: a majority of 3",
+        "pays for 1.97 answers of `temp`: one or, by lot, a majority of 2, at that cost",
     ):
         assert said in text
     assert "At matched decoded tokens" not in report(earlier_study())

@@ -1,6 +1,7 @@
 """Every statistic agrees with an independent computation, at its edges too."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 from math import comb
@@ -21,13 +22,13 @@ from powerblend.analysis.matched import matched
 from powerblend.analysis.overall import overall
 from powerblend.analysis.overlap import overlaps
 from powerblend.analysis.paired import (
-    bonett_price,
-    bootstrap_interval,
     compare_clustered,
     compare_single,
+    detectable_by_mcnemar,
+    detectable_by_t,
+    difference_interval,
     mcnemar_power,
     sign_flip_p,
-    t_power,
 )
 from powerblend.analysis.several_samples import (
     best_of,
@@ -43,6 +44,9 @@ from powerblend.study.schema import parse_study
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.summary import ConditionDifficulty, ConditionResult, Summary, ValueAtK
 from small_study import ROOT, merged
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import coverage
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 RNG = np.random.default_rng(20260)
@@ -178,12 +182,28 @@ def test_large_counts_approach_mcnemars_chi_square() -> None:
 
 @pytest.mark.parametrize(("b", "c"), [(7, 1), (0, 0), (12, 3), (30, 10)])
 def test_the_interval_is_walds_after_one_more_problem_each_way(b: int, c: int) -> None:
+    """Bonett and Price's, but for Student's t: 1.982597 is its quantile at 105 degrees."""
     n = 104
     first, second = pairs(b + 1, c + 1, neither=n - b - c)
     differences = first - second
     error = differences.std() / np.sqrt(n + 2)
-    expected = differences.mean() + error * np.array([-1.959964, 1.959964])
-    assert bonett_price(b, c, n) == pytest.approx(expected, abs=1e-6)
+    expected = differences.mean() + error * np.array([-1.982815, 1.982815])
+    result = compare_single(*pairs(b, c, neither=n - b - c))
+    assert (result.low, result.high) == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_interval_of_several_answers_is_theirs_after_problems_of_their_scale() -> None:
+    """Two more problems, that differ by sqrt((8 + 1) / 2) of 8 answers."""
+    differences = RNG.integers(-5, 6, 13) / 8
+    more = np.append(differences, [np.sqrt(4.5) / 8, -np.sqrt(4.5) / 8])
+    error = more.std() / np.sqrt(15) * stats.t.ppf(0.975, 14)
+    expected = more.mean() - error, more.mean() + error
+    assert difference_interval(differences, 8) == pytest.approx(expected)
+
+
+def test_an_interval_ends_where_differences_do() -> None:
+    assert difference_interval(np.ones(1), 1) == (pytest.approx(-1), 1.0)
+    assert difference_interval(np.full(2, 2.0), 1, largest=2)[1] == 2.0
 
 
 @pytest.mark.parametrize(("b", "c", "n"), [(7, 1, 104), (20, 8, 104), (0, 0, 50), (60, 30, 500)])
@@ -198,7 +218,8 @@ def test_the_interval_is_close_to_tangos_score_interval(b: int, c: int, n: int) 
     middle = (b - c) / n
     low = optimize.brentq(lambda d: score(d) - 1.959964, -0.999, middle - 1e-9)
     high = optimize.brentq(lambda d: score(d) + 1.959964, middle + 1e-9, 0.999)
-    assert bonett_price(b, c, n) == pytest.approx([low, high], abs=0.02)
+    result = compare_single(*pairs(b, c, neither=n - b - c))
+    assert (result.low, result.high) == pytest.approx((low, high), abs=0.02)
 
 
 @pytest.mark.parametrize(("b", "c", "n"), [(3, 1, 12), (5, 0, 9), (2, 2, 10), (0, 4, 30)])
@@ -278,21 +299,51 @@ def test_a_small_p_is_not_bounded_by_a_number_of_resamples() -> None:
     assert sign_flip_p(np.full(500, 8), np.zeros(500, np.int64)) == pytest.approx(2.0**-499)
 
 
-def test_the_bootstrap_resamples_problems() -> None:
-    first, second = RNG.binomial(4, 0.7, 150), RNG.binomial(4, 0.6, 150)
-    differences = (first - second) / 4
-    draws = RNG.choice(differences, (20000, 150)).mean(axis=1)
-    assert bootstrap_interval(differences) == pytest.approx(
-        np.quantile(draws, [0.025, 0.975]).tolist(), abs=0.004
-    )
-
-
-def test_power_of_a_clustered_contrast_is_the_t_tests() -> None:
+def test_what_a_t_test_detects_is_found_in_four_of_five() -> None:
     differences = RNG.integers(-2, 4, 60)
-    effect = differences.mean() / differences.std(ddof=1) * np.sqrt(60)
+    detectable = detectable_by_t(differences, answers=4)
+    assert detectable is not None
+    effect = 4 * detectable / differences.std(ddof=1) * np.sqrt(60)
     critical = stats.t.ppf(0.975, 59)
-    expected = stats.nct.sf(critical, 59, effect) + stats.nct.cdf(-critical, 59, effect)
-    assert t_power(differences) == pytest.approx(expected, rel=1e-6)
+    chance = stats.nct.sf(critical, 59, effect) + stats.nct.cdf(-critical, 59, effect)
+    assert chance == pytest.approx(0.8, abs=1e-6)
+    assert detectable_by_t(np.full(9, 2), answers=4) is None
+    assert detectable_by_t(np.array([4, -4]), answers=4) is None
+
+
+@pytest.mark.parametrize(("discordant", "n"), [(4, 104), (14, 104), (30, 104), (60, 500), (0, 50)])
+def test_what_mcnemars_test_detects_is_found_in_four_of_five(discordant: int, n: int) -> None:
+    detectable = detectable_by_mcnemar(discordant, n)
+    assert detectable is not None
+    net = round(detectable * n)
+    assert detectable == net / n
+
+    def found(net: int) -> float:
+        """By simulation, at these discordant rates."""
+        both = max(discordant, net)
+        rates = [(both + net) / 2 / n, (both - net) / 2 / n, 1 - both / n]
+        counts = np.random.default_rng(3).multinomial(n, rates, size=20_000)[:, :2]
+        p = np.minimum(1, 2 * stats.binom.cdf(counts.min(axis=1), counts.sum(axis=1), 0.5))
+        return float(np.mean(p < 0.05))
+
+    assert found(net) > 0.79
+    assert found(net - 1) < 0.81
+
+
+def test_a_study_may_be_too_small_to_detect_anything() -> None:
+    assert detectable_by_mcnemar(2, 5) is None
+    assert detectable_by_mcnemar(2, 6) == 1.0
+
+
+@pytest.mark.parametrize("population", coverage.POPULATIONS, ids=lambda population: population.name)
+def test_intervals_cover_and_agree_with_their_test(population: coverage.Population) -> None:
+    """The table of benchmarks/coverage.py with fewer draws: its margins are of four deviations."""
+    draws = 1000 if population.answers == 1 else 250
+    found = coverage.measure(population, draws, np.random.default_rng(7))
+    margin = 4 * np.sqrt(0.03 * 0.97 / draws)
+    assert 0.94 - margin < found.covered < 0.985 + margin
+    assert found.contradicted < 0.03 + margin
+    assert found.rejected_if_equal < 0.05 + margin
 
 
 def test_several_answers_are_compared_by_problem() -> None:
@@ -339,14 +390,16 @@ def test_a_verdict_is_chosen_by_p(p: float, word: str) -> None:
 
 def test_no_difference_is_within_noise() -> None:
     (row,) = contrasts(grades_of({"ps": [1, 0, 1], "greedy": [1, 0, 1]}), ["ps - greedy"])
-    assert (row.b, row.c, row.p, row.power) == (0, 0, 1.0, 0.0)
+    assert (row.b, row.c, row.p, row.detectable) == (0, 0, 1.0, None)
     assert row.low == pytest.approx(-row.high)
     assert row.verdict == "within noise"
 
 
-def test_no_difference_in_several_samples_has_no_bootstrap() -> None:
+def test_no_difference_in_several_samples_has_an_interval() -> None:
+    """No variation is seen, and few problems: that is no proof that there is none."""
     result = compare_clustered(np.array([2, 3]), np.array([2, 3]), 4)
-    assert result == (0.0, None, None, 1.0, None, None, None)
+    assert (result.difference, result.p, result.detectable) == (0.0, 1.0, None)
+    assert result.high == -result.low > 0.3
 
 
 # Breakdowns
@@ -428,10 +481,20 @@ def test_answers_to_look_at_are_listed() -> None:
 def test_chains_are_averaged_over_those_that_reached_a_block() -> None:
     moved = {"moves": 4, "accepted_by_block": [2, 1], "log_t_by_block": [-4.0, -6.0]}
     ended = {"moves": 2, "accepted_by_block": [0], "log_t_by_block": [-2.0]}
-    rows = [answer(problem_id="a", **moved), answer(problem_id="b", **ended)]
+    rows = [answer(problem_id="a", **moved), answer(problem_id="b", n_tokens=20, **ended)]
     (row,) = summary_of(pd.DataFrame(rows).assign(condition="ps")).chains
     assert row.acceptance_by_block == (0.5, 0.5)
-    assert row.log_t_by_block == (-3.0, -6.0)
+    # 1024 tokens in 16 blocks: after the first, 64 of the 100 tokens and all of the 20.
+    assert row.log_t_per_token_by_block == pytest.approx((-6 / 84, -6 / 100))
+
+
+def test_a_chain_whose_every_token_is_alike_goes_neither_up_nor_down() -> None:
+    """Its log target falls by block, for its strings grow; per token nothing changes."""
+    log_t = [-32.0, -64.0, -96.0, -100.0, -100.0]
+    row = answer(problem_id="a", n_tokens=200, moves=10, accepted_by_block=[2] * 5)
+    row["log_t_by_block"] = log_t
+    (chain,) = summary_of(pd.DataFrame([row]).assign(condition="ps")).chains
+    assert chain.log_t_per_token_by_block == (-0.5, -0.5, -0.5, -0.5, -0.5)
 
 
 # Several samples
@@ -504,29 +567,36 @@ def test_compute_counts_what_k_answers_cost() -> None:
     assert rows["temp, best of 2"].method == "best_of"
 
 
-@pytest.mark.parametrize(("tokens", "bought", "k"), [(100, 1, 1), (399, 3, 3), (1000, 10, 5)])
+@pytest.mark.parametrize(
+    ("tokens", "bought", "k"),
+    [(100, 1, 1), (197, 1.97, 1.97), (399, 3.99, 3.99), (425, 4.25, 4.25), (1000, 10, 5)],
+)
 def test_a_chain_is_matched_by_the_votes_that_it_would_buy(
-    tokens: int, bought: int, k: int
+    tokens: int, bought: float, k: float
 ) -> None:
     right = {name: RNG.binomial(1, 0.6, (30, 5)) for name in ("ps", "temp")}
     grades = grades_of(right)
     grades["answer"] = grades["correct"].map({True: "1", False: "2"})
     grades.loc[grades["condition"] == "ps", "decoded_tokens"] = tokens
     (row,) = summary_of(grades).matched
-    majority = [
-        np.mean(
-            [2 * sum(chosen) > k or (2 * sum(chosen) == k) / 2 for chosen in combinations(n, k)]
-        )
-        for n in right["temp"].tolist()
-    ]
-    differences = right["ps"].mean(axis=1) - majority
-    assert (row.chain, row.sampling, row.bought, row.k) == ("ps", "temp", bought, k)
-    assert row.majority == pytest.approx(np.mean(majority))
-    assert row.difference == pytest.approx(differences.mean())
-    draws = RNG.choice(differences, (20000, 30)).mean(axis=1)
-    assert [row.low, row.high] == pytest.approx(
-        np.quantile(draws, [0.025, 0.975]).tolist(), abs=0.015
+
+    def majority(k: int, verdicts: list[int]) -> float:
+        chosen = [sum(some) for some in combinations(verdicts, k)]
+        return float(np.mean([2 * n > k or (2 * n == k) / 2 for n in chosen]))
+
+    below, above = int(k), int(np.ceil(k))
+    votes = np.array(
+        [
+            (1 - k + below) * majority(below, n) + (k - below) * majority(above, n)
+            for n in right["temp"].tolist()
+        ]
     )
+    differences = right["ps"].mean(axis=1) - votes
+    assert (row.chain, row.sampling) == ("ps", "temp")
+    assert (row.bought, row.k) == pytest.approx((bought, k))
+    assert row.majority == pytest.approx(votes.mean())
+    assert row.difference == pytest.approx(differences.mean())
+    assert (row.low, row.high) == pytest.approx(difference_interval(differences, 5))
 
 
 def test_a_vote_that_costs_more_than_the_chain_does_not_match_it() -> None:

@@ -44,7 +44,7 @@ def compare(contrast: Contrast, counts: pd.DataFrame, samples: int) -> Compariso
     )
     if samples == 1 and len(contrast.plus) == 1:
         return compare_single(plus, minus)
-    return compare_clustered(plus, minus, samples)
+    return compare_clustered(plus, minus, samples, largest=len(contrast.plus))
 
 
 def verdict(p: float) -> Verdict:

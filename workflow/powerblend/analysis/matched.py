@@ -4,18 +4,19 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from powerblend.analysis.paired import bootstrap_interval
-from powerblend.analysis.several_samples import shares, votes
+from powerblend.analysis.paired import difference_interval
+from powerblend.analysis.several_samples import Floats, shares, votes
 from powerblend.vocabulary.summary import Condition, MatchedCompute
 
 
 def matched(grades: pd.DataFrame, conditions: Mapping[str, Condition]) -> list[MatchedCompute]:
     """Every chain beside every unblended way of sampling; nothing with one sample per problem.
 
-    ``bought`` is the largest number of samples whose mean decoded tokens are within those of one
-    answer of the chain; ``k`` is that or, if it is fewer, the number drawn. ``difference`` is the
-    chain's accuracy less that of the majority of k, with a bootstrap interval over problems. The
-    contrast is not a declared one, so there is no p-value.
+    ``bought`` samples have the mean decoded tokens of one answer of the chain, a number that is
+    rarely whole; ``k`` is that or, if it is fewer, the number drawn. The vote of k is of the whole
+    number below or of that above, by lot, so that it costs k samples on average. ``difference`` is
+    the chain's accuracy less that of the vote, with an interval over problems. The contrast is not
+    a declared one, so there is no p-value.
     """
     drawn = grades["sample"].nunique()
     if drawn == 1:
@@ -29,7 +30,7 @@ def matched(grades: pd.DataFrame, conditions: Mapping[str, Condition]) -> list[M
         if answered[chain].chain is not None
         for plain in answered
         if _samples_plainly(answered[plain])
-        if (bought := int(tokens[chain] // tokens[plain]))
+        if (bought := float(tokens[chain] / tokens[plain])) >= 1
     ]
 
 
@@ -39,10 +40,10 @@ def _samples_plainly(condition: Condition) -> bool:
     return drawn_once and condition.blend is None
 
 
-def _matched(chain: pd.DataFrame, plain: pd.DataFrame, bought: int, drawn: int) -> MatchedCompute:
+def _matched(chain: pd.DataFrame, plain: pd.DataFrame, bought: float, drawn: int) -> MatchedCompute:
     k = min(bought, drawn)
-    ours, theirs = shares(chain), votes(plain, k)
-    low, high = bootstrap_interval(ours - theirs)
+    ours, theirs = shares(chain), _votes_between(plain, k)
+    low, high = difference_interval(ours - theirs, drawn)
     return MatchedCompute(
         chain=chain["condition"].iloc[0],
         sampling=plain["condition"].iloc[0],
@@ -54,3 +55,12 @@ def _matched(chain: pd.DataFrame, plain: pd.DataFrame, bought: int, drawn: int) 
         low=low,
         high=high,
     )
+
+
+def _votes_between(plain: pd.DataFrame, k: float) -> Floats:
+    """The majority's accuracy on each problem, of the whole numbers beside k in proportion."""
+    below = int(k)
+    above_share = k - below
+    if not above_share:
+        return votes(plain, below)
+    return (1 - above_share) * votes(plain, below) + above_share * votes(plain, below + 1)

@@ -88,7 +88,7 @@ def summarise(
         sampling=tuple(several),
         compute=tuple(compute(results, several, _deterministic(conditions))),
         matched=tuple(matched(grades, conditions)),
-        chains=tuple(chains(grades)),
+        chains=tuple(chains(grades, conditions)),
         sweep=tuple(sweep(results, conditions)),
         disagreements=tuple(disagreements(grades)),
         ungraded=tuple(ungraded(grades)),

@@ -1,4 +1,4 @@
-"""How the chains moved: acceptance and the target's log density, block by block."""
+"""How the chains moved: acceptance and the target's log density per token, block by block."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,18 +20,18 @@ def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     rows = -(-len(chains) // 3)
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2 + 0.22 * rows))
     _lines(left, ((chain, chain.acceptance_by_block) for chain in chains))
-    _lines(right, ((chain, chain.log_t_by_block) for chain in chains))
+    _lines(right, ((chain, chain.log_t_per_token_by_block) for chain in chains))
     left.set_ylim(0, 1.05)
     percent_axis(left, "y")
     left.set_title("Moves accepted", size=10)
     right.grid(True, axis="y")
-    right.set_title("Mean log target density", size=10)
+    right.set_title("Log target density per token", size=10)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(chains)))
     note(
         figure,
-        "Means over answers. A log density falls as answers grow, and those of different targets "
-        "are not on one scale: compare a line with itself.",
+        "At the end of each block. The states of a later block are longer strings: a line that "
+        "rises or falls is no chain that does. Different targets are not on one scale.",
         110,
     )
     return figure

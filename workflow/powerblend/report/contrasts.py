@@ -63,9 +63,8 @@ def evidence(contrast: ContrastResult) -> str:
     """Interval and p-values of a contrast."""
     p, holm = p_value(contrast.p), p_value(contrast.p_holm)
     adjusted = "" if p == holm else f" ({holm} after Holm's adjustment)"
-    low, high = contrast.low, contrast.high
-    bounds = "" if low is None else f"interval {interval(low, high)}, "
-    return f"{bounds}p {p if p.startswith('<') else '= ' + p}{adjusted}"
+    bounds = interval(contrast.low, contrast.high)
+    return f"interval {bounds}, p {p if p.startswith('<') else '= ' + p}{adjusted}"
 
 
 def contrasts_sentence(contrasts: Sequence[ContrastResult]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from powerblend.analysis.sweep import panels, verdict
-from powerblend.report.text import count, interval, points
+from powerblend.report.text import interval, points
 from powerblend.vocabulary.summary import ConditionResult, MatchedCompute, Summary
 
 
@@ -27,15 +27,23 @@ def compute_sentence(summary: Summary) -> str:
 
 def matched_sentence(matched: MatchedCompute) -> str:
     """A chain beside the majority vote that its decoded tokens would buy."""
-    chain, other, k = f"`{matched.chain}`", f"`{matched.sampling}`", matched.k
-    drawn = f", of which the study drew {k}" if k < matched.bought else ""
-    bounds = "" if matched.low is None else f", interval {interval(matched.low, matched.high)}"
-    best = f"a majority of {k}" if k > 1 else "one"
+    chain, other = f"`{matched.chain}`", f"`{matched.sampling}`"
+    drawn = f", of which the study drew {matched.k:g}" if matched.k < matched.bought else ""
     return (
-        f"An answer of {chain} pays for {count(matched.bought, 'answer')} of {other}{drawn}: "
-        f"{best} is right on {matched.majority:.1%} of the problems, {chain} on "
-        f"{matched.accuracy:.1%} ({points(matched.difference)}{bounds})."
+        f"An answer of {chain} pays for {matched.bought:.2f} answers of {other}{drawn}: "
+        f"{_vote(matched.k)} is right on {matched.majority:.1%} of the problems, {chain} on "
+        f"{matched.accuracy:.1%} ({points(matched.difference)}, interval "
+        f"{interval(matched.low, matched.high)})."
     )
+
+
+def _vote(k: float) -> str:
+    """The vote of k samples, between two whole numbers of them where k is none."""
+    below = int(k)
+    if k == below:
+        return "one" if k == 1 else f"a majority of {below}"
+    lower = "one" if below == 1 else f"a majority of {below}"
+    return f"{lower} or, by lot, a majority of {below + 1}, at that cost on average,"
 
 
 def result_of(summary: Summary, condition: str) -> ConditionResult:

@@ -110,6 +110,12 @@ def hard_tokens_sentence(measured: ProbeMeasurements) -> str:
         f"On all tokens the log-loss changes from {number(measured.final.log_loss, 3)} to "
         f"{' – '.join(losses)}."
     )
+    text += (
+        " Hard tokens are chosen by the model's own low probability, some of it chance: a source "
+        "that only errs differently, regressing to the mean, ranks many of them better, and as "
+        "many of the other tokens worse. The share better is no evidence of knowledge until that "
+        "is counted against it, which is what the log-loss on all tokens does."
+    )
     if is_small(hard):
         return f"{text} With {count(hard, 'hard token')}, nothing follows from it."
     return f"{text} The best of so many is favoured by luck."

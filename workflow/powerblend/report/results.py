@@ -19,8 +19,6 @@ from powerblend.vocabulary.summary import (
     Verdict,
 )
 
-SUFFICIENT_POWER = 0.8
-
 COLUMNS_PER_CHOICE = 4
 """Values of k that the table of samples shows per way of choosing among them: the largest."""
 
@@ -36,22 +34,17 @@ def additive_sentence(four: Quartet, accuracies: Mapping[str, float]) -> str:
     )
 
 
-def power_sentence(contrasts: Sequence[ContrastResult], problems: int) -> str:
-    """Whether the study was large enough for the differences that it saw."""
-    powers = [c.power for c in contrasts if c.difference and c.power is not None]
-    if not powers:
+def detectable_sentence(contrasts: Sequence[ContrastResult], problems: int) -> str:
+    """How large a difference must be for a study of this size to see it."""
+    found = [contrast.detectable for contrast in contrasts if contrast.detectable is not None]
+    if not found:
         return ""
-    chance = f"with a chance of {max(powers):.0%}"
-    found = f"the clearest of them at p < 0.05, before adjustment, {chance}."
-    if max(powers) < SUFFICIENT_POWER:
-        return (
-            f"With {count(problems, 'problem')} the study is small for effects of this size: were "
-            f"the observed differences the true ones, a repetition would find {found} What is "
-            "within noise is not shown to be nothing."
-        )
+    sizes = dict.fromkeys(f"{100 * size:.1f}" for size in (min(found), max(found)))
     return (
-        "Were the observed differences the true ones, a repetition with "
-        f"{count(problems, 'problem')} would find {found}"
+        f"A study of {count(problems, 'problem')} in which conditions differ as often as here "
+        f"finds a difference of {' to '.join(sizes)} points, by contrast, with a chance of 80% at "
+        "p < 0.05, before adjustment. Smaller ones it is likely to miss: what is within noise is "
+        "not shown to be nothing."
     )
 
 
@@ -161,6 +154,21 @@ def _breakdown(results: Sequence[tuple[str, ConditionAccuracy]], groups: Iterabl
 
 def _share(result: ConditionAccuracy | None) -> str:
     return percent(None if result is None else result.accuracy)
+
+
+def spread_sentence(summary: Summary) -> str:
+    """What the standard error over samples is of, and what it is not."""
+    fixed = [
+        samples.condition
+        for samples in summary.sampling
+        if summary.conditions[samples.condition].description.deterministic
+    ]
+    of_these = "The standard error is of drawing the samples anew for these same problems. It says "
+    of_these += "nothing of other problems: the intervals of section 4.1 do."
+    if not fixed:
+        return of_these
+    verb = "gives" if len(fixed) == 1 else "give"
+    return f"{of_these} {named(fixed)} {verb} the same answer every time: ± 0.0% by construction."
 
 
 def samples_table_header(sampling: Sequence[SeveralSamples]) -> list[str]:

@@ -92,11 +92,12 @@ class ContrastResult(Frozen):
     Attributes
     ----------
     low, high
-        Interval of the difference; None where there is no variation.
+        Interval of the difference.
     p, p_holm
         Before and after Holm's adjustment over all contrasts.
-    power
-        Chance that a study like this one finds p < 0.05 at the rates that it observed.
+    detectable
+        The smallest difference that a study of this size finds at p < 0.05 with a chance of 80%;
+        None where it finds none, or where nothing tells how far differences vary.
     b, c
         Problems that only the first, and only the second, condition solves; None for an interaction
         and for several samples.
@@ -109,10 +110,10 @@ class ContrastResult(Frozen):
     plus: tuple[str, ...]
     minus: tuple[str, ...]
     difference: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     p: float
-    power: float | None
+    detectable: float | None
     b: int | None
     c: int | None
     p_holm: float
@@ -178,8 +179,9 @@ class ValueAtK(Frozen):
 class SeveralSamples(Frozen):
     """A condition that answered each problem several times.
 
-    ``mean`` and ``se`` are of the accuracy over samples; the others are accuracies of a choice
-    among k samples: any right one, the majority's, the most likely one's.
+    ``mean`` is the accuracy over all samples, ``se`` its standard error over draws of the samples,
+    the problems being the same: 0 where every draw is the same. The others are accuracies of a
+    choice among k samples: any right one, the majority's, the most likely one's.
     """
 
     condition: str
@@ -208,26 +210,30 @@ class MatchedCompute(Frozen):
     """A chain beside the majority vote of the samples that its decoded tokens would buy.
 
     ``bought`` samples of the condition ``sampling`` cost what one answer of ``chain`` does; the
-    vote is of ``k``, which is fewer where fewer were drawn.
+    vote is of ``k``, which is fewer where fewer were drawn. Between whole numbers, ``majority`` is
+    interpolated.
     """
 
     chain: str
     sampling: str
-    bought: int
-    k: int
+    bought: float
+    k: float
     accuracy: float
     majority: float
     difference: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
 
 
 class ChainProgress(Frozen):
-    """Acceptance in each block of a condition's chains, and the mean log target at its end."""
+    """Acceptance in each block of a condition's chains, and log target per token at its end.
+
+    Lengths at the end of a block are not recorded: see `powerblend.analysis.chains`.
+    """
 
     condition: str
     acceptance_by_block: tuple[float, ...]
-    log_t_by_block: tuple[float, ...]
+    log_t_per_token_by_block: tuple[float, ...]
 
 
 class SweepPoint(Frozen):

@@ -1,0 +1,342 @@
+"""Recomputes the tables of a report from grade records, with nothing of the package.
+
+    python tests/recompute.py report/demo.md results/demo/config-….json results/demo/grade/math-…
+
+prints every value of the report that its records do not give.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from scipy.stats import norm, t
+
+Records = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Grades by condition, in report order."""
+
+Table = list[list[str]]
+"""Its header, then its lines."""
+
+
+def read_grades(folder: Path, conditions: Sequence[str]) -> Records:
+    """The grades in the folders of cells, which are named after their conditions."""
+    found = {}
+    for name in conditions:
+        cells = [cell for cell in folder.iterdir() if cell.name.split("-")[0] == name]
+        lines = [line for cell in cells for file in cell.iterdir() for line in file.open()]
+        found[name] = [json.loads(line) for line in lines]
+    return found
+
+
+def tables(markdown: str) -> dict[str, list[Table]]:
+    """The tables of each section, by the section's number."""
+    found: dict[str, list[Table]] = {}
+    section, inside = "", False
+    for line in markdown.splitlines():
+        if line.startswith("#"):
+            section = line.strip("# ").split(" ")[0].rstrip(".")
+        if line.startswith("|"):
+            values = [value.strip().strip("`").replace("\\", "") for value in line[1:-1].split("|")]
+            if not inside:
+                found.setdefault(section, []).append([])
+            if set("".join(values)) - set(":-"):
+                found[section][-1].append(values)
+        inside = line.startswith("|")
+    return found
+
+
+def percent(share: float | None) -> str:
+    return "—" if share is None else f"{100 * share:.1f}%"
+
+
+def signed(points: float) -> str:
+    points = round(points, 1)
+    return f"{'+' if points > 0 else '−' if points < 0 else '±'}{abs(points):.1f}"
+
+
+def plain(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def share(grades: Sequence[Mapping[str, Any]]) -> float | None:
+    return sum(g["correct"] for g in grades) / len(grades) if grades else None
+
+
+def wilson(grades: Sequence[Mapping[str, Any]]) -> str:
+    z, n, p = norm.ppf(0.975), len({g["problem_id"] for g in grades}), share(grades) or 0.0
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return f"{percent(max(0, middle - half))} – {percent(min(1, middle + half))}"
+
+
+def rate(grades: Sequence[Mapping[str, Any]], key: str) -> str:
+    moves = sum(g["moves"] for g in grades)
+    return percent(sum(g[key] for g in grades) / moves if moves else None)
+
+
+def overall(records: Records) -> Table:
+    """Section 4.1, without its header."""
+    return [
+        [
+            name,
+            str(sum(g["correct"] for g in grades)),
+            str(len(grades)),
+            percent(share(grades)),
+            wilson(grades),
+            plain(mean(g["n_tokens"] for g in grades)),
+            plain(mean(g["decoded_tokens"] for g in grades)),
+            plain(mean(g["seconds"] for g in grades), 2),
+            rate(grades, "accepted"),
+            percent(mean(g["finish"] == "length" for g in grades)),
+            percent(mean(g["answer"] is None for g in grades)),
+        ]
+        for name, grades in records.items()
+    ]
+
+
+def difficulty(records: Records, reference: str) -> Table:
+    """Section 4.2."""
+    solved = {g["problem_id"] for g in records[reference] if g["sample"] == 0 and g["correct"]}
+    lines = []
+    for name, grades in records.items():
+        parts = [
+            [g for g in grades if (g["problem_id"] in solved) == easy] for easy in (True, False)
+        ]
+        texts = [f"{percent(share(p))} ({sum(g['correct'] for g in p)}/{len(p)})" for p in parts]
+        lines.append([name, *texts])
+    return lines
+
+
+def overlaps(records: Records) -> Table:
+    """The table of all pairs in section 4.3."""
+    everything = {g["problem_id"] for grades in records.values() for g in grades}
+    right = {
+        name: {g["problem_id"] for g in grades if g["sample"] == 0 and g["correct"]}
+        for name, grades in records.items()
+    }
+    return [
+        [a, b, *(str(len(some)) for some in (
+            right[a] & right[b], right[a] - right[b], right[b] - right[a],
+            everything - right[a] - right[b],
+        ))]
+        for a, b in combinations(records, 2)
+    ]  # fmt: skip
+
+
+def main_pair(records: Records) -> Table:
+    """The first table of section 4.3, where the study has power sampling and its blend."""
+    _, _, both, first, second, neither = next(
+        line for line in overlaps(records) if line[:2] == ["ps", "blend_ps"]
+    )
+    return [
+        ["both `ps` and `blend_ps", both], ["only `ps", first], ["only `blend_ps", second],
+        ["neither", neither],
+    ]  # fmt: skip
+
+
+def interaction(records: Records) -> Table:
+    """Section 4.4, where the study has all four conditions."""
+    lines = []
+    for words, name in (("greedy decoding", "greedy"), ("power sampling", "ps")):
+        alone, blended = (share(records[key]) or 0.0 for key in (name, f"blend_{name}"))
+        change = f"{signed(100 * (blended - alone))} points"
+        lines.append([words, percent(alone), percent(blended), change])
+    return lines
+
+
+def contrasts(records: Records, declared: Sequence[str]) -> Table:
+    """Section 4.5 up to Holm's p."""
+    parsed = [(text, *sides(text)) for text in declared]
+    found = [
+        (text, *tested(records, plus, minus))
+        for text, plus, minus in parsed
+        if {*plus, *minus} <= records.keys()
+    ]
+    adjusted = holm([p for *_, p in found])
+    return [[*texts, p_text(p), p_text(q)] for (*texts, p), q in zip(found, adjusted, strict=True)]
+
+
+def sides(text: str) -> tuple[list[str], list[str]]:
+    names = text.replace("(", "").replace(")", "").replace(" ", "").split("-")
+    return ([names[0]], [names[1]]) if len(names) == 2 else ([names[0], names[3]], names[1:3])
+
+
+def tested(
+    records: Records, plus: Sequence[str], minus: Sequence[str]
+) -> tuple[str, str, str, str, float]:
+    counts: dict[str, int] = {}
+    for names, sign in ((plus, 1), (minus, -1)):
+        for grade in (g for name in names for g in records[name]):
+            key = grade["problem_id"]
+            counts[key] = counts.get(key, 0) + sign * grade["correct"]
+    answers = len(records[plus[0]]) // len(counts)
+    differences = list(counts.values())
+    single = answers == 1 and len(plus) == 1
+    b, c = differences.count(1), differences.count(-1)
+    # Two more problems, n + 1 degrees of freedom.
+    scale = math.sqrt((answers + 1) / 2)
+    more = [d / answers for d in (*differences, scale, -scale)]
+    middle, n = mean(more), len(more)
+    half = t.ppf(0.975, n - 1) * math.sqrt(mean((d - middle) ** 2 for d in more) / n)
+    limit = len(plus)
+    low, high = max(-limit, middle - half), min(limit, middle + half)
+    return (
+        f"{signed(100 * mean(differences) / answers)} points",
+        f"{signed(100 * low)} to {signed(100 * high)}",
+        str(b) if single else "—",
+        str(c) if single else "—",
+        exchange_p(differences),
+    )
+
+
+def exchange_p(differences: Sequence[int]) -> float:
+    """The exact permutation test, by the number of sign choices that give each sum."""
+    ways = {0: 1}
+    for size in map(abs, differences):
+        if size:
+            after: dict[int, int] = {}
+            for total, count in ways.items():
+                for sign in (size, -size):
+                    after[total + sign] = after.get(total + sign, 0) + count
+            ways = after
+    extreme = sum(count for total, count in ways.items() if abs(total) >= abs(sum(differences)))
+    return extreme / sum(ways.values())
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    adjusted, running = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        running = max(running, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def breakdown(records: Records, key: str) -> Table:
+    """A table of section 4.6 with its header."""
+    first = next(iter(records.values()))
+    groups = sorted({g[key] for g in first if g[key] not in (None, "")})
+    sizes = [sum(g[key] == group for g in first) for group in groups]
+    header = [
+        f"{str(group).replace('&', '&amp;')} (n = {n})"
+        for group, n in zip(groups, sizes, strict=True)
+    ]
+    return [
+        ["Condition", *header],
+        *(
+            [name, *(percent(share([g for g in grades if g[key] == group])) for group in groups)]
+            for name, grades in records.items()
+        ),
+    ]
+
+
+def spread(records: Records) -> Table:
+    """The mean and its standard error, of section 4.7."""
+    lines = []
+    for name, grades in records.items():
+        samples = sorted({g["sample"] for g in grades})
+        means = [share([g for g in grades if g["sample"] == s]) or 0.0 for s in samples]
+        error = stdev(means) / math.sqrt(len(means))
+        lines.append([name, f"{percent(mean(means))} ± {percent(error)}"])
+    return lines
+
+
+def compute(records: Records) -> Table:
+    """The single answers of section 4.8."""
+    return [
+        [name, "1", plain(mean(g["decoded_tokens"] for g in grades)), percent(share(grades))]
+        for name, grades in records.items()
+    ]
+
+
+def chains(records: Records, longest: int, blocks: int) -> Table:
+    """Section 4.9, where all chains have the same blocks."""
+    lines = []
+    for name, grades in records.items():
+        if not any(g["moves"] for g in grades):
+            continue
+        last = max(len(g["accepted_by_block"]) for g in grades) - 1
+        reached = [[g for g in grades if len(g["accepted_by_block"]) > k] for k in (0, last)]
+        accepted = [
+            mean(g["accepted_by_block"][k] * len(g["accepted_by_block"]) / g["moves"] for g in some)
+            for k, some in zip((0, last), reached, strict=True)
+        ]
+        log_t = [
+            sum(g["log_t_by_block"][k] for g in some)
+            / sum(min(g["n_tokens"], (k + 1) * longest // blocks) for g in some)
+            for k, some in zip((0, last), reached, strict=True)
+        ]
+        shares = [rate(grades, key) for key in ("accepted", "unchanged", "early_rejected")]
+        lines.append([name, *shares, *map(percent, accepted), *(plain(x, 2) for x in log_t)])
+    return lines
+
+
+def graders(records: Records) -> Table:
+    """The table of both graders in section 4.11."""
+    lines = []
+    for name, grades in records.items():
+        second = sum(g["second"] is True for g in grades)
+        asked = any(g["second"] is not None for g in grades)
+        differ = sum(g["second"] is not None and g["second"] != g["correct"] for g in grades)
+        first = f"{sum(g['correct'] for g in grades)} ({percent(share(grades))})"
+        other = f"{second} ({percent(second / len(grades))})" if asked else "—"
+        lines.append([name, first, other, str(differ)])
+    return lines
+
+
+def differences(markdown: str, records: Records, study: Mapping[str, Any]) -> Iterator[str]:
+    """Every line of the report's tables that the records do not give.
+
+    ``study`` is the configuration; it is taken to have a chain's blocks under ``decoding``.
+    """
+    shown, decoding = tables(markdown), study["decoding"]
+    several = len({g["sample"] for g in next(iter(records.values()))}) > 1
+    expected = [
+        ("4.1", 0, overall(records)),
+        ("4.2", 0, difficulty(records, "greedy")),
+        ("4.3", 0, main_pair(records)),
+        ("4.3", 1, overlaps(records)),
+        ("4.4", 0, interaction(records)),
+        ("4.5", 0, contrasts(records, study["contrasts"])),
+        ("4.6", 0, breakdown(records, "level")[1:]),
+        ("4.6", 1, breakdown(records, "subject")[1:]),
+        ("4.8", 0, compute(records)),
+        ("4.9", 0, chains(records, decoding["max_new_tokens"], decoding["blocks"])),
+        ("4.11", 0, graders(records)),
+    ]
+    if several:
+        expected.append(("4.7", 0, spread(records)))
+    for section, index, lines in expected:
+        found = shown[section][index][1:]
+        # With several samples, votes follow in the table of compute.
+        if len(found) != len(lines) and not (several and section == "4.8"):
+            yield f"{section}: {len(found)} lines, and {len(lines)} by the records"
+        for line, ours in zip(found, lines, strict=False):
+            # What follows Holm's p is not recomputed, nor are votes beside the spread of samples.
+            if line[: len(ours)] != ours:
+                yield f"{section}: the report has {line[: len(ours)]}, the records give {ours}"
+    for index, key in enumerate(("level", "subject")):
+        header = breakdown(records, key)[0]
+        if shown["4.6"][index][0] != header:
+            yield f"4.6: the report has {shown['4.6'][index][0]}, the records give {header}"
+
+
+def main(report: str, config: str, grades: str) -> None:
+    """Print what differs; the exit code says whether anything does."""
+    study = json.loads(Path(config).read_text())
+    records = read_grades(Path(grades), study["use"])
+    found = list(differences(Path(report).read_text(), records, study))
+    print("\n".join(found) or "Every number is that of the records.")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
