@@ -39,8 +39,10 @@ rule all:
         DRAFTS,
         LAYOUT.tables / "overall.csv",
         LAYOUT.tables / "summary.json",
+        [LAYOUT.tables / f"probe_{part}.csv" for part in PROBE_PARTS],
         FIGURE_FILES,
         LAYOUT.report,
+        LAYOUT.report.with_suffix(".html"),
 
 
 onsuccess:

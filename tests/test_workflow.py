@@ -127,6 +127,16 @@ def test_a_changed_figure_redraws_without_generating(finished: Path) -> None:
     snakemake(finished)
 
 
+def test_a_page_that_is_lost_is_made_again(finished: Path) -> None:
+    page = finished.parent / "report" / "small.html"
+    kept = page.read_text()
+    page.unlink()
+    try:
+        assert set(planned(finished)) == {"report", "all"}
+    finally:
+        page.write_text(kept)
+
+
 def test_the_real_study_shows_its_whole_dag(tmp_path: Path) -> None:
     text = snakemake(ROOT / "config.yaml", "--dry-run", "--directory", str(tmp_path))
     for stage in ("config", "problems", "check", "tables", "figure", "report", "all"):
