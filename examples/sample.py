@@ -18,7 +18,7 @@ POWER = {"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8, "s
 def main(source: str = MODEL, question: str = QUESTION) -> None:
     """Answer the question and print a line for each way of decoding."""
     model = load_model(source)
-    late = {"source": "layer", "layer": model.layers - 3, "beta": 0.02}
+    late = {"source": "layer", "layer": model.num_layers - 3, "beta": 0.02}
     decodings = {
         "greedy": {"sampler": "greedy", "max_new_tokens": 64},
         "low temperature": {"sampler": "temperature", "alpha": 4.0, "max_new_tokens": 64},
