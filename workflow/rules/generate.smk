@@ -60,6 +60,8 @@ rule grade:
     """Verdicts on one generate job's answers."""
     input:
         spec=ancient(LAYOUT.grading_spec),
+        # A mended grader makes grades anew, and nothing before them.
+        code=local(sorted((PACKAGE / "graders").rglob("*.py"))),
         records=LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
     output:
