@@ -1,6 +1,11 @@
 """What tests share. One thread that does not spin: they may be run beside each other."""
 
 import os
+import signal
+
+# A shell has what it starts in the background ignore Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before torch is imported, here or in a process that a test starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
