@@ -15,7 +15,7 @@ STUDY := resources/studies/demo.yaml
 .PHONY: demo test test-slurm check docs schema clean
 
 demo: .venv/ready
-	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --configfile $(STUDY)
+	$(BIN)/snakemake --cores $(CORES) --quiet rules --configfile $(STUDY)
 
 test: .venv/ready
 	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder

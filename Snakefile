@@ -39,8 +39,10 @@ rule all:
         DRAFTS,
         LAYOUT.tables / "overall.csv",
         LAYOUT.tables / "summary.json",
+        PROBE_TABLES,
         FIGURE_FILES,
         LAYOUT.report,
+        LAYOUT.report.with_suffix(".html"),
 
 
 onsuccess:

@@ -1,6 +1,6 @@
 """Everything before the first token: configuration, model, problems, and the check of all three.
 
-out: results/STUDY/config-DIGEST.json, specs/, checked.json, problems/DATASET/*.jsonl; results/models/NAME/
+out: results/STUDY/config-DIGEST.json, specs/, checked-DIGEST.json, problems/DATASET/*.jsonl; results/models/NAME/
 """
 
 
@@ -8,7 +8,9 @@ rule config:
     """The merged configuration that runs, and for each job a file of what it is to do."""
     output:
         config=LAYOUT.config,
-        specs=list(LAYOUT.specs),
+        # Only those that are missing, whose digests are in their names: of one that is there this
+        # job is no maker, so that what reads it is planned by its own reasons alone.
+        specs=[path for path in LAYOUT.specs if not path.exists()],
     log:
         LOGS / "config.log",
     conda:
@@ -31,19 +33,22 @@ rule embedded_model:
         models() / "times" / "{embedded}.tsv"
     conda:
         ENVIRONMENTS / "cpu.yaml"
+    params:
+        directory=lambda wildcards, output: Path(output.files[0]).parent,
     shell:
-        "python -m powerblend --log {log:q} model {wildcards.embedded} --output $(dirname {output.files:q} | head -n 1)"
+        "python -m powerblend --log {log:q} model {wildcards.embedded} --output {params.directory:q}"
 
 
 rule problems:
-    """The dataset, read and checked."""
+    """A dataset, read and checked: the study's, and what a draft is trained on."""
     input:
-        spec=ancient(LAYOUT.dataset_spec),
-        file=local(LAYOUT.dataset_file),
+        spec=lambda wildcards: ancient(LAYOUT.dataset_spec(wildcards.dataset)),
+        file=lambda wildcards: local(DATASET_FILES.get(wildcards.dataset, [])),
+        code=lambda wildcards: code("problems", adapter_of(wildcards.dataset)),
     output:
-        LAYOUT.problems,
+        LAYOUT.results / "problems" / "{dataset}" / "problems.jsonl",
     log:
-        LOGS / "problems.log",
+        LOGS / "problems-{dataset}.log",
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
@@ -67,8 +72,9 @@ rule shard:
 rule check:
     """Layers, prompts and lengths against the model, before anything is generated."""
     input:
-        config=LAYOUT.config,
+        spec=ancient(LAYOUT.check_spec),
         model=MODEL_FILES,
+        code=code("check"),
         problems=LAYOUT.problems,
         shards=[LAYOUT.problems_dir / f"{shard}.jsonl" for shard in LAYOUT.shards()],
     output:
@@ -78,6 +84,8 @@ rule check:
     priority: 100
     conda:
         ENVIRONMENTS / "cpu.yaml"
+    params:
+        model=fetched_model,
     shell:
-        "python -m powerblend --log {log:q} check --config {input.config:q}"
+        "python -m powerblend --log {log:q} check --spec {input.spec:q} {params.model}"
         " --problems {input.problems:q} --shards {input.shards:q} --output {output:q}"
