@@ -7,6 +7,13 @@ out: results/STUDY/tables/overall.csv, summary.json, probe_layers.csv, probe_ble
 
 PUBLISHED = BASE / "resources" / "published.yaml"
 
+# Of Snakemake's own report; a figure that is not here is about the answers.
+SUBCATEGORIES = {
+    **dict.fromkeys(["probe_ranks", "probe_hard", "probe_kl"], "Probe"),
+    **dict.fromkeys(["draft", "training"], "Draft"),
+    **dict.fromkeys(["compute", "diagnostics", "architecture"], "Method"),
+}
+
 
 rule tables:
     """Every number of the report."""
@@ -17,9 +24,30 @@ rule tables:
         probes=PROBE_FILES,
         drafts=DRAFTS,
     output:
-        overall=LAYOUT.tables / "overall.csv",
-        summary=LAYOUT.tables / "summary.json",
-        probe=PROBE_TABLES,
+        overall=report(
+            LAYOUT.tables / "overall.csv",
+            caption="../report/overall.rst",
+            category="Tables",
+            subcategory="Conditions",
+            labels={"table": "overall"},
+        ),
+        summary=report(
+            LAYOUT.tables / "summary.json",
+            caption="../report/summary.rst",
+            category="Tables",
+            subcategory="All numbers",
+            labels={"table": "summary"},
+        ),
+        probe=[
+            report(
+                path,
+                caption="../report/probe.rst",
+                category="Tables",
+                subcategory="Probe",
+                labels={"table": path.stem},
+            )
+            for path in PROBE_TABLES
+        ],
     log:
         LOGS / "tables.log",
     conda:
@@ -36,7 +64,15 @@ rule figure:
         published=local(PUBLISHED),
         code=lambda wildcards: code("figure", wildcards.figure),
     output:
-        png=report(LAYOUT.figures / "{figure}.png", category="Figures"),
+        png=report(
+            LAYOUT.figures / "{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory=lambda wildcards: SUBCATEGORIES.get(
+                wildcards.figure, "Answers"
+            ),
+            labels={"figure": "{figure}"},
+        ),
         svg=LAYOUT.figures / "{figure}.svg",
     log:
         LOGS / "figures" / "{figure}.log",
@@ -58,7 +94,12 @@ rule report:
         code=code("report"),
     output:
         markdown=LAYOUT.report,
-        html=report(LAYOUT.report.with_suffix(".html"), category="Report"),
+        html=report(
+            LAYOUT.report.with_suffix(".html"),
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": LAYOUT.report.stem},
+        ),
     log:
         LOGS / "report.log",
     conda:
