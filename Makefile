@@ -1,6 +1,7 @@
 # make demo    the whole study on a small model: minutes on a laptop
 # make test    the tests
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
+# make test-kill    a study that is killed ten times, at random moments
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
 # make schema  the configuration's keys, described anew in workflow/schemas/
@@ -13,7 +14,7 @@ CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
 
-.PHONY: demo test test-slurm check docs schema envs clean
+.PHONY: demo test test-slurm test-kill check docs schema envs clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) --quiet rules --configfile $(STUDY)
@@ -26,6 +27,9 @@ test-slurm: .venv/ready
 	    apt-get update --quiet && apt-get install --yes --no-install-recommends slurm-wlm munge; fi
 	$(BIN)/pip install --quiet --constraint envs/cpu.lock --editable '.[slurm]'
 	$(BIN)/pytest -m slurm
+
+test-kill: .venv/ready
+	$(BIN)/pytest -m kill
 
 check: .venv/ready
 	$(BIN)/ruff check
