@@ -121,7 +121,7 @@ def test_changing_a_key_back_writes_up_the_study_only(tmp_path: Path, key: str) 
     study.snakemake()
     assert study.planned() == {}
     study.write()
-    assert study.planned() == END
+    assert study.planned() == END | ({} if key == "title" else {"check": 1})
     study.snakemake()
     assert study.planned() == {}
 
@@ -233,7 +233,7 @@ def test_a_forced_rule_is_run_beside_a_changed_key(study: DryStudy) -> None:
 LOST = {
     "results/small/config-*.json": OTHER_END,
     "results/small/specs/ps-*.json": OTHER_END | {"config": 1},
-    "results/small/checked-*.json": {"check": 1, "report": 1},
+    "results/small/checked.json": {"check": 1, "report": 1},
     "results/small/problems/*/shard-*.jsonl": SHARDS | cells(4) | PROBED | END,
     "results/small/generate/ps-*/*.jsonl": cells(1) | END,
     "results/small/grade/*/ps-*/*.jsonl": {"grade": 1} | END,

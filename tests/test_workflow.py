@@ -122,7 +122,7 @@ def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     assert (overall["condition"], overall["total"]) == ("ps", "12")
 
     study.write_text(finished.read_text())
-    assert planned(study).keys() == {"tables", "figure", "report", "all"}
+    assert planned(study).keys() == {"check", "tables", "figure", "report", "all"}
 
 
 def test_a_changed_figure_redraws_without_generating(finished: Path) -> None:

@@ -1,6 +1,6 @@
 """Everything before the first token: configuration, model, problems, and the check of all three.
 
-out: results/STUDY/config-DIGEST.json, specs/, checked-DIGEST.json, problems/DATASET/*.jsonl; results/models/NAME/
+out: results/STUDY/config-DIGEST.json, specs/, checked.json, problems/DATASET/*.jsonl; results/models/NAME/
 """
 
 
@@ -75,7 +75,7 @@ rule shard:
 
 rule check:
     input:
-        spec=ancient(LAYOUT.check_spec),
+        spec=LAYOUT.check_spec,
         model=MODEL_FILES,
         code=code("check"),
         problems=LAYOUT.problems,

@@ -3,7 +3,7 @@
 results/models/NAME/                            a model that the workflow fetched
 results/STUDY/config-DIGEST.json                a merged configuration that ran
 results/STUDY/specs/JOB.json                    what a job is to do
-results/STUDY/checked-DIGEST.json               what was checked before anything was generated
+results/STUDY/checked.json                      what was checked before anything was generated
 results/STUDY/problems/DATASET/                 problems.jsonl and its shards
 results/STUDY/draft/DIGEST/                     a trained draft, and training.json
 results/STUDY/probe/                            probe-DIGEST.json; beta-DIGEST.json, a matched beta
@@ -51,7 +51,8 @@ class Layout:
         self.model = fetched and root / fetched
         to_check = digest(canonical([self._check, *self._read_for_check()]))
         self.check_spec = self.spec(f"check-{to_check}")
-        self.checked = self.results / f"checked-{to_check}.json"
+        # One name: inputs are compared by name, and what was checked decides no answer.
+        self.checked = self.results / "checked.json"
         self.problems_dir = self._problems(study.dataset)
         self.problems = self.problems_dir / "problems.jsonl"
         grader = f"{study.grading.grader}-{digest(_canonical_of(study.grading))}"
