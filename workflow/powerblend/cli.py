@@ -5,6 +5,7 @@ Any of them can be run by hand. Errors end in one sentence and exit status 1.
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -37,7 +38,11 @@ EXPECTED = (ValueError, OSError, RuntimeError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job; the exit status."""
     options = _parser(_chosen(arguments)).parse_args(arguments)
-    _start_log(options.log)
+    try:
+        _start_log(options.log)
+    except OSError as error:
+        print(f"error: --log {options.log}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
     heed_sigterm()
     run: Callable[[argparse.Namespace], None] = options.run
     try:

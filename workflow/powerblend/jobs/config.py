@@ -23,4 +23,6 @@ def run(options: argparse.Namespace) -> None:
     write_text(options.output, canonical(json.loads(options.merged)) + "\n")
     _, layout = arguments.read_study(options.output)
     for path, text in layout.specs.items():
-        write_text(path, text + "\n")
+        # Its name is the digest of its content: what is there stays, with its time.
+        if not path.exists() or path.read_text(encoding="utf-8") != text + "\n":
+            write_text(path, text + "\n")

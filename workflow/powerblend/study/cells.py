@@ -7,12 +7,15 @@ there, and equal settings are one cell, whatever they are called. So it is with 
 jobs of the model: the probe, the betas that it finds and the training of a draft.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from powerblend.blends import Blend, DraftBlend
 from powerblend.blends.draft import TRAINED
 from powerblend.engine import REVISION
+from powerblend.infrastructure.contents import content_of
 from powerblend.samplers import Sampler
 from powerblend.study.prompts import read_prompt
 from powerblend.study.resolve import Match
@@ -21,8 +24,10 @@ from powerblend.vocabulary.specs import (
     CellSpec,
     DraftSpec,
     JobSpec,
+    KnownModel,
     MatchSpec,
     MeasurementSpec,
+    ModelSpec,
     ProbedText,
     ReadingSpec,
     ShardsRead,
@@ -40,6 +45,10 @@ TRAINER_REVISION = "1"
 
 NAME_PATTERN = r"\w[\w.-]*-[0-9a-f]{10}"
 """Names of cells as they stand in paths: whatever the sampler, settings, then the digest."""
+
+
+REMEMBERED = Path("results") / "models" / "contents.json"
+"""Digests of local models' files, so that a plan need not read gigabytes again."""
 
 
 class Cell(NamedTuple):
@@ -96,12 +105,13 @@ def _named(name: str, spec: JobSpec) -> Cell:
 def _cell(study: Study, sampler: Sampler, match: Match | None) -> Cell:
     spec = CellSpec(
         engine=REVISION,
-        model=study.model,
+        model=known_model(study.model),
         dataset=study.dataset,
         prompt=read_prompt(study.prompt),
         seed=study.seed,
         decoding=sampler,
         training=_training(study, [sampler.blend]),
+        draft_content=_draft_content([sampler.blend]),
         matched=None if match is None else _match(study, match),
     )
     return _named(_slug(sampler, match is not None), spec)
@@ -125,18 +135,19 @@ def _match(study: Study, match: Match) -> MatchSpec:
     return MatchSpec(**dict(reading), blend=match.source, match_kl=match.target)
 
 
-def _reading(study: Study, blends: Iterable[Blend]) -> ReadingSpec:
+def _reading(study: Study, blends: Sequence[Blend]) -> ReadingSpec:
     """What decides which tokens the probe looks at, and what it sees there."""
     probe = study.probe
     return ReadingSpec(
         probe=PROBE_REVISION,
-        model=study.model,
+        model=known_model(study.model),
         dataset=study.dataset,
         prompt=read_prompt(study.prompt),
         over=_probed_text(study),
         problems=probe.problems,
         tokens=probe.tokens,
         training=_training(study, blends),
+        draft_content=_draft_content(blends),
     )
 
 
@@ -159,10 +170,33 @@ def _training(study: Study, blends: Iterable[Blend | None]) -> DraftSpec | None:
         {
             "engine": REVISION,
             "trainer": TRAINER_REVISION,
-            "model": study.model,
+            "model": known_model(study.model),
             "dataset": {"name": study.training.problems},
             "prompt": read_prompt(study.prompt),
             "seed": study.seed,
             "training": study.training,
         }
     )
+
+
+def _draft_content(blends: Iterable[Blend | None]) -> str | None:
+    """What the local directory of a draft holds, where a blend mixes in one."""
+    names = {str(blend.draft) for blend in blends if isinstance(blend, DraftBlend)} - {TRAINED}
+    found = [content for name in sorted(names) if (content := local_content(name))]
+    return "-".join(found) or None
+
+
+def known_model(model: ModelSpec) -> KnownModel:
+    """A configuration's model with what its files hold, if it is a local directory."""
+    return KnownModel(**dict(model), content=local_content(model.name))
+
+
+def local_content(name: str) -> str | None:
+    """What the directory of a model or a draft holds; None for an id of the hub."""
+    directory = Path(name)
+    return _content(directory.resolve()) if directory.is_dir() else None
+
+
+@cache
+def _content(directory: Path) -> str:
+    return content_of(directory, REMEMBERED)
