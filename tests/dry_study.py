@@ -5,17 +5,25 @@ found before the package because it lies in the working directory.
 """
 
 import json
-import re
 import shutil
-import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.api import DAGApi, SnakemakeApi
+from snakemake.settings.enums import Quietness
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    OutputSettings,
+    ResourceSettings,
+)
 
 import tiny
-from small_study import ROOT, environment, merged, problems, run
+from small_study import ROOT, merged, problems
 
 STAND_IN = """
 import os, sys, time
@@ -23,17 +31,16 @@ from pathlib import Path
 
 job = next(word for word in sys.argv[1:] if word in JOBS)
 given = dict(zip(sys.argv[1:], sys.argv[2:]))
-if job == "config":
+if job in ("config", "specs"):
     os.execv(sys.executable, [sys.executable, "-P", "-m", "powerblend", *sys.argv[1:]])
 output = Path(given["--output"])
-if job == "generate" and "DEVICES" in os.environ:
-    busy = Path(os.environ["DEVICES"]) / str(os.getpid())
-    busy.touch()
+busy = Path("busy")
+if job == "generate" and busy.exists():
+    (busy / str(os.getpid())).touch()
     deadline = time.monotonic() + 60
-    while len(list(busy.parent.iterdir())) < 8 and time.monotonic() < deadline:
+    while len(list(busy.iterdir())) < 8 and time.monotonic() < deadline:
         time.sleep(0.02)
-    seen = len(list(busy.parent.iterdir()))
-    busy.parent.with_suffix(".most").write_text(str(seen))
+    Path("most").write_text(str(len(list(busy.iterdir()))))
 if job == "train-draft":
     output.mkdir(parents=True, exist_ok=True)
     output /= "config.json"
@@ -51,7 +58,7 @@ if job == "report":
 """
 
 JOBS = [
-    *("config", "problems", "check", "probe", "match", "train-draft", "generate", "grade"),
+    *("config", "specs", "problems", "check", "probe", "match", "train-draft", "generate", "grade"),
     *("tables", "figure", "report"),
 ]
 
@@ -65,7 +72,7 @@ class DryStudy:
         self.folder.mkdir()
         for name in ("Snakefile", "config.yaml"):
             shutil.copy2(ROOT / name, self.project / name)
-        for name in ("workflow", "profiles", "resources", "envs"):
+        for name in ("workflow", "resources", "envs"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, self.project / name, ignore=ignored)
         package = self.folder / "powerblend"
@@ -88,22 +95,34 @@ class DryStudy:
         """The study's configuration, with changes."""
         (self.folder / "study.yaml").write_text(yaml.safe_dump(merged(self.settings, changes)))
 
-    def snakemake(self, *options: str, **variables: str) -> str:
-        """Run the workflow in the copy; what it printed."""
-        return run(
-            # Not from the working directory, where the stand-in lies.
-            *(sys.executable, "-P", "-m", "snakemake", "--snakefile", "../project/Snakefile"),
-            *("--cores", "2", "--configfile", "study.yaml", *options),
-            cwd=self.folder,
-            env=environment() | {"PYTHONPATH": str(self.project / "workflow")} | variables,
-        ).stdout
+    def run(self, cores: int = 2, gpus: int = 0, **settings: Any) -> None:
+        """Run the workflow in the copy."""
+        with self._workflow(settings, dryrun=False, cores=cores, gpus=gpus) as workflow:
+            workflow.execute_workflow()
 
-    def planned(self, *options: str) -> dict[str, int]:
-        """How many jobs of each rule a dry run would start."""
-        text = self.snakemake("--dry-run", "--quiet", "host", *options)
-        jobs = Counter(re.findall(r"^(?:local)?rule (\w+):$", text, re.MULTILINE))
+    def planned(self, **settings: Any) -> dict[str, int]:
+        """How many jobs of each rule a dry run would start; Snakemake's `DAGSettings`."""
+        with self._workflow(settings, dryrun=True, cores=2, gpus=0) as workflow:
+            workflow.execute_workflow(executor="dryrun")
+            dag = workflow.workflow_api._workflow.dag
+            jobs = Counter(job.rule.name for job in dag.needrun_jobs(exclude_finished=False))
         jobs.pop("all", None)
         return dict(jobs)
+
+    @contextmanager
+    def _workflow(
+        self, settings: dict[str, Any], *, dryrun: bool, cores: int, gpus: int
+    ) -> Iterator[DAGApi]:
+        """In this process, for to start Snakemake takes ten times as long as to plan."""
+        output = OutputSettings(dryrun=dryrun, quiet={Quietness.ALL}, show_failed_logs=True)
+        with SnakemakeApi(output) as api:
+            workflow = api.workflow(
+                resource_settings=ResourceSettings(cores=cores, resources={"gpu": gpus}),
+                config_settings=ConfigSettings(configfiles=[self.folder / "study.yaml"]),
+                snakefile=self.project / "Snakefile",
+                workdir=self.folder,
+            )
+            yield workflow.dag(DAGSettings(**settings))
 
 
 SETTINGS: dict[str, Any] = {

@@ -15,7 +15,8 @@ from powerblend.infrastructure.interrupts import Terminated, heed_sigterm
 log = logging.getLogger("powerblend")
 
 JOBS = {
-    "config": "write down the configuration that runs, and what every job is to do",
+    "config": "write down the configuration that runs",
+    "specs": "write down what every job of the model is to do",
     "model": "fetch and convert an embedded model",
     "problems": "read and check a dataset",
     "check": "check conditions and prompts against the model",

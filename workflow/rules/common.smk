@@ -12,8 +12,8 @@ from snakemake.utils import update_config
 
 from powerblend.figures import FIGURES
 from powerblend.infrastructure.stale_locks import mark_alive
-from powerblend.jobs.code import code_of
 from powerblend.study.cells import NAME_PATTERN
+from powerblend.study.code import code_of
 from powerblend.study.layout import Layout, models
 from powerblend.study.schema import parse_study
 from powerblend.vocabulary.errors import ConfigError
@@ -51,7 +51,7 @@ except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be run:\n{error}")
 
 CELLS = LAYOUT.cells
-SPECS = {path.stem for path in LAYOUT.specs}
+SPECS = {path.stem for path in LAYOUT.job_specs}
 BETAS = {CELLS[name].name: path for name, path in LAYOUT.betas.items()}
 PROBE_TABLES = [
     LAYOUT.tables / f"probe_{part}.csv"
@@ -118,6 +118,15 @@ def spec_of(name):
     return LAYOUT.spec(name)
 
 
+def missing(files):
+    """Outputs whose names say what they hold: those that are not there yet.
+
+    Of one that is there no job is the maker. If it were, Snakemake would not look at the reasons of
+    those that read it whenever that job must run, for it is `ancient` to them.
+    """
+    return [path for path in files if not path.exists()]
+
+
 def code(stage, chosen=""):
     """Inputs: the code that decides what a stage makes."""
     return local([PACKAGE / path for path in code_of(stage, chosen)])
@@ -126,18 +135,6 @@ def code(stage, chosen=""):
 def adapter_of(dataset):
     """Whose columns a dataset has; what a draft is trained on has the usual ones."""
     return STUDY.dataset.adapter if dataset == LAYOUT.problems_dir.name else "math"
-
-
-def ordering(rule, files):
-    """Inputs that must be there first and do not decide the outcome.
-
-    Where a job must run that makes some of them, Snakemake would not look whether a rule was forced.
-    """
-
-    def inputs(wildcards):
-        return files if rule in workflow.dag_settings.forcerun else ancient(files)
-
-    return inputs
 
 
 def fetched_model(wildcards, input):

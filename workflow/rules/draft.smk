@@ -8,8 +8,7 @@ out: results/STUDY/draft/DIGEST/: config.json, model.safetensors, training.json
 use rule generate as draft with:
     input:
         spec=lambda wildcards: ancient(spec_of(f"draft-{wildcards.digest}")),
-        checked=ordering("draft", LAYOUT.checked),
-        model=ordering("draft", MODEL_FILES),
+        model=ancient(MODEL_FILES),
         problems=LAYOUT.training_problems or [],
     output:
         directory=directory(LAYOUT.results / "draft" / "{digest}"),

@@ -12,9 +12,7 @@ rule generate:
     """
     input:
         spec=lambda wildcards: ancient(spec_of(wildcards.cell)),
-        # Checked first, but what was checked does not decide what is generated.
-        checked=ordering("generate", LAYOUT.checked),
-        model=ordering("generate", MODEL_FILES),
+        model=ancient(MODEL_FILES),
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
         draft=lambda wildcards: draft_of(wildcards.cell),
         beta=lambda wildcards: BETAS.get(wildcards.cell, []),
@@ -62,8 +60,6 @@ rule grade:
         spec=ancient(LAYOUT.grading_spec),
         records=LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
-        # A mended grader makes grades anew, and nothing before them.
-        code=code("grade", STUDY.grading.grader),
     output:
         LAYOUT.grade_dir / "{cell}" / "{shard}x{samples}.jsonl",
     log:

@@ -5,12 +5,10 @@ out: results/STUDY/config-DIGEST.json, specs/, checked.json, problems/DATASET/*.
 
 
 rule config:
-    """The merged configuration that runs, and for each job a file of what it is to do."""
+    """The merged configuration that runs, and what is read, checked and graded by it."""
     output:
         config=LAYOUT.config,
-        # Only those that are missing, whose digests are in their names: of one that is there this
-        # job is no maker, so that what reads it is planned by its own reasons alone.
-        specs=[path for path in LAYOUT.specs if not path.exists()],
+        specs=missing(LAYOUT.reading_specs),
     log:
         LOGS / "config.log",
     localrule: True
@@ -22,6 +20,25 @@ rule config:
         merged=lambda wildcards, output: canonical(config),
     shell:
         "python -m powerblend --log {log:q} config --merged {params.merged:q} --output {output.config:q}"
+
+
+rule specs:
+    """What each job of the model is to do, written down once it is checked.
+
+    So nothing is generated before the check, and an answer that is there depends on none.
+    """
+    input:
+        config=ancient(LAYOUT.config),
+        checked=ancient(LAYOUT.checked),
+    output:
+        missing(LAYOUT.job_specs),
+    log:
+        LOGS / "specs.log",
+    localrule: True
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
+    shell:
+        "python -m powerblend --log {log:q} specs --config {input.config:q}"
 
 
 rule embedded_model:

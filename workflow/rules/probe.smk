@@ -8,8 +8,7 @@ out: results/STUDY/probe/probe-DIGEST.json, beta-DIGEST.json
 use rule generate as probe with:
     input:
         spec=lambda wildcards: ancient(spec_of(f"probe-{wildcards.digest}")),
-        checked=ordering("probe", LAYOUT.checked),
-        model=ordering("probe", MODEL_FILES),
+        model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
         records=LAYOUT.probed_records,
         draft=lambda wildcards: draft_of(f"probe-{wildcards.digest}"),
@@ -29,8 +28,7 @@ use rule generate as probe with:
 use rule probe as match with:
     input:
         spec=lambda wildcards: ancient(spec_of(f"beta-{wildcards.digest}")),
-        checked=ordering("match", LAYOUT.checked),
-        model=ordering("match", MODEL_FILES),
+        model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
         records=LAYOUT.probed_records,
         draft=lambda wildcards: draft_of(f"beta-{wildcards.digest}"),

@@ -112,6 +112,12 @@ def replacing(path: Path) -> Iterator[TextIO]:
             partial.unlink(missing_ok=True)
 
 
+def write_missing(path: Path, text: str) -> None:
+    """Write a file, unless it holds the text already: then it keeps its time."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
 def share(path: Path) -> None:
     """Give a file the mode of any new one, where a library has made it for its owner alone."""
     mask = os.umask(0o022)

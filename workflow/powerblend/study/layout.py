@@ -21,8 +21,8 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from powerblend.infrastructure.files import found
-from powerblend.study.cells import Cell, betas_of, cells_of, known_model, probe_of, training_of
-from powerblend.study.prompts import read_prompt
+from powerblend.study.cells import Cell, betas_of, cells_of, probe_of, read_named, training_of
+from powerblend.study.code import code_digest
 from powerblend.study.schema import Study
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.specs import LOCAL_SUFFIXES, DatasetSpec, canonical, digest
@@ -46,7 +46,8 @@ class Layout:
         self._study, self._root = study, root
         self.results = root / "results" / study.study
         # By its content: a changed parameter goes unseen in a fresh clone, a missing file never.
-        self.config = self.results / f"config-{digest(_canonical_of(study))}.json"
+        decides = study.model_dump(mode="json", exclude={"resources"})
+        self.config = self.results / f"config-{digest(canonical(decides))}.json"
         fetched = _fetched(study.model.name)
         self.model = fetched and root / fetched
         to_check = digest(canonical([self._check, *self._read_for_check()]))
@@ -55,7 +56,7 @@ class Layout:
         self.checked = self.results / "checked.json"
         self.problems_dir = self._problems(study.dataset)
         self.problems = self.problems_dir / "problems.jsonl"
-        grader = f"{study.grading.grader}-{digest(_canonical_of(study.grading))}"
+        grader = f"{study.grading.grader}-{digest(canonical(self._graded_by()))}"
         self.grading_spec = self.spec(f"grading-{grader}")
         self.grade_dir = self.results / "grade" / grader
         self.tables = self.results / "tables"
@@ -114,9 +115,14 @@ class Layout:
         return {job.name: job for job in every}
 
     @cached_property
-    def specs(self) -> dict[Path, str]:
-        """The files that say what jobs are to do, with their content."""
-        texts = {self.spec(name): job.spec.canonical for name, job in self.jobs.items()}
+    def job_specs(self) -> dict[Path, str]:
+        """The files that say what jobs of the model are to do, with their content."""
+        return {self.spec(name): job.spec.canonical for name, job in self.jobs.items()}
+
+    @cached_property
+    def reading_specs(self) -> dict[Path, str]:
+        """The files that say what is read, checked and graded, with their content."""
+        texts = {}
         for dataset in filter(None, (self._study.dataset, self._training_dataset)):
             texts[self.dataset_spec(self._problems(dataset).name)] = _canonical_of(dataset)
         texts[self.grading_spec] = _canonical_of(self._study.grading)
@@ -131,8 +137,13 @@ class Layout:
 
     def _read_for_check(self) -> list[JsonValue]:
         """What files hold that the study names for its prompts and its model."""
-        model, prompt = known_model(self._study.model), read_prompt(self._study.prompt)
-        return [model.content, prompt.model_dump(mode="json")]
+        named = read_named(self._study)
+        return [named.model.content, named.prompt.model_dump(mode="json")]
+
+    def _graded_by(self) -> list[JsonValue]:
+        """The grading and its code: a mended grader makes grades anew, and nothing before them."""
+        grading = self._study.grading
+        return [grading.model_dump(mode="json"), code_digest("grade", grading.grader)]
 
     def dataset_spec(self, name: str) -> Path:
         """How a dataset is to be read; by its digest."""
