@@ -7,7 +7,7 @@ found before the package because it lies in the working directory.
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from snakemake.settings.enums import Quietness
 from snakemake.settings.types import (
     ConfigSettings,
     DAGSettings,
+    DeploymentMethod,
+    DeploymentSettings,
     OutputSettings,
     ResourceSettings,
 )
@@ -63,11 +65,17 @@ JOBS = [
 ]
 
 
+def quiet(dryrun: bool) -> OutputSettings:
+    """What Snakemake is to print: failures."""
+    return OutputSettings(dryrun=dryrun, quiet={Quietness.ALL}, show_failed_logs=True)
+
+
 class DryStudy:
     """The copy of the project, and the study in it."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.project, self.folder = folder / "project", folder / "study"
+        self.snakefile = self.project / "Snakefile"
         self.project.mkdir()
         self.folder.mkdir()
         for name in ("Snakefile", "config.yaml"):
@@ -95,14 +103,15 @@ class DryStudy:
         """The study's configuration, with changes."""
         (self.folder / "study.yaml").write_text(yaml.safe_dump(merged(self.settings, changes)))
 
-    def run(self, cores: int = 2, gpus: int = 0, **settings: Any) -> None:
+    def run(self, cores: int = 2, gpus: int = 0, conda: bool = False, **settings: Any) -> None:
         """Run the workflow in the copy."""
-        with self._workflow(settings, dryrun=False, cores=cores, gpus=gpus) as workflow:
+        deployed = {DeploymentMethod.CONDA} if conda else set()
+        with self._workflow(settings, False, cores, {"gpu": gpus}, deployed) as workflow:
             workflow.execute_workflow()
 
     def planned(self, **settings: Any) -> dict[str, int]:
         """How many jobs of each rule a dry run would start; Snakemake's `DAGSettings`."""
-        with self._workflow(settings, dryrun=True, cores=2, gpus=0) as workflow:
+        with self._workflow(settings) as workflow:
             workflow.execute_workflow(executor="dryrun")
             dag = workflow.workflow_api._workflow.dag
             jobs = Counter(job.rule.name for job in dag.needrun_jobs(exclude_finished=False))
@@ -111,15 +120,20 @@ class DryStudy:
 
     @contextmanager
     def _workflow(
-        self, settings: dict[str, Any], *, dryrun: bool, cores: int, gpus: int
+        self,
+        settings: dict[str, Any],
+        dryrun: bool = True,
+        cores: int = 2,
+        resources: dict[str, int] | None = None,
+        deployed: Collection[DeploymentMethod] = (),
     ) -> Iterator[DAGApi]:
         """In this process, for to start Snakemake takes ten times as long as to plan."""
-        output = OutputSettings(dryrun=dryrun, quiet={Quietness.ALL}, show_failed_logs=True)
-        with SnakemakeApi(output) as api:
+        with SnakemakeApi(quiet(dryrun)) as api:
             workflow = api.workflow(
-                resource_settings=ResourceSettings(cores=cores, resources={"gpu": gpus}),
+                resource_settings=ResourceSettings(cores=cores, resources=resources or {}),
                 config_settings=ConfigSettings(configfiles=[self.folder / "study.yaml"]),
-                snakefile=self.project / "Snakefile",
+                deployment_settings=DeploymentSettings(deployment_method=set(deployed)),
+                snakefile=self.snakefile,
                 workdir=self.folder,
             )
             yield workflow.dag(DAGSettings(**settings))

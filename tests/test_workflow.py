@@ -3,18 +3,15 @@
 import csv
 import json
 import os
-import platform
 import re
-import shlex
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from small_study import ROOT, merged, planned, problems, run, snakemake, write_study
+from small_study import ROOT, merged, planned, problems, snakemake, write_study
 
 CONDITIONS = ["greedy", "temp", "ps", "blend_greedy", "blend_ps", "draft_blend_ps"]
 
@@ -88,22 +85,6 @@ def test_a_finished_study_plans_nothing(finished: Path) -> None:
     assert planned(finished) == {}
 
 
-@pytest.mark.parametrize("change", [{"beta": -0.3}, {"layer": 0}])
-def test_a_changed_blend_plans_the_blended_conditions_only(
-    finished: Path, change: dict[str, float]
-) -> None:
-    write_whole(finished.parent, blends={"layer": change})
-    try:
-        jobs = planned(finished)
-    finally:
-        write_whole(finished.parent)
-    cells = [Path(job).parent.name for job in jobs["generate"]]
-    assert sorted(cell.split("-")[0] for cell in cells) == ["blend_greedy", "blend_ps"]
-    assert len(jobs["grade"]) == 2
-    assert not {"problems", "shard", "draft"} & set(jobs)
-    assert planned(finished) == {}
-
-
 def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     finished: Path, tmp_path: Path
 ) -> None:
@@ -125,71 +106,6 @@ def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     assert planned(study).keys() == {"check", "tables", "figure", "report", "all"}
 
 
-def test_a_changed_figure_redraws_without_generating(finished: Path) -> None:
-    (finished.parent / "report" / "small" / "accuracy.png").unlink()
-    assert set(planned(finished)) == {"figure", "report", "all"}
-    snakemake(finished)
-
-
-def test_a_page_that_is_lost_is_made_again(finished: Path) -> None:
-    page = finished.parent / "report" / "small.html"
-    kept = page.read_text()
-    page.unlink()
-    try:
-        assert set(planned(finished)) == {"report", "all"}
-    finally:
-        page.write_text(kept)
-
-
-def test_a_run_from_elsewhere_finds_what_a_shipped_study_names(tmp_path: Path) -> None:
-    study = tmp_path / "study.yaml"
-    study.write_text((ROOT / "resources" / "studies" / "demo.yaml").read_text())
-    assert len(planned(study)["generate"]) == 6
-
-
-def test_the_workflow_can_be_a_module(finished: Path, tmp_path: Path) -> None:
-    """Its configuration is what the user gives it, over its own."""
-    outer = tmp_path / "Snakefile"
-    outer.write_text(
-        f"""
-configfile: {str(finished)!r}
-
-module study:
-    snakefile: {str(ROOT / "Snakefile")!r}
-    config: config
-
-use rule * from study as study_*
-"""
-    )
-    command = (sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "study_all")
-    printed = run(*command, cwd=tmp_path).stdout
-    assert re.search(r"\nstudy_figure +14\n", printed)
-    assert str(ROOT / "resources" / "published.yaml") in printed
-
-
-def test_a_lock_of_a_dead_run_is_removed(finished: Path) -> None:
-    """And what a killed job has half written does not stop the same command."""
-    own = finished.parent / ".snakemake"
-    (own / "alive").write_text(f"{platform.node()}\n")
-    (own / "locks").mkdir(exist_ok=True)
-    for kind in ("input", "output"):
-        (own / "locks" / f"0.{kind}.lock").write_text("results/small/tables/overall.csv\n")
-    assert "Nothing to be done" in snakemake(finished)
-
-
-def test_a_lock_of_another_machine_stays(finished: Path) -> None:
-    own = finished.parent / ".snakemake"
-    (own / "alive").write_text("another\n")
-    (own / "locks").mkdir(exist_ok=True)
-    lock = own / "locks" / "0.output.lock"
-    lock.write_text("results/small/tables/overall.csv\n")
-    try:
-        assert "LockException" in snakemake(finished, check=False)
-    finally:
-        lock.unlink()
-        (own / "alive").unlink()
-
-
 def test_weights_of_a_trained_draft_are_for_all_to_read(finished: Path) -> None:
     (weights,) = finished.parent.glob("results/small/draft/*/model.safetensors")
     assert weights.stat().st_mode & 0o777 == 0o666 & ~current_umask()
@@ -199,32 +115,6 @@ def current_umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
-
-
-def test_the_reports_command_has_what_config_was_given(finished: Path, tmp_path: Path) -> None:
-    study = Path(shutil.copy(finished, tmp_path))
-    shutil.copytree(finished.parent / "results", tmp_path / "results")
-    printed = snakemake(
-        study,
-        "--dry-run",
-        "--printshellcmds",
-        "--config",
-        "title=A 'title'",
-        "--",
-        "report/small.md",
-    )
-    command = re.search(r"--command (.*)", printed)
-    assert command
-    (given,) = shlex.split(command[1])[:1]
-    title = shlex.split(given)[-1]
-    assert title == "title=" + json.dumps("A 'title'")
-
-
-def test_a_dataset_of_another_ending_is_refused_at_once(finished: Path, tmp_path: Path) -> None:
-    study = tmp_path / "study.yaml"
-    study.write_text(finished.read_text())
-    printed = snakemake(study, "--dry-run", "--config", "dataset={name: p.csv}", check=False)
-    assert "give a file that ends in .jsonl or .parquet, or a hub id" in printed
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])

@@ -8,7 +8,17 @@ from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
+
+# Where this file's project is: not workflow.basedir, which is another's that uses it as a module.
+# Relative where that is possible, for inputs are compared by their names, and folders move.
+ABSOLUTE_BASE = Path(str(workflow.current_basedir)).parents[1]
+BASE = Path() if ABSOLUTE_BASE.samefile(Path.cwd()) else ABSOLUTE_BASE
+
+# Planned and run by the same code, whatever is installed.
+if str(ABSOLUTE_BASE / "workflow") not in sys.path:
+    sys.path.insert(0, str(ABSOLUTE_BASE / "workflow"))
 
 from powerblend.figures import FIGURES
 from powerblend.infrastructure.stale_locks import mark_alive
@@ -19,19 +29,15 @@ from powerblend.study.schema import parse_study
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.specs import canonical
 
-# Where this file's project is: not workflow.basedir, which is another's that uses it as a module.
-# Relative where that is possible, for inputs are compared by their names, and folders move.
-ABSOLUTE_BASE = Path(str(workflow.current_basedir)).parents[1]
-BASE = Path() if ABSOLUTE_BASE.samefile(Path.cwd()) else ABSOLUTE_BASE
-
-# `python` is the one that runs the workflow, unless a job has a conda environment of its own.
-# Quoted for the shell, and braces for Snakemake, which formats what it is given.
-shell.prefix(
-    f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
-    f" PYTHONPATH={shlex.quote(str(ABSOLUTE_BASE / 'workflow'))}; ".replace(
-        "{", "{{"
-    ).replace("}", "}}")
-)
+# `python` is the one that runs the workflow, unless jobs have environments of their own, which are
+# activated before this.
+EXPORTS = [f"PYTHONPATH={shlex.quote(str(ABSOLUTE_BASE / 'workflow'))}"]
+if not workflow.deployment_settings.deployment_method & {
+    DeploymentMethod.CONDA,
+    DeploymentMethod.APPTAINER,
+}:
+    EXPORTS.append(f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+shell.prefix(f"export {' '.join(EXPORTS)}; ")
 PACKAGE = BASE / "workflow" / "powerblend"
 
 # Jobs of a run are no runs of their own.

@@ -16,7 +16,10 @@ from powerblend.graders import AnyGrader
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-SUMMARY = ("analysis/__init__.py", "analysis/roles.py", "analysis/sweep.py", "analysis/interaction.py", "analysis/probe.py")
+SUMMARY = (
+    *("analysis/__init__.py", "analysis/roles.py", "analysis/sweep.py"),
+    *("analysis/interaction.py", "analysis/probe.py"),
+)
 """What figures and report ask about a summary."""
 
 READ_SUMMARY = (
