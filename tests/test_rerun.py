@@ -67,7 +67,11 @@ KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
         {},
     ),
     "words": (
-        {"title": {"title": "Another"}, "contrasts": {"contrasts": ["ps - greedy"]}},
+        {
+            "title": {"title": "Another"},
+            "contrasts": {"contrasts": ["ps - greedy"]},
+            "equivalence_margin": {"equivalence_margin": 3},
+        },
         WRITTEN,
     ),
     "study": ({"study": {"study": "other"}}, READ_ANEW | {"problems": 2, "draft": 1}),
