@@ -57,6 +57,8 @@ class Model:
         Where the weights are, and in which precision.
     decoder_layers, norm
         The decoder layers, and the norm before ``lm_head``.
+    layer_attention
+        What the attention of each decoder layer is.
     num_layers, hidden_size, vocabulary
         Number of decoder layers, and widths of the hidden states and of the logits.
     positions
@@ -68,6 +70,16 @@ class Model:
     def __init__(self, hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int]) -> None:
         self.tokenizer = tokenizer
         self.eos_token_ids = frozenset(eos_token_ids)
+        self._source = hf
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take the weights anew from the model that this one was made of.
+
+        Some are kept in another layout, so a model that was trained since would go on with a
+        mixture of old and new ones.
+        """
+        hf = self._source
         # Same tensors, own modules and config: the caller's model is left as it was.
         shared = {id(t): t for t in itertools.chain(hf.parameters(), hf.buffers())}
         self._hf = copy.deepcopy(hf, shared).eval()
@@ -86,7 +98,7 @@ class Model:
         prompts = self._checked_prompts()
         # To be compared with itself as its authors wrote it.
         expected = self._own_logits(prompts)
-        self._attention = survey(plugged(self._hf), self._base, self.decoder_layers)
+        self.layer_attention = survey(plugged(self._hf), self._base, self.decoder_layers)
         set_attention(self._hf, attention.ATTENTION_NAME)
         tiled(fused(self._hf))
         self._head, self._output = self._hf.get_output_embeddings(), output_of(self._hf)
@@ -99,8 +111,8 @@ class Model:
 
         ``prefix``, saved from another cache's slot, is what every row begins with.
         """
-        kv_heads = max(layer.kv_heads for layer in self._attention)
-        width = max(max(layer.key_width, layer.value_width) for layer in self._attention)
+        kv_heads = max(layer.kv_heads for layer in self.layer_attention)
+        width = max(max(layer.key_width, layer.value_width) for layer in self.layer_attention)
         if self.own_lengths:
             # flash-attn counts the queries that share keys as so many tokens of a row, and refuses
             # more than its cache has.
@@ -159,7 +171,7 @@ class Model:
 
         All are [rows, new, hidden]; ``length`` is the largest position + 1.
         """
-        windows = [layer.window for layer in self._attention]
+        windows = [layer.window for layer in self.layer_attention]
         where = attention.Ragged(cache, slots, positions, length, windows)
         with self._outputs_of(layers_read) as outputs, attention.attending_to(where):
             final: Tensor = self._base(
@@ -278,10 +290,12 @@ class Model:
 
         All at once, in a prefill of ragged rows and a step; windows are short in both.
         """
-        real = self._attention
-        self._attention = [layer._replace(window=layer.window and SHORT_WINDOW) for layer in real]
+        real = self.layer_attention
+        self.layer_attention = [
+            layer._replace(window=layer.window and SHORT_WINDOW) for layer in real
+        ]
         ours = self._last_logits(prompts)
-        self._attention = real
+        self.layer_attention = real
         difference = (ours - expected).abs().max().item()
         tolerance = 0.05 if self.dtype.itemsize < torch.float32.itemsize else 1e-3
         if not difference <= tolerance * max(1.0, expected.abs().max().item()):
