@@ -142,7 +142,7 @@ class DraftAttention(nn.Module):
         values = torch.cat([context.values, own_values], 2)
         unseen = nn.functional.pad(hidden, (0, block.shape[1]), value=False)
         grouped = query.unflatten(1, (self.kv_heads, -1)) * self.head_dim**-0.5
-        output = attention(grouped, keys, values, unseen, context.prefix)
+        output = attention(grouped, keys, values, (unseen, None), context.prefix)
         return self.o_proj(output.flatten(1, 2).transpose(1, 2).flatten(2))
 
     def _by_head(self, projected: Tensor) -> Tensor:
