@@ -20,8 +20,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ConfigSettings, DAGSettings, ResourceSettings
 
 from dry_study import WITH_DRAFT, DryStudy, quiet
+from powerblend.cli import main
 from powerblend.infrastructure.stale_locks import mark_alive
-from small_study import ROOT
+from powerblend.vocabulary.errors import ConfigError
+from small_study import ROOT, parsed, write_study
 
 WHOLE: dict[str, Any] = {"probe": {"enabled": False, "layers": []}, "use": ["greedy"]}
 
@@ -197,3 +199,16 @@ def test_what_a_library_keeps_to_itself_is_shared(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(weights.stat().st_mode) == 0o640
+
+
+def test_a_log_that_cannot_be_written_ends_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--log", str(tmp_path), "schema"]) == 1
+    assert f"error: --log {tmp_path}: cannot be written (Is a directory)" in capsys.readouterr().err
+
+
+def test_a_grading_without_its_grader_is_named(tmp_path: Path) -> None:
+    sentence = "grading: give a mapping that names its grader \\(it is {'run_code': True}\\)"
+    with pytest.raises(ConfigError, match=sentence):
+        parsed(write_study(tmp_path, grading={"run_code": True}))
