@@ -7,6 +7,7 @@ import fcntl
 import os
 import platform
 import shlex
+import shutil
 import stat
 import sys
 from collections import Counter
@@ -90,6 +91,29 @@ def given_to(study: DryStudy, rule: str) -> str:
     jobs = plan(study.snakefile, study.folder, study.folder / "study.yaml", title="x")
     (job,) = [job for job in jobs if job.rule.name == f"study_{rule}"]
     return " ".join(job.input)
+
+
+DEPLOYED = """
+configfile: "config/config.yaml"
+
+module powerblend:
+    snakefile: {snakefile!r}
+    config: config
+
+use rule * from powerblend
+"""
+
+
+def test_a_deployed_workflow_runs_a_study_of_ones_own(tmp_path: Path) -> None:
+    """Laid out as tools do it, with the configuration that comes for that."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "workflow").mkdir()
+    outer = tmp_path / "workflow" / "Snakefile"
+    outer.write_text(DEPLOYED.format(snakefile=str(ROOT / "workflow" / "Snakefile")))
+    jobs = plan(outer, tmp_path, tmp_path / "config" / "config.yaml")
+    assert {"all", "generate", "figure"} <= {job.rule.name for job in jobs}
+    (page,) = [job.output.markdown for job in jobs if job.rule.name == "report"]
+    assert page == "report/mine.md"
 
 
 def test_the_reports_command_has_what_config_was_given(tmp_path: Path) -> None:
