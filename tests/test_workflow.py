@@ -141,7 +141,7 @@ def test_the_real_study_shows_its_whole_dag(tmp_path: Path) -> None:
     text = snakemake(ROOT / "config.yaml", "--dry-run", "--directory", str(tmp_path))
     for stage in ("config", "problems", "check", "tables", "figure", "report", "all"):
         assert f"\n{stage} " in text
-    assert re.search(r"\ngenerate +48\n", text)  # six conditions on eight shards
+    assert re.search(r"\ngenerate +56\n", text)  # seven conditions on eight shards
 
 
 def test_a_change_is_seen_without_snakemakes_own_records(finished: Path, tmp_path: Path) -> None:
