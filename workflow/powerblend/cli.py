@@ -5,6 +5,7 @@ Any of them can be run by hand. Errors end in one sentence and exit status 1.
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,8 @@ from powerblend.infrastructure.interrupts import Terminated, heed_sigterm
 log = logging.getLogger("powerblend")
 
 JOBS = {
-    "config": "write down the configuration that runs, and what every job is to do",
+    "config": "write down the configuration that runs",
+    "specs": "write down what every job of the model is to do",
     "model": "fetch and convert an embedded model",
     "problems": "read and check a dataset",
     "check": "check conditions and prompts against the model",
@@ -37,7 +39,11 @@ EXPECTED = (ValueError, OSError, RuntimeError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job; the exit status."""
     options = _parser(_chosen(arguments)).parse_args(arguments)
-    _start_log(options.log)
+    try:
+        _start_log(options.log)
+    except OSError as error:
+        print(f"error: --log {options.log}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
     heed_sigterm()
     run: Callable[[argparse.Namespace], None] = options.run
     try:

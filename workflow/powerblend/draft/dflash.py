@@ -26,6 +26,7 @@ from transformers.models.qwen3.modeling_qwen3 import (
 )
 
 from powerblend.engine.attention import attention
+from powerblend.infrastructure.files import share
 
 Rotary = tuple[Tensor, Tensor]
 DRAFT_FILES = ("config.json", "*.safetensors")
@@ -262,6 +263,7 @@ class Draft(nn.Module):
         (directory / "config.json").write_text(config + "\n")
         tensors = {name: weight.contiguous() for name, weight in self.state_dict().items()}
         save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+        share(directory / "model.safetensors")
 
 
 def read_architecture(source: str, revision: str | None = None) -> Architecture:

@@ -23,7 +23,7 @@ from powerblend.jobs.device import on_device
 from powerblend.jobs.models import load
 from powerblend.samplers import Greedy, Sampler, Temperature
 from powerblend.study.answers import answer, tasks_of
-from powerblend.study.problems import load_problems
+from powerblend.study.problems import read_problems
 from powerblend.study.store import ChainStore
 from powerblend.vocabulary.measurements import DraftQuality, TrainingReport
 from powerblend.vocabulary.problem import Problem
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_spec(parser, "the training")
     arguments.add_paths(
         parser,
+        problems="what to train on, as JSON lines",
         store="directory of what an interrupted run continues from",
         output="directory to write: config.json, model.safetensors, training.json",
     )
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         train_draft(
             spec,
             model,
-            load_problems(spec.dataset),
+            read_problems(options.problems),
             rows=options.rows,
             store=options.store,
             output=options.output,
