@@ -21,7 +21,7 @@ localrules:
     shard,
     check,
     tables,
-    figure,
+    figures,
     report,
 
 
@@ -40,7 +40,8 @@ rule all:
         LAYOUT.tables / "overall.csv",
         LAYOUT.tables / "summary.json",
         [LAYOUT.tables / f"probe_{part}.csv" for part in PROBE_PARTS],
-        FIGURE_FILES,
+        FIGURE_FILES["png"],
+        FIGURE_FILES["svg"],
         LAYOUT.report,
         LAYOUT.report.with_suffix(".html"),
 

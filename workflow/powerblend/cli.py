@@ -24,7 +24,7 @@ JOBS = {
     "generate": "generate answers for a shard",
     "grade": "grade a shard's answers against the reference answers",
     "tables": "compute every number of the report",
-    "figure": "draw a figure as PNG and SVG",
+    "figures": "draw the figures as PNG and SVG",
     "report": "write the report as Markdown and as one HTML file",
     "schema": "print the JSON schema of a study's configuration",
 }

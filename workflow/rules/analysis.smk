@@ -31,23 +31,22 @@ rule tables:
         " --output {output.overall:q} --summary {output.summary:q}"
 
 
-rule figure:
-    """One figure, for the page and for print."""
+rule figures:
+    """The figures, for the page and for print: together, as most of one's time is imports."""
     input:
         summary=rules.tables.output.summary,
         published=local(PUBLISHED),
-        drawing=local(PACKAGE / "figures" / "{figure}.py"),
-        style=local(PACKAGE / "figures" / "style.py"),
+        drawing=local(sorted((PACKAGE / "figures").glob("*.py"))),
     output:
-        png=report(LAYOUT.figures / "{figure}.png", category="Figures"),
-        svg=LAYOUT.figures / "{figure}.svg",
+        png=report(FIGURE_FILES["png"], category="Figures"),
+        svg=FIGURE_FILES["svg"],
     log:
-        LOGS / "figures" / "{figure}.log",
+        LOGS / "figures.log",
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
-        "python -m powerblend --log {log:q} figure {wildcards.figure}"
-        " --summary {input.summary:q} --published {input.published:q} --output {output.png:q}"
+        "python -m powerblend --log {log:q} figures"
+        " --summary {input.summary:q} --published {input.published:q} --output $(dirname {output.png[0]:q})"
 
 
 rule report:
@@ -56,7 +55,7 @@ rule report:
         config=LAYOUT.config,
         checked=LAYOUT.checked,
         summary=rules.tables.output.summary,
-        figures=[path for path in FIGURE_FILES if path.suffix == ".png"],
+        figures=rules.figures.output.png,
         published=local(PUBLISHED),
         templates=local(sorted((PACKAGE / "report" / "templates").glob("*.j2"))),
     output:

@@ -45,9 +45,10 @@ WHOLE_MODEL = [
 ]
 MODEL_FILES = [LAYOUT.model / name for name in WHOLE_MODEL] if LAYOUT.model else []
 ENVIRONMENTS = Path(workflow.basedir) / "envs"
-FIGURE_FILES = [
-    LAYOUT.figures / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
-]
+FIGURE_FILES = {
+    kind: [LAYOUT.figures / f"{name}.{kind}" for name in FIGURES]
+    for kind in ("png", "svg")
+}
 
 STUDIES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
 COMMAND = shlex.join(
@@ -62,7 +63,6 @@ wildcard_constraints:
     part=r"\d+",
     parts=r"\d+",
     samples=r"\d+",
-    figure="|".join(FIGURES),
     embedded=r"[\w.-]+",
 
 
