@@ -1,5 +1,6 @@
 # make demo    the whole study on a small model: minutes on a laptop
 # make test    the tests
+# make test-slow   the tests that take minutes each
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
@@ -12,13 +13,16 @@ CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
 
-.PHONY: demo test test-slurm check docs schema clean
+.PHONY: demo test test-slow test-slurm check docs schema clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --configfile $(STUDY)
 
 test: .venv/ready
 	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+test-slow: .venv/ready
+	$(BIN)/pytest -n $(CORES) -m slow
 
 test-slurm: .venv/ready
 	@if [ "$$(id -u)" = 0 ] && ! dpkg --status slurm-wlm munge > /dev/null 2>&1; then \

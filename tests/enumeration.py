@@ -45,7 +45,10 @@ def transformer_logits(
         head = hf.get_output_embeddings()
         final = guided = out.hidden_states[-1]
         if blend is not None:
-            inner = out.hidden_states[blend["layer"] + 1]
+            if blend.get("source") == "random":
+                inner = final @ rotation(final.shape[-1], final.dtype).T
+            else:
+                inner = out.hidden_states[blend["layer"] + 1]
             if blend.get("norm", "none") == "final":
                 inner = hf.base_model.norm(inner)
             guided = (1 - blend["beta"]) * final + blend["beta"] * inner
@@ -53,6 +56,15 @@ def transformer_logits(
         return tuple(head(h)[:, first : first + longest].numpy() for h in (final, guided))
 
     return logits
+
+
+def rotation(width: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
+    """What a random blend turns hidden states with, as a matrix."""
+    bits = np.random.Philox(key=seed).random_raw(2 * width)
+    matrix = np.zeros((width, width))
+    negative = bits[width:] >= 2**63
+    matrix[np.arange(width), np.argsort(bits[:width])] = np.where(negative, -1.0, 1.0)
+    return torch.tensor(matrix, dtype=dtype)
 
 
 def draft_logits(hf: Any, prompt: Sequence[int], reference: Any, beta: float) -> Logits:

@@ -153,16 +153,19 @@ def interaction(records: Records) -> Table:
     return lines
 
 
-def contrasts(records: Records, declared: Sequence[str]) -> Table:
-    """Section 4.5 up to Holm's p."""
+def contrasts(records: Records, declared: Sequence[str], margin: float) -> Table:
+    """Section 4.5 up to Holm's p of equivalence."""
     parsed = [(text, *sides(text)) for text in declared]
     found = [
-        (text, *tested(records, plus, minus))
+        (text, *tested(records, plus, minus, margin))
         for text, plus, minus in parsed
         if {*plus, *minus} <= records.keys()
     ]
-    adjusted = holm([p for *_, p in found])
-    return [[*texts, p_text(p), p_text(q)] for (*texts, p), q in zip(found, adjusted, strict=True)]
+    differ, equal = (holm([line[place] for line in found]) for place in (-2, -1))
+    return [
+        [*texts, p_text(p), p_text(p_holm), p_text(p_equal)]
+        for (*texts, p, _), p_holm, p_equal in zip(found, differ, equal, strict=True)
+    ]
 
 
 def sides(text: str) -> tuple[list[str], list[str]]:
@@ -171,8 +174,8 @@ def sides(text: str) -> tuple[list[str], list[str]]:
 
 
 def tested(
-    records: Records, plus: Sequence[str], minus: Sequence[str]
-) -> tuple[str, str, str, str, float]:
+    records: Records, plus: Sequence[str], minus: Sequence[str], margin: float
+) -> tuple[str, str, str, str, float, float]:
     counts: dict[str, int] = {}
     for names, sign in ((plus, 1), (minus, -1)):
         for grade in (g for name in names for g in records[name]):
@@ -186,7 +189,9 @@ def tested(
     scale = math.sqrt((answers + 1) / 2)
     more = [d / answers for d in (*differences, scale, -scale)]
     middle, n = mean(more), len(more)
-    half = t.ppf(0.975, n - 1) * math.sqrt(mean((d - middle) ** 2 for d in more) / n)
+    error = math.sqrt(mean((d - middle) ** 2 for d in more) / n)
+    half = t.ppf(0.975, n - 1) * error
+    outside = t.sf((middle + margin) / error, n - 1), t.cdf((middle - margin) / error, n - 1)
     limit = len(plus)
     low, high = max(-limit, middle - half), min(limit, middle + half)
     return (
@@ -195,6 +200,7 @@ def tested(
         str(b) if single else "—",
         str(c) if single else "—",
         exchange_p(differences),
+        max(outside),
     )
 
 
@@ -305,7 +311,7 @@ def differences(markdown: str, records: Records, study: Mapping[str, Any]) -> It
         ("4.3", 0, main_pair(records)),
         ("4.3", 1, overlaps(records)),
         ("4.4", 0, interaction(records)),
-        ("4.5", 0, contrasts(records, study["contrasts"])),
+        ("4.5", 0, contrasts(records, study["contrasts"], study["equivalence_margin"] / 100)),
         ("4.6", 0, breakdown(records, "level")[1:]),
         ("4.6", 1, breakdown(records, "subject")[1:]),
         ("4.8", 0, compute(records)),

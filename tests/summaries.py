@@ -247,6 +247,7 @@ def contrast(name: str, difference: float, p: float, **changes: Any) -> Contrast
         "name": name, "kind": "difference", "plus": words[::3], "minus": words[1:3],
         "difference": difference, "low": difference - 0.05, "high": difference + 0.05, "b": 7,
         "c": 1, "p": p, "p_holm": holm, "detectable": 0.12, "verdict": verdict,
+        "margin": 0.03, "p_equivalence": 0.5, "p_equivalence_holm": 1.0,
     }  # fmt: skip
     return ContrastResult.model_validate(fields | changes)
 

@@ -70,7 +70,6 @@ def test_the_notebook_runs(small: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert printed[-1] == shown(cells()[-1])  # grades do not depend on the model
 
 
-@pytest.mark.slow
 def test_the_notebook_shows_what_it_prints(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERBLEND_MODEL", str(embedded))
     assert run(cells()) == [shown(cell) for cell in cells()]

@@ -267,6 +267,21 @@ def test_decorations_change_nothing(answer: str, gold: str) -> None:
     assert [grade(spelling, gold) for spelling in decorated] == [True] * 4
 
 
+def test_two_stages_of_parsing_read_what_one_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all kinds of answers, of what is no answer, and in whatever order they come."""
+    from math_verify.parser import parse_latex_cached
+
+    from powerblend.graders.mathematics import second_opinion, warm
+
+    texts = [text for pair in warm.PAIRS for text in pair]
+    texts += ["", "}", r"\frac", "x + ", r"\text{none of these}", "(1, 2", "2^{3^", "a = b = 3"]
+    read = second_opinion._parse.__wrapped__
+    two = {text: repr(read(text)) for text in reversed(texts)}
+    monkeypatch.setattr(second_opinion._Latex2Sympy, "parse", second_opinion._parse_once)
+    parse_latex_cached.cache_clear()
+    assert two == {text: repr(read(text)) for text in texts}
+
+
 HOSTILE = {
     "power tower": "9^{9^{9^9}}",
     "python tower": "9**(9**(9**9))",

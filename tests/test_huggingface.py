@@ -127,7 +127,6 @@ def test_a_saved_model_is_loaded_with_its_tokenizer_and_chat_template(tmp_path: 
         assert answer.text == words.decode(shown, skip_special_tokens=True)
 
 
-@pytest.mark.slow
 def test_greedy_on_the_embedded_model_is_hugging_face_s(embedded: Path) -> None:
     """In float32, where the two ways to compute a logit differ by 1e-5: no near-ties here."""
     model = load_model(embedded)

@@ -340,7 +340,6 @@ def test_the_workflow_of_github_calls_the_gate_and_nothing_else() -> None:
     assert (ROOT / ".ci" / "run").exists()
 
 
-@pytest.mark.slow
 def test_the_example_says_what_it_says(
     embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

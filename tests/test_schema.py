@@ -43,7 +43,7 @@ def swept(*conditions: str, **over: Any) -> dict[str, Any]:
         ({"prompt": {"template": "Solve!"}}, "prompt.template: String should match pattern"),
         ({"shards": {"use": "0-40"}}, "shards: use is '0-40'; give a list or a range of shards"),
         ({"shards": {"use": []}}, "shards: use is []; give a list or a range of shards"),
-        ({"use": ["psi"]}, "use: no condition is called 'psi'; use greedy, temp, ps"),
+        ({"use": ["psi"]}, "use: no condition is called 'psi'; use greedy, base, temp, ps"),
         ({"decoding": {"alhpa": 4}}, "decoding.alhpa: no sampler reads this key"),
         (
             {"decoding": {"blocks": 7}},

@@ -27,6 +27,7 @@ from powerblend.analysis.paired import (
     detectable_by_mcnemar,
     detectable_by_t,
     difference_interval,
+    equivalence_p,
     mcnemar_power,
     sign_flip_p,
 )
@@ -49,6 +50,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import coverage
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+MARGIN = 0.03
 RNG = np.random.default_rng(20260)
 
 
@@ -166,7 +168,7 @@ def test_without_moves_there_is_no_acceptance() -> None:
 
 @pytest.mark.parametrize(("b", "c"), [(7, 1), (1, 7), (0, 5), (4, 4), (12, 3), (0, 0), (1, 0)])
 def test_p_is_the_exact_mcnemar_test(b: int, c: int) -> None:
-    result = compare_single(*pairs(b, c, both=9, neither=5))
+    result = compare_single(*pairs(b, c, both=9, neither=5), MARGIN)
     expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
     assert (result.b, result.c) == (b, c)
     assert result.difference == pytest.approx((b - c) / (b + c + 14))
@@ -177,7 +179,7 @@ def test_large_counts_approach_mcnemars_chi_square() -> None:
     first, second = pairs(260, 200, both=100, neither=40)
     table = SquareTable(pd.crosstab(first, second).to_numpy(), shift_zeros=False)
     expected = table.symmetry().pvalue
-    assert compare_single(first, second).p == pytest.approx(expected, abs=0.01)
+    assert compare_single(first, second, MARGIN).p == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize(("b", "c"), [(7, 1), (0, 0), (12, 3), (30, 10)])
@@ -188,7 +190,7 @@ def test_the_interval_is_walds_after_one_more_problem_each_way(b: int, c: int) -
     differences = first - second
     error = differences.std() / np.sqrt(n + 2)
     expected = differences.mean() + error * np.array([-1.982815, 1.982815])
-    result = compare_single(*pairs(b, c, neither=n - b - c))
+    result = compare_single(*pairs(b, c, neither=n - b - c), MARGIN)
     assert (result.low, result.high) == pytest.approx(expected, abs=1e-6)
 
 
@@ -218,7 +220,7 @@ def test_the_interval_is_close_to_tangos_score_interval(b: int, c: int, n: int) 
     middle = (b - c) / n
     low = optimize.brentq(lambda d: score(d) - 1.959964, -0.999, middle - 1e-9)
     high = optimize.brentq(lambda d: score(d) + 1.959964, middle + 1e-9, 0.999)
-    result = compare_single(*pairs(b, c, neither=n - b - c))
+    result = compare_single(*pairs(b, c, neither=n - b - c), MARGIN)
     assert (result.low, result.high) == pytest.approx((low, high), abs=0.02)
 
 
@@ -274,7 +276,7 @@ def test_the_permutation_test_exchanges_within_problems(differences: list[int]) 
 @pytest.mark.parametrize(("b", "c"), [(7, 1), (5, 0), (3, 3)])
 def test_with_one_answer_the_permutation_test_is_mcnemars(b: int, c: int) -> None:
     first, second = pairs(b, c, both=20, neither=4)
-    assert sign_flip_p(first, second) == pytest.approx(compare_single(first, second).p)
+    assert sign_flip_p(first, second) == pytest.approx(compare_single(first, second, MARGIN).p)
 
 
 def test_random_exchanges_approach_the_permutation_test() -> None:
@@ -348,7 +350,7 @@ def test_intervals_cover_and_agree_with_their_test(population: coverage.Populati
 
 def test_several_answers_are_compared_by_problem() -> None:
     ps, greedy = RNG.binomial(1, 0.7, (40, 4)), RNG.binomial(1, 0.5, (40, 4))
-    (row,) = contrasts(grades_of({"ps": ps, "greedy": greedy}), ["ps - greedy"])
+    (row,) = contrasts(grades_of({"ps": ps, "greedy": greedy}), ["ps - greedy"], MARGIN)
     assert row.difference == pytest.approx(ps.mean() - greedy.mean())
     assert row.b is row.c is None
     assert row.low < row.difference < row.high
@@ -357,7 +359,7 @@ def test_several_answers_are_compared_by_problem() -> None:
 
 def test_an_interaction_is_a_difference_of_differences() -> None:
     right = {name: RNG.binomial(1, 0.6, 9) for name in ("blend_ps", "ps", "blend_greedy", "greedy")}
-    (row,) = contrasts(grades_of(right), CONTRASTS[-1:])
+    (row,) = contrasts(grades_of(right), CONTRASTS[-1:], MARGIN)
     by_problem = right["blend_ps"] - right["ps"] - (right["blend_greedy"] - right["greedy"])
     assert row.kind == "interaction"
     assert (row.plus, row.minus) == (("blend_ps", "greedy"), ("ps", "blend_greedy"))
@@ -373,8 +375,10 @@ def test_holm_steps_down_over_all_contrasts() -> None:
     right = {
         name: RNG.binomial(1, 0.6, 80) for name in ("greedy", "ps", "blend_greedy", "blend_ps")
     }
-    rows = contrasts(grades_of(right), CONTRASTS)
-    assert [row.name for row in rows] == [c for c in CONTRASTS if "draft" not in c]
+    rows = contrasts(grades_of(right), CONTRASTS, MARGIN)
+    assert [row.name for row in rows] == [
+        c for c in CONTRASTS if "draft" not in c and "base" not in c and "temp" not in c
+    ]
     running = 0.0
     for rank, row in enumerate(sorted(rows, key=lambda row: row.p)):
         running = max(running, min(1.0, (len(rows) - rank) * row.p))
@@ -388,8 +392,51 @@ def test_a_verdict_is_chosen_by_p(p: float, word: str) -> None:
     assert verdict(p) == word
 
 
+def test_what_is_small_for_certain_is_equivalent() -> None:
+    assert verdict(0.2, 0.04) == "equivalent"
+    assert verdict(0.06, 0.04) == "equivalent"
+    assert verdict(0.04, 0.04) == "significant"
+    assert verdict(0.2, 0.05) == "within noise"
+
+
+@pytest.mark.parametrize("answers", [1, 8])
+@pytest.mark.parametrize("rates", [(0.0, 0.0), (0.02, 0.01), (0.01, 0.06), (0.2, 0.2)])
+def test_equivalence_is_what_two_one_sided_tests_say(
+    rates: tuple[float, float], answers: int
+) -> None:
+    """Those of scipy, whose variance has n - 1 where the interval's has n."""
+    chances = [rates[0], rates[1], 1 - sum(rates)]
+    differences = RNG.choice([1.0, -1.0, 0.0], 400, p=chances) / answers
+    scale = np.sqrt((answers + 1) / 2) / answers
+    more = np.append(differences, [scale, -scale])
+    n = len(more)
+    sides = [
+        stats.ttest_1samp(more, bound).statistic * np.sqrt(n / (n - 1)) for bound in (-0.03, 0.03)
+    ]
+    expected = max(stats.t.sf(sides[0], n - 1), stats.t.cdf(sides[1], n - 1))
+    assert equivalence_p(differences, answers, 0.03) == pytest.approx(expected)
+
+
+def test_equivalence_is_within_the_narrower_interval() -> None:
+    """A nominal 95% interval within the margin is more than is asked for."""
+    differences = RNG.choice([1.0, -1.0, 0.0], 600, p=[0.04, 0.04, 0.92])
+    low, high = difference_interval(differences, 1)
+    widest = max(-low, high)
+    assert equivalence_p(differences, 1, widest) == pytest.approx(0.025)
+    assert equivalence_p(differences, 1, 0.5 * widest) > 0.05
+
+
+def test_contrasts_of_equal_conditions_are_equivalent_if_there_are_enough_problems() -> None:
+    alike = {"ps": [1, 0] * 300, "greedy": [1, 0] * 300}
+    (row,) = contrasts(grades_of(alike), ["ps - greedy"], MARGIN)
+    assert (row.verdict, row.margin) == ("equivalent", MARGIN)
+    few = {name: right[:20] for name, right in alike.items()}
+    (row,) = contrasts(grades_of(few), ["ps - greedy"], MARGIN)
+    assert row.verdict == "within noise"
+
+
 def test_no_difference_is_within_noise() -> None:
-    (row,) = contrasts(grades_of({"ps": [1, 0, 1], "greedy": [1, 0, 1]}), ["ps - greedy"])
+    (row,) = contrasts(grades_of({"ps": [1, 0, 1], "greedy": [1, 0, 1]}), ["ps - greedy"], MARGIN)
     assert (row.b, row.c, row.p, row.detectable) == (0, 0, 1.0, None)
     assert row.low == pytest.approx(-row.high)
     assert row.verdict == "within noise"
@@ -397,7 +444,7 @@ def test_no_difference_is_within_noise() -> None:
 
 def test_no_difference_in_several_samples_has_an_interval() -> None:
     """No variation is seen, and few problems: that is no proof that there is none."""
-    result = compare_clustered(np.array([2, 3]), np.array([2, 3]), 4)
+    result = compare_clustered(np.array([2, 3]), np.array([2, 3]), 4, MARGIN)
     assert (result.difference, result.p, result.detectable) == (0.0, 1.0, None)
     assert result.high == -result.low > 0.3
 
@@ -649,7 +696,7 @@ def test_a_sweep_is_three_settings_of_the_blend() -> None:
 def test_any_study_has_a_summary(samples: int, problems: int, right: int) -> None:
     verdicts = np.full((problems, samples), right)
     summary = summary_of(grades_of({name: verdicts for name in BASE["use"]}))
-    assert len(summary.contrasts) == len(BASE["contrasts"]) == 6
+    assert len(summary.contrasts) == len(BASE["contrasts"]) == 9
     assert {row.p_holm for row in summary.contrasts} == {1.0}
     assert all(row.accuracy == right for row in summary.overall)
     assert summary.difficulty is not None
@@ -704,7 +751,10 @@ def test_contrasts_are_read() -> None:
         ("ps + greedy", "is not a contrast"),
         ("(ps - greedy) - temp", "is not a contrast"),
         ("ps - ps", "contrasts.0: 'ps - ps' names ps twice; compare different conditions"),
-        ("ps - pss", "contrasts: 'ps - pss' names 'pss', which is no condition; use greedy, temp"),
+        (
+            "ps - pss",
+            "contrasts: 'ps - pss' names 'pss', which is no condition; use greedy, base, temp",
+        ),
     ],
 )
 def test_a_contrast_that_cannot_be_made_is_named(text: str, sentence: str) -> None:

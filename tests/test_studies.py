@@ -24,14 +24,14 @@ NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem != "dem
 
 # Shards of a study, conditions, and the figures that it is run for.
 PROMISES = {
-    "aime_2024": (8, 6, {"accuracy", "compute"}),
-    "aime_2025": (8, 6, {"accuracy", "compute"}),
-    "gsm8k": (8, 6, {"accuracy", "difficulty", "interaction", "overlap"}),
-    "humaneval": (8, 6, {"accuracy", "difficulty", "interaction", "overlap"}),
-    "math500_full": (40, 6, {"accuracy", "difficulty", "interaction", "overlap", "compute"}),
-    "norms": (8, 8, {"accuracy", "difficulty", "diagnostics"}),
+    "aime_2024": (8, 7, {"accuracy", "compute"}),
+    "aime_2025": (8, 7, {"accuracy", "compute"}),
+    "gsm8k": (8, 7, {"accuracy", "difficulty", "interaction", "overlap"}),
+    "humaneval": (8, 7, {"accuracy", "difficulty", "interaction", "overlap"}),
+    "math500_full": (40, 7, {"accuracy", "difficulty", "interaction", "overlap", "compute"}),
+    "norms": (8, 10, {"accuracy", "difficulty", "diagnostics"}),
     "samples": (8, 5, {"accuracy", "compute"}),
-    "sweep": (8, 28, {"accuracy", "sweep"}),
+    "sweep": (8, 30, {"accuracy", "sweep"}),
 }
 TOO_LITTLE = re.compile(r"sweeps neither|No .* to show|no condition|takes two conditions")
 
@@ -209,7 +209,7 @@ def test_math500_is_run_whole_and_as_the_paper_did() -> None:
 def test_the_sweep_is_every_alpha_and_beta_once() -> None:
     swept = study("sweep")
     cells = cells_of(swept)
-    assert len({cell.name for cell in cells.values()}) == len(cells) == 28
+    assert len({cell.name for cell in cells.values()}) == len(cells) == 30
     settings = [
         (how.sampler, getattr(how, "alpha", None), how.blend.beta if how.blend else 0)
         for how in swept.samplers().values()
@@ -217,7 +217,7 @@ def test_the_sweep_is_every_alpha_and_beta_once() -> None:
     betas = (-0.1, -0.05, 0.01, 0.05, 0.1, 0.2)
     assert set(settings) == {("greedy", None, beta) for beta in (0, *betas)} | {
         ("power", alpha, beta) for alpha in (2, 4, 8) for beta in (0, *betas)
-    }
+    } | {("temperature", None, 0)}
     # A cell of the sweep that is a condition of the main study is that study's cell.
     main = cells_of(parse_study(configuration("norms") | {"use": ["blend_ps"]}))
     assert main["blend_ps"] == cells["blend_ps"]

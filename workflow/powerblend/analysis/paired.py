@@ -28,28 +28,34 @@ class Comparison(NamedTuple):
     the smallest difference that a study of this size finds with a chance of 80% at p < 0.05, before
     any adjustment. It takes from the answers how often or how far they differ, and not which way:
     power at the observed difference would say nothing beyond p (Hoenig & Heisey, The American
-    Statistician 55, 2001).
+    Statistician 55, 2001). ``p_equivalence`` is that of `equivalence_p`.
     """
 
     difference: float
     low: float
     high: float
     p: float
+    p_equivalence: float
     detectable: float | None
     b: int | None = None
     c: int | None = None
 
 
-def compare_single(first: Ints, second: Ints) -> Comparison:
+def compare_single(first: Ints, second: Ints, margin: float) -> Comparison:
     """One answer per problem, 1 for right and 0 for wrong: the exact McNemar test."""
     n = len(first)
     b, c = int(np.sum(first > second)), int(np.sum(first < second))
     p = float(mcnemar([[0, b], [c, 0]], exact=True).pvalue)
-    low, high = difference_interval((first - second).astype(float), 1)
-    return Comparison((b - c) / n, low, high, p, detectable_by_mcnemar(b + c, n), b, c)
+    differences = (first - second).astype(float)
+    low, high = difference_interval(differences, 1)
+    equivalence = equivalence_p(differences, 1, margin)
+    detectable = detectable_by_mcnemar(b + c, n)
+    return Comparison((b - c) / n, low, high, p, equivalence, detectable, b, c)
 
 
-def compare_clustered(first: Ints, second: Ints, answers: int, largest: float = 1.0) -> Comparison:
+def compare_clustered(
+    first: Ints, second: Ints, answers: int, margin: float, largest: float = 1.0
+) -> Comparison:
     """Counts of right answers out of ``answers`` per problem; the problems are the units.
 
     ``largest`` is what a difference can be at most: 2 for an interaction.
@@ -61,6 +67,7 @@ def compare_clustered(first: Ints, second: Ints, answers: int, largest: float = 
         low=low,
         high=high,
         p=sign_flip_p(first, second),
+        p_equivalence=equivalence_p(differences / answers, answers, margin),
         detectable=detectable_by_t(differences, answers, largest),
     )
 
@@ -87,12 +94,28 @@ def difference_interval(
     largest
         What a difference can be at most: 2 for an interaction.
     """
+    mean, error, freedom = _with_two_more(differences, answers)
+    low, high = stats.t.interval(CONFIDENCE, freedom, loc=mean, scale=error)
+    return max(float(low), -largest), min(float(high), largest)
+
+
+def equivalence_p(differences: NDArray[np.float64], answers: int, margin: float) -> float:
+    """Of two one-sided tests, the larger p: that a mean difference is not within +-margin.
+
+    Below 0.05 exactly where the 90% interval of `difference_interval`'s kind lies within the margin
+    (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987). Parameters as there.
+    """
+    mean, error, freedom = _with_two_more(differences, answers)
+    nearest = margin - abs(mean)  # the other bound is further away
+    return float(stats.t.sf(nearest / error, freedom))
+
+
+def _with_two_more(differences: NDArray[np.float64], answers: int) -> tuple[float, float, int]:
+    """Mean, standard error and degrees of freedom with a problem in favour of each side."""
     n = len(differences) + 2
     mean = differences.sum() / n
     square = (np.sum(differences**2) + (answers + 1) / answers**2) / n
-    error = np.sqrt((square - mean**2) / n)
-    low, high = stats.t.interval(CONFIDENCE, n - 1, loc=mean, scale=error)
-    return max(float(low), -largest), min(float(high), largest)
+    return float(mean), float(np.sqrt((square - mean**2) / n)), n - 1
 
 
 def detectable_by_mcnemar(discordant: int, n: int) -> float | None:

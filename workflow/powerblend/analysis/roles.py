@@ -9,8 +9,8 @@ from powerblend.vocabulary.summary import Condition, Overlap, Summary
 GREEDY, POWER = "greedy", "power"
 """Roles of the two samplers that the study's question is about."""
 
-DRAFT = "draft"
-"""The blend source that is a network of its own."""
+LAYER, DRAFT = "layer", "draft"
+"""The blend source that is meant where none is named, and the one that is a network of its own."""
 
 MAIN_PAIR = {"ps", "blend_ps"}
 """The conditions that the study's first question compares."""
@@ -19,8 +19,10 @@ MAIN_PAIR = {"ps", "blend_ps"}
 def role_of(condition: Condition) -> str:
     """What a condition is in the words of ``resources/published.yaml``."""
     blend = condition.blend
-    prefix = "" if blend is None else "draft_blend_" if blend.source == DRAFT else "blend_"
-    return prefix + condition.description.role
+    if blend is None:
+        return condition.description.role
+    prefix = "blend" if blend.source == LAYER else f"{blend.source}_blend"
+    return f"{prefix}_{condition.description.role}"
 
 
 def conditions_by_role(summary: Summary) -> dict[str, list[str]]:

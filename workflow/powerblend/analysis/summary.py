@@ -18,6 +18,7 @@ from powerblend.analysis.probe import probed
 from powerblend.analysis.several_samples import several_samples
 from powerblend.analysis.sweep import sweep
 from powerblend.samplers import Sampler
+from powerblend.study.contrasts import EQUIVALENCE_MARGIN
 from powerblend.study.schema import Study
 from powerblend.vocabulary.measurements import MatchedBlend, ProbeMeasurements, TrainingReport
 from powerblend.vocabulary.summary import Condition, Summary
@@ -49,7 +50,8 @@ def summarise_study(
         If conditions did not answer the same problems the same number of times.
     """
     samplers = study.samplers({name: found.beta for name, found in betas.items()})
-    summary = summarise(grades, samplers, study.contrasts)
+    margin = study.equivalence_margin / 100
+    summary = summarise(grades, samplers, study.contrasts, margin)
     return summary.model_copy(
         update={
             "model": study.model.name,
@@ -61,9 +63,14 @@ def summarise_study(
 
 
 def summarise(
-    grades: pd.DataFrame, samplers: Mapping[str, Sampler], declared: Sequence[str] = ()
+    grades: pd.DataFrame,
+    samplers: Mapping[str, Sampler],
+    declared: Sequence[str] = (),
+    margin: float = EQUIVALENCE_MARGIN / 100,
 ) -> Summary:
-    """All tables that follow from the grades alone; ``declared`` are the study's contrasts.
+    """All tables that follow from the grades alone.
+
+    ``declared`` are the study's contrasts; ``margin``, a share, is how small a difference is none.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def summarise(
         conditions=conditions,
         blended=tuple(name for name, how in conditions.items() if how.blend is not None),
         overall=tuple(results),
-        contrasts=tuple(contrasts(grades, declared)),
+        contrasts=tuple(contrasts(grades, declared, margin)),
         difficulty=difficulty(grades, difficulty_reference(conditions)),
         levels=tuple(levels(grades)),
         subjects=tuple(subjects(grades)),

@@ -12,6 +12,7 @@ from pydantic import Discriminator, Tag
 from powerblend.blends.base import Blend, HiddenBlend
 from powerblend.blends.draft import DraftBlend
 from powerblend.blends.layer import LayerBlend
+from powerblend.blends.random import RandomBlend
 
 
 def _source(blend: Any) -> Any:
@@ -22,11 +23,13 @@ def _source(blend: Any) -> Any:
 
 
 AnyBlend = Annotated[
-    Annotated[LayerBlend, Tag("layer")] | Annotated[DraftBlend, Tag("draft")],
+    Annotated[LayerBlend, Tag("layer")]
+    | Annotated[DraftBlend, Tag("draft")]
+    | Annotated[RandomBlend, Tag("random")],
     Discriminator(_source),
 ]
 
 SOURCES = [blend.__metadata__[0].tag for blend in get_args(get_args(AnyBlend)[0])]
 """Their names."""
 
-__all__ = ["SOURCES", "AnyBlend", "Blend", "DraftBlend", "HiddenBlend", "LayerBlend"]
+__all__ = ["SOURCES", "AnyBlend", "Blend", "DraftBlend", "HiddenBlend", "LayerBlend", "RandomBlend"]

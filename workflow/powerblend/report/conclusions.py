@@ -4,6 +4,12 @@ from collections.abc import Sequence
 
 from powerblend.analysis.interaction import Quartet, of_quartet, quartet
 from powerblend.analysis.sweep import not_swept
+from powerblend.report.contrasts import (
+    contrast_sentence,
+    contrasts_sentence,
+    margin,
+    strongest,
+)
 from powerblend.report.limitations import PAPER_STEPS
 from powerblend.report.method import chains
 from powerblend.report.text import escaped, percent, points
@@ -27,6 +33,8 @@ def findings(summary: Summary) -> list[Finding]:
 
 def _difference(contrast: ContrastResult, plus: float, minus: float) -> Finding:
     change, verb = contrast.difference, "is not told from"
+    if contrast.verdict == "equivalent":
+        verb = f"equals, within {margin(contrast)},"
     if contrast.verdict == "suggestive":
         verb = "may differ from"
     if contrast.verdict == "significant":
@@ -48,6 +56,8 @@ def _interaction(contrast: ContrastResult, four: Quartet | None) -> Finding:
 def _of_quartet(contrast: ContrastResult) -> str:
     if contrast.verdict == "within noise":
         return "Blend and power sampling: no interaction told from noise"
+    if contrast.verdict == "equivalent":
+        return f"Blend and power sampling: no interaction beyond {margin(contrast)}"
     more = "more" if contrast.difference > 0 else "less"
     verb = "gain" if contrast.verdict == "significant" else "may gain"
     return f"Blend and power sampling together {verb} {more} than the sum of each alone"
@@ -56,8 +66,22 @@ def _of_quartet(contrast: ContrastResult) -> str:
 def _of_any(contrast: ContrastResult) -> str:
     (a, d), (b, c) = contrast.plus, contrast.minus
     above = "above" if contrast.difference > 0 else "below"
-    verbs = {"significant": f"is {above}", "suggestive": f"may be {above}"}
+    verbs = {
+        "significant": f"is {above}",
+        "equivalent": f"equals, within {margin(contrast)},",
+        "suggestive": f"may be {above}",
+    }
     return f"`{a}` − `{b}` {verbs.get(contrast.verdict, 'is not told from')} `{c}` − `{d}`"
+
+
+def opening(summary: Summary, limit: int = 4) -> str:
+    """What was found, the strongest evidence first, and what follows from the run as a whole."""
+    four = quartet(summary)
+    found = strongest(summary.contrasts)
+    sentences = [contrast_sentence(contrast, four) for contrast in found[:limit]]
+    if len(found) > limit:
+        sentences.append("Section 4.5 has the others.")
+    return " ".join([contrasts_sentence(summary.contrasts), *sentences, conclusion(summary)])
 
 
 def conclusion(summary: Summary) -> str:
@@ -67,8 +91,13 @@ def conclusion(summary: Summary) -> str:
         return "No contrast was tested, so this run concludes nothing about the method."
     if "significant" in verdicts:
         return (
-            "What is marked significant below holds after adjustment for all contrasts tested, "
+            "What is called significant holds after adjustment for all contrasts tested, "
             "for this model and these problems; the rest is open."
+        )
+    if "equivalent" in verdicts:
+        return (
+            "What is called equal is so within the declared margin, after adjustment for all "
+            "contrasts tested, for this model and these problems; the rest is open."
         )
     if "suggestive" in verdicts:
         return (

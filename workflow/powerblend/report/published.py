@@ -16,7 +16,10 @@ from powerblend.vocabulary.summary import Summary
 GAINS = (
     ("power", "temperature", "Power sampling over low temperature"),
     ("power", "base", "Power sampling over ordinary sampling (base)"),
+    ("temperature", "base", "Low temperature over ordinary sampling (base)"),
     ("power", "greedy", "Power sampling over greedy"),
+    ("particles", "power", "Power-SMC over power sampling"),
+    ("tempering", "power", "Tempering over power sampling"),
     ("temperature", "greedy", "Low temperature over greedy"),
     ("blend_power", "greedy", "Blended power sampling over greedy"),
     ("blend_power", "power", "Blended power sampling over power sampling"),
@@ -114,6 +117,11 @@ def _own_settings(summary: Summary) -> dict[str, str]:
 
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
+
+
+def has_base(summary: Summary) -> bool:
+    """Whether a condition samples from the model as it is."""
+    return "base" in conditions_by_role(summary)
 
 
 def comparable(published: PublishedNumbers, study: Study) -> bool:

@@ -101,6 +101,7 @@ def _overlap_verdict(pair: Overlap, contrasts: Sequence[ContrastResult]) -> str:
         return "No contrast of the two was declared, so no test is made of it."
     return {
         "significant": "So uneven an exchange is significant after adjustment (section 4.5).",
+        "equivalent": "That they differ by no more than the margin is shown in section 4.5.",
         "suggestive": "The unevenness is suggestive, not established (section 4.5).",
         "within noise": "Exchanges as uneven as this are within noise (section 4.5).",
     }[verdict]

@@ -4,6 +4,9 @@ import re
 from typing import NamedTuple
 
 CONTRASTS = (
+    "ps - base",
+    "ps - temp",
+    "temp - base",
     "blend_ps - ps",
     "ps - greedy",
     "blend_ps - greedy",
@@ -12,6 +15,9 @@ CONTRASTS = (
     "(blend_ps - ps) - (blend_greedy - greedy)",
 )
 """The contrasts of a study that declares none; it need not have all of their conditions."""
+
+EQUIVALENCE_MARGIN = 3.0
+"""Percentage points, of a study that says no other: smaller differences are of no interest."""
 
 _PAIR = r"(\w+)\s*-\s*(\w+)"
 _DIFFERENCE = re.compile(rf"\s*{_PAIR}\s*")

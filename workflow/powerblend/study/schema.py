@@ -16,7 +16,12 @@ from powerblend.blends.draft import TRAINED
 from powerblend.graders import AnyGrader, MathGrader
 from powerblend.infrastructure.sentences import sentences
 from powerblend.samplers import SAMPLERS, Sampler
-from powerblend.study.contrasts import CONTRASTS, canonical_contrast, parse_contrast
+from powerblend.study.contrasts import (
+    CONTRASTS,
+    EQUIVALENCE_MARGIN,
+    canonical_contrast,
+    parse_contrast,
+)
 from powerblend.study.resolve import NAME, Condition, Conditions, Match, listed
 from powerblend.study.sweep import Sweep
 from powerblend.vocabulary.errors import ConfigError
@@ -125,6 +130,13 @@ class Study(Section):
         default=list(CONTRASTS),
         description="comparisons declared beforehand: A - B, or (A - B) - (C - D); those of "
         "conditions that are not in use are passed over",
+    )
+    equivalence_margin: float = Field(
+        default=EQUIVALENCE_MARGIN,
+        gt=0,
+        lt=100,
+        description="percentage points: a contrast that two one-sided tests find to be smaller, "
+        "either way, is reported as no difference",
     )
     training: TrainingSpec | None = Field(
         default=None, description="the draft of a model for which none is published"

@@ -18,7 +18,7 @@ from powerblend.vocabulary.measurements import (
     TrainingReport,
 )
 
-Verdict = Literal["significant", "suggestive", "within noise"]
+Verdict = Literal["significant", "equivalent", "suggestive", "within noise"]
 
 
 class Condition(Settings):
@@ -94,7 +94,9 @@ class ContrastResult(Frozen):
     low, high
         Interval of the difference.
     p, p_holm
-        Before and after Holm's adjustment over all contrasts.
+        That the two differ, before and after Holm's adjustment over all contrasts.
+    p_equivalence, p_equivalence_holm
+        That they differ by less than ``margin``, a share: before and after the same adjustment.
     detectable
         The smallest difference that a study of this size finds at p < 0.05 with a chance of 80%;
         None where it finds none, or where nothing tells how far differences vary.
@@ -102,7 +104,7 @@ class ContrastResult(Frozen):
         Problems that only the first, and only the second, condition solves; None for an interaction
         and for several samples.
     verdict
-        What the adjusted p may be called.
+        What the adjusted p-values may be called.
     """
 
     name: str
@@ -117,6 +119,9 @@ class ContrastResult(Frozen):
     b: int | None
     c: int | None
     p_holm: float
+    margin: float
+    p_equivalence: float
+    p_equivalence_holm: float
     verdict: Verdict
 
 

@@ -202,14 +202,11 @@ class GraderPool:
 
 
 def _start_server() -> None:
-    """Start the process that workers are forked from, with the libraries of the graders imported.
+    """Start the process that workers are forked from, with both graders imported and warm.
 
     It has a fixed seed for hashes, hence the same orders in every run.
     """
-    forkserver.set_forkserver_preload(
-        ["__main__"]
-        + [f"powerblend.graders.mathematics.{name}" for name in ("equivalence", "second_opinion")]
-    )
+    forkserver.set_forkserver_preload(["__main__", "powerblend.graders.mathematics.warm"])
     seed = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = "0"
     try:
