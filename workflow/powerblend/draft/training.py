@@ -159,7 +159,7 @@ def begin_as(draft: Draft, model: Model) -> None:
         for name, weight in own.state_dict().items():
             if name in known and known[name].shape == weight.shape:
                 weight.copy_(known[name])
-    draft.norm.weight *= START_SHARPNESS
+    draft.norm.weight.mul_(START_SHARPNESS)
 
 
 @torch.no_grad()
