@@ -46,5 +46,9 @@ rule all:
         LAYOUT.report.with_suffix(".html"),
 
 
+onstart:
+    show_jobs([LOGS, models() / "logs"])
+
+
 onsuccess:
     print(closing())

@@ -8,6 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from powerblend.figures import FIGURES
+from powerblend.infrastructure.progress import show_jobs
 from powerblend.study.cells import NAME_PATTERN
 from powerblend.study.layout import Layout, models
 from powerblend.study.schema import parse_study
