@@ -36,10 +36,15 @@ rule all:
         LAYOUT.tables / "overall.csv",
         LAYOUT.tables / "summary.json",
         PROBE_TABLES,
-        FIGURE_FILES,
+        FIGURE_FILES["png"],
+        FIGURE_FILES["svg"],
         LAYOUT.report,
         LAYOUT.report.with_suffix(".html"),
     localrule: True
+
+
+onstart:
+    show_jobs([LOGS, models() / "logs"])
 
 
 onsuccess:

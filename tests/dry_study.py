@@ -25,6 +25,7 @@ from snakemake.settings.types import (
 )
 
 import tiny
+from powerblend.figures import FIGURES
 from small_study import ROOT, merged, problems
 
 STAND_IN = """
@@ -46,11 +47,14 @@ if job == "generate" and busy.exists():
 if job == "train-draft":
     output.mkdir(parents=True, exist_ok=True)
     output /= "config.json"
+if job == "figures":
+    for path in (output / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    sys.exit()
 output.parent.mkdir(parents=True, exist_ok=True)
 header = "condition,correct,total,accuracy,low,high,decoded_tokens\\n"
 output.write_text(header if job == "tables" else sys.argv[-1])
-if job == "figure":
-    output.with_suffix(".svg").touch()
 if job == "tables":
     Path(given["--summary"]).touch()
     for part in ("layers", "blends"):
@@ -61,7 +65,7 @@ if job == "report":
 
 JOBS = [
     *("config", "specs", "problems", "check", "probe", "match", "train-draft", "generate", "grade"),
-    *("tables", "figure", "report"),
+    *("tables", "figures", "report"),
 ]
 
 
@@ -86,7 +90,7 @@ class DryStudy:
         package = self.folder / "powerblend"
         package.mkdir()
         (package / "__init__.py").touch()
-        stand_in = f"JOBS = {JOBS!r}\n{STAND_IN}"
+        stand_in = f"JOBS = {JOBS!r}\nFIGURES = {(*FIGURES,)!r}\n{STAND_IN}"
         (package / "__main__.py").write_text(stand_in)
         self.write_problems("data.jsonl", problems())
         self.write_problems("train.jsonl", problems(12)[6:])

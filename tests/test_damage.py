@@ -70,8 +70,8 @@ STEPS = {
               "--output", GRADES],
     "tables": ["--config", LAYOUT.config, "--output", LAYOUT.tables / "overall.csv",
                "--summary", SUMMARY],
-    "figure": ["accuracy", "--summary", SUMMARY,
-               "--published", ROOT / "resources/published.yaml", "--output", "accuracy.png"],
+    "figures": ["accuracy", "--summary", SUMMARY,
+               "--published", ROOT / "resources/published.yaml", "--output", "drawn"],
 }  # fmt: skip
 
 
@@ -247,7 +247,7 @@ CASES = [
     ("grade", SHARD, TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
     *[("grade", RECORDS, *case) for case in ANSWERS],
     *[("tables", GRADES, *case) for case in VERDICTS],
-    ("figure", SUMMARY, cut(to=40), f"{SUMMARY}: not JSON in UTF-8"),
+    ("figures", SUMMARY, cut(to=40), f"{SUMMARY}: not JSON in UTF-8"),
 ]
 
 
@@ -328,7 +328,7 @@ def test_a_spec_that_does_not_hold_what_it_should_is_named(
 def test_a_figure_that_there_is_none_of_is_named(
     study: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert main(["figure", "nosuch", *map(str, STEPS["figure"][1:])]) == 1
+    assert main(["figures", "nosuch", *map(str, STEPS["figures"][1:])]) == 1
     assert "there is no figure 'nosuch'; use one of architecture, accuracy, " in caplog.text
 
 

@@ -111,7 +111,7 @@ def test_a_deployed_workflow_runs_a_study_of_ones_own(tmp_path: Path) -> None:
     outer = tmp_path / "workflow" / "Snakefile"
     outer.write_text(DEPLOYED.format(snakefile=str(ROOT / "workflow" / "Snakefile")))
     jobs = plan(outer, tmp_path, tmp_path / "config" / "config.yaml")
-    assert {"all", "generate", "figure"} <= {job.rule.name for job in jobs}
+    assert {"all", "generate", "figures"} <= {job.rule.name for job in jobs}
     (page,) = [job.output.markdown for job in jobs if job.rule.name == "report"]
     assert page == "report/mine.md"
 

@@ -27,10 +27,7 @@ from small_study import ROOT, problems
 Jobs = dict[str, int]
 Changes = dict[str, Any]
 
-FIGURES = ("accuracy", "probe_kl")
-"""Two of them: each is a job of its own."""
-
-END = {"tables": 1, "figure": len(FIGURES), "report": 1}
+END = {"tables": 1, "figures": 1, "report": 1}
 """What is made of all grades."""
 
 WRITTEN = {"config": 1} | END
@@ -180,13 +177,6 @@ ONE_BLEND = {"blends.draft.beta", "blends.layer.beta", "blends.layer.layer", "bl
 """Keys that only one of the conditions of their group reads."""
 
 ALONE = [(key, change, jobs) for changes, jobs in KEYS.values() for key, change in changes.items()]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_figures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("powerblend.figures.FIGURES", FIGURES)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +338,7 @@ FILES: dict[str, tuple[Edit, Jobs]] = {
     ),
     "published numbers": (
         appended("../project/resources/published.yaml", "\n# more\n"),
-        {"report": 1, "figure": len(FIGURES)},
+        {"report": 1, "figures": 1},
     ),
 }
 
@@ -363,8 +353,8 @@ STAGES = {
     "graders/mathematics/numbers.py": REGRADED,
     "graders/integer.py": {},
     "analysis/overall.py": END,
-    "figures/accuracy.py": {"figure": 1, "report": 1},
-    "figures/style.py": {"figure": len(FIGURES), "report": 1},
+    "figures/accuracy.py": {"figures": 1, "report": 1},
+    "figures/style.py": {"figures": 1, "report": 1},
     "report/conclusions.py": {"report": 1},
     "report/templates/setup.md.j2": {"report": 1},
     "cli.py": {},
@@ -446,8 +436,8 @@ LOST = {
     "results/small/tables/summary.json": END,
     "results/small/tables/probe_layers.csv": END,
     "results/small/tables/probe_blends.csv": END,
-    "report/small/accuracy.png": {"figure": 1, "report": 1},
-    "report/small/accuracy.svg": {"figure": 1, "report": 1},
+    "report/small/accuracy.png": {"figures": 1, "report": 1},
+    "report/small/accuracy.svg": {"figures": 1, "report": 1},
     "report/small.md": {"report": 1},
     "report/small.html": {"report": 1},
 }
@@ -529,10 +519,10 @@ NO_CODE_OF_A_STAGE = (
 @pytest.mark.parametrize("stage", CODE)
 def test_a_stages_code_is_all_that_its_job_imports(stage: str) -> None:
     package = ROOT / "workflow" / "powerblend"
-    chosen = {"problems": "math", "grade": "math", "figure": "accuracy"}.get(stage, "")
+    chosen = {"problems": "math", "grade": "math"}.get(stage, "")
     decides = {str(path) for path in code_of(stage, chosen)}
     # Rooms of which it uses one file, and what only decides what problems there are.
-    others = {"figure": "figures/", "grade": "graders/", "tables": "graders/"}.get(stage, "//")
+    others = {"grade": "graders/", "tables": "graders/"}.get(stage, "//")
     passed_over = (*NO_CODE_OF_A_STAGE, others, "datasets/")
     missing = {
         name

@@ -58,31 +58,32 @@ rule tables:
         " --output {output.overall:q} --summary {output.summary:q}"
 
 
-rule figure:
-    """One figure, for the page and for print."""
+rule figures:
+    """The figures, for the page and for print: together, as most of one's time is imports."""
     input:
         summary=rules.tables.output.summary,
         published=local(PUBLISHED),
-        code=lambda wildcards: code("figure", wildcards.figure),
+        code=code("figures"),
     output:
-        png=report(
-            LAYOUT.figures / "{figure}.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            subcategory=lambda wildcards: SUBCATEGORIES.get(
-                wildcards.figure, "Answers"
-            ),
-            labels={"figure": "{figure}"},
-        ),
-        svg=LAYOUT.figures / "{figure}.svg",
+        png=[
+            report(
+                LAYOUT.figures / f"{figure}.png",
+                caption="../report/figure.rst",
+                category="Figures",
+                subcategory=SUBCATEGORIES.get(figure, "Answers"),
+                labels={"figure": figure},
+            )
+            for figure in FIGURES
+        ],
+        svg=FIGURE_FILES["svg"],
     log:
-        LOGS / "figures" / "{figure}.log",
+        LOGS / "figures.log",
     localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
-        "python -m powerblend --log {log:q} figure {wildcards.figure}"
-        " --summary {input.summary:q} --published {input.published:q} --output {output.png:q}"
+        "python -m powerblend --log {log:q} figures"
+        " --summary {input.summary:q} --published {input.published:q} --output $(dirname {output.png[0]:q})"
 
 
 rule report:
@@ -91,7 +92,7 @@ rule report:
         config=LAYOUT.config,
         checked=LAYOUT.checked,
         summary=rules.tables.output.summary,
-        figures=[path for path in FIGURE_FILES if path.suffix == ".png"],
+        figures=rules.figures.output.png,
         published=local(PUBLISHED),
         code=code("report"),
     output:

@@ -21,6 +21,7 @@ if str(ABSOLUTE_BASE / "workflow") not in sys.path:
     sys.path.insert(0, str(ABSOLUTE_BASE / "workflow"))
 
 from powerblend.figures import FIGURES
+from powerblend.infrastructure.progress import show_jobs
 from powerblend.infrastructure.stale_locks import mark_alive
 from powerblend.study.cells import NAME_PATTERN
 from powerblend.study.code import code_of
@@ -86,9 +87,10 @@ WHOLE_MODEL = [
 ]
 MODEL_FILES = [LAYOUT.model / name for name in WHOLE_MODEL] if LAYOUT.model else []
 ENVIRONMENTS = ABSOLUTE_BASE / "envs"
-FIGURE_FILES = [
-    LAYOUT.figures / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
-]
+FIGURE_FILES = {
+    kind: [LAYOUT.figures / f"{name}.{kind}" for name in FIGURES]
+    for kind in ("png", "svg")
+}
 
 STUDIES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
 SETTINGS = [
@@ -110,7 +112,6 @@ wildcard_constraints:
     part=r"\d+",
     parts=r"\d+",
     samples=r"\d+",
-    figure="|".join(FIGURES),
     embedded=r"[\w.-]+",
 
 

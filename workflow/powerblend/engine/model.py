@@ -7,7 +7,7 @@ samplers, no drafts, no chat templates and no files.
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -220,6 +220,17 @@ class Model:
         """The model's ``lm_head``, in float32 or wider, scaled and capped as its authors do."""
         logits = self._head(hidden)
         return self._output.applied(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+
+    def logits_of_some(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function of hidden states [rows, hidden] and tokens [n]: their `logits` [rows, n]."""
+        weight, bias = self._head.weight.detach(), self._head.bias
+
+        def logits_of(hidden: Tensor, tokens: Tensor) -> Tensor:
+            own = None if bias is None else bias[tokens]
+            logits = nn.functional.linear(hidden, weight[tokens], own)
+            return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+        return logits_of
 
     @contextmanager
     def _outputs_of(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:

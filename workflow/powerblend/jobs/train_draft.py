@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from powerblend.draft import training
 from powerblend.draft.dflash import Architecture, Draft
 from powerblend.draft.training import WrittenAnswer
 from powerblend.engine.model import Model
 from powerblend.infrastructure.files import write_json
+from powerblend.infrastructure.progress import followed
 from powerblend.jobs import arguments
 from powerblend.jobs.device import on_device
 from powerblend.jobs.models import load
@@ -100,7 +100,7 @@ def train_draft(
         seed=spec.seed,
         checkpoint=store / "checkpoint.pt",
     )
-    losses = list(tqdm(steps, total=wanted.steps, unit="step", mininterval=2.0))
+    losses = list(followed(steps, wanted.steps, "steps"))
     found = training.quality(model, draft, unseen)
     against = training.quality(model, draft, greedy)
     log.info("held out: %.0f%% right, %.2f accepted", 100 * found.accuracy, against.accepted)

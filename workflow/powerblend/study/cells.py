@@ -38,7 +38,7 @@ PROBE_REVISION = "1"
 """Changes when the probe's code comes to measure something else, or of other tokens."""
 
 
-TRAINER_REVISION = "1"
+TRAINER_REVISION = "2"
 """Changes when the same training comes to give another draft."""
 
 

@@ -44,7 +44,7 @@ CODE = {
         *("vocabulary/summary.py", "vocabulary/measurements.py", "vocabulary/records.py"),
         "vocabulary/published.py",
     ),
-    "figure": ("jobs/figure.py", "figures", *SUMMARY, *READ_SUMMARY),
+    "figures": ("jobs/figures.py", "figures", *SUMMARY, *READ_SUMMARY),
     "report": ("jobs/report.py", "report", "vocabulary/checked.py", *SUMMARY, *READ_SUMMARY),
 }
 """Stages whose code is compared: files and rooms of the package."""
@@ -77,7 +77,7 @@ def code_of(stage: str, chosen: str = "") -> list[Path]:
     stage
         A key of `CODE`.
     chosen
-        The adapter, grader or figure that is used; the others' files decide nothing.
+        The adapter or grader that is used; the others' files decide nothing.
     """
     return sorted(path for part in CODE[stage] for path in _files(part, chosen))
 
@@ -103,12 +103,10 @@ def _files(part: str, chosen: str) -> Iterator[Path]:
 
 
 def _one_of_many(room: str) -> Collection[str]:
-    """The files of a room of which a job uses one: adapters, graders, figures."""
+    """The files of a room of which a job uses one: adapters, graders."""
     if room == "datasets":
         return ADAPTERS
     if room == "graders":
         (union, _) = get_args(AnyGrader)
         return [kind.model_fields["grader"].default for kind in get_args(union)]
-    if room == "figures":
-        return {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__", "style"}
     return ()
