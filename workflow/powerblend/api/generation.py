@@ -132,7 +132,7 @@ class Run:
         return decide_rows(cast(Sized, self._model), longest + answer + copied)
 
     def _generation(self, finished: Finished) -> Generation:
-        chain = finished.chain
+        chain = finished.answer
         tokens = chain.state.tokens.tolist()
         return Generation(
             tokens=tokens,

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from powerblend.blends import AnyBlend
-from powerblend.engine.chain import Schedule
+from powerblend.engine.chain import Chain, Schedule
+from powerblend.engine.randomness import Stream
+from powerblend.engine.rounds import Rounds
 
 if TYPE_CHECKING:
     # A configuration names samplers and draws nothing: it does not wait for torch to be imported.
@@ -99,6 +101,26 @@ class Sampler(BaseModel):
     @abstractmethod
     def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":
         """One token per row, with its log-probabilities; see `engine.distributions`."""
+
+    def draw_rungs(
+        self, logits: "Logits", uniforms: "Tensor", current: "Tensor", rung: "Tensor"
+    ) -> "Draw":
+        """The same where an answer's strings are of several exponents, ``rung`` [rows] theirs."""
+        return self.draw(logits, uniforms, current)
+
+    @property
+    def strings(self) -> int:
+        """How many rows an answer can use at once."""
+        return 1
+
+    @property
+    def columns(self) -> int:
+        """How many numbers of `engine.strings` a token has beside its log-probabilities."""
+        return 0
+
+    def answer(self, stream: Stream, eos: frozenset[int]) -> "Chain | Rounds":
+        """A new answer, with its random numbers: by default one chain."""
+        return Chain(self.schedule(), stream, eos)
 
     def describe(self) -> SamplerDescription:
         """What the report says of it; from its schedule, unless a sampler says more."""
