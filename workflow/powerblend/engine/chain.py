@@ -121,6 +121,11 @@ class Chain:
         return self._has_ended(self.state)
 
     @property
+    def moved(self) -> int:
+        """Moves that changed the string."""
+        return self.moves.accepted - self.moves.unchanged
+
+    @property
     def done(self) -> bool:
         """Whether it has made its last move."""
         return self._stage > self._schedule.blocks

@@ -129,6 +129,20 @@ def powers(
     return Draw(token, log_p, log_q, log_weight, torch.cat(columns, -1), cut_weight)
 
 
+def measured(draw: Draw, logits: Logits) -> Draw:
+    """The same draw with two columns more: how sure the base model p was of its next token.
+
+    They are p's entropy, and KL(uniform || p), both in nats: the mean of the latter over an answer
+    is its self-certainty (Kang, Zhao & Song, arXiv 2502.18581).
+    """
+    log_probs = logits.base.log_softmax(-1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    certainty = -log_probs.mean(-1) - math.log(log_probs.shape[-1])
+    sure = torch.stack([entropy, certainty], -1).double()
+    columns = sure if draw.columns is None else torch.cat([draw.columns, sure], -1)
+    return draw._replace(columns=columns)
+
+
 class Choice(NamedTuple):
     """A drawn token and its log-probabilities under softmax(alpha z) and softmax(z); [rows]."""
 

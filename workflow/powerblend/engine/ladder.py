@@ -29,6 +29,10 @@ class Ladder(Together):
 
     def _after_moves(self) -> None:
         self._num_moves += 1
+        self._swap_neighbours()
+        super()._after_moves()
+
+    def _swap_neighbours(self) -> None:
         if not self._swaps:
             return
         count = len(self._swapped)

@@ -55,18 +55,22 @@ class Particles:
         return self._has_ended(self.state)
 
     @property
+    def moved(self) -> int:
+        """Sweeps that changed the string."""
+        return self.moves.accepted - self.moves.unchanged
+
+    @property
     def replicas(self) -> list[Replica]:
         """The other particles of the last sweep, with their shares of the weights."""
         others = [number for number in range(self._count) if number != self._chosen]
         return [
-            Replica(self._strings[n], self._has_ended(self._strings[n]), weight=self._shares[n])
+            Replica(
+                self._strings[n],
+                self._has_ended(self._strings[n]),
+                weight=float(self._shares[n]),
+            )
             for n in others
         ]
-
-    @property
-    def share(self) -> float:
-        """The answer's own share of the weights."""
-        return float(self._shares[self._chosen])
 
     def begin(self) -> list[Proposal]:
         """What the strings need to grow to the next cap at which one of them has not ended."""

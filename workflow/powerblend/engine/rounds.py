@@ -8,6 +8,8 @@ answer of one string, whose rounds are of one proposal and which need not wait.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.strings import Trace
 
@@ -40,6 +42,10 @@ class Answer(Protocol):
     def ended(self) -> bool:
         """Whether the state's last token is EOS."""
 
+    @property
+    def moved(self) -> int:
+        """Moves that changed the string."""
+
 
 class Rounds(Answer, Protocol):
     """An answer that is made in rounds."""
@@ -69,11 +75,14 @@ class Together:
 
     def __init__(self, chains: Sequence[Chain]) -> None:
         self.chains = list(chains)
+        self.moved = 0
+        self._before: Trace = Trace.empty()  # the answer's string before the round's moves
         self._asked: list[int] = []  # proposals of each chain in the round under way
 
     def begin(self) -> list[Proposal]:
         """The next round in which the model is needed."""
         while not self.chains[-1].done:
+            self._before = self.state
             asked = [chain.begin() for chain in self.chains]
             if any(asked):
                 self._asked = [len(proposals) for proposals in asked]
@@ -97,6 +106,7 @@ class Together:
 
     def _after_moves(self) -> None:
         """What follows a move of every chain."""
+        self.moved += not np.array_equal(self._before.tokens, self.state.tokens)
 
     @property
     def replicas(self) -> list[Replica]:

@@ -96,7 +96,7 @@ class Decoding(Protocol):
     def answer(self, stream: Stream, eos: frozenset[int]) -> Chain | Rounds:
         """A new answer: a chain, or one of several strings."""
 
-    def draw_rungs(self, logits: Logits, uniforms: Tensor, current: Tensor, rung: Tensor) -> Draw:
+    def draw_rows(self, logits: Logits, uniforms: Tensor, current: Tensor, rung: Tensor) -> Draw:
         """One token per row, with its log-probabilities; on a GPU it is recorded with the step."""
 
 
@@ -188,7 +188,7 @@ class Step:
         inputs = self._batch.inputs(live, length)
         logits = self._model.step(self._cache, inputs, self._sampler.blend)
         pending = self._batch.pending(live)
-        return self._batch.advance(self._sampler.draw_rungs(logits, *pending), pending.current)
+        return self._batch.advance(self._sampler.draw_rows(logits, *pending), pending.current)
 
 
 class Scheduler:

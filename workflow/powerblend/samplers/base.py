@@ -84,6 +84,11 @@ class Sampler(BaseModel):
         default=None, description="what the target mixes in; absent: the model alone"
     )
 
+    token_values: bool | None = Field(
+        default=None,
+        description="true: records hold each token's log p and how sure the model was of it",
+    )
+
     @classmethod
     def keys(cls) -> set[str]:
         """What a condition with this sampler reads."""
@@ -114,9 +119,23 @@ class Sampler(BaseModel):
         return 1
 
     @property
-    def columns(self) -> int:
-        """How many numbers of `engine.strings` a token has beside its log-probabilities."""
+    def exponent_columns(self) -> int:
+        """How many numbers a token has beside its log-probabilities; see `engine.strings`."""
         return 0
+
+    @property
+    def columns(self) -> int:
+        """Those, and what the records of tokens need."""
+        return self.exponent_columns + (2 if self.token_values else 0)
+
+    def draw_rows(
+        self, logits: "Logits", uniforms: "Tensor", current: "Tensor", rung: "Tensor"
+    ) -> "Draw":
+        """What the loop draws: `draw_rungs`, with what the records of tokens need."""
+        from powerblend.engine import distributions
+
+        draw = self.draw_rungs(logits, uniforms, current, rung)
+        return distributions.measured(draw, logits) if self.token_values else draw
 
     def answer(self, stream: Stream, eos: frozenset[int]) -> "Chain | Rounds":
         """A new answer, with its random numbers: by default one chain."""

@@ -90,7 +90,7 @@ class Power(Sampler):
         return (*(self.ladder or ()), self.alpha) if self.ladder or self.cut else ()
 
     @property
-    def columns(self) -> int:
+    def exponent_columns(self) -> int:
         """Two, and one or two of each exponent."""
         count = len(self.exponents)
         return (2 + count * (2 if self.cut else 1)) if count else 0

@@ -1,0 +1,139 @@
+"""Entropy cuts, tries, ladders and particles follow the distributions that are claimed for them.
+
+Through `sample`, against enumeration, as in `test_exactness`; and what each of them is easily got
+wrong by is rejected by the same comparison.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+import tiny
+from enumeration import Floats, Space, chi_squared, total_variation
+from kernel_enumeration import rungs_of
+from powerblend import Generation, sample
+from powerblend.engine.ladder import Ladder
+from powerblend.engine.particles import Particles
+from powerblend.engine.strings import Law, Trace
+from table_model import TableModel
+from test_exactness import DRAFT, NOT_REJECTED, Source, blended, transformer_source
+
+CAP, VOCABULARY = 4, 3
+POWER = {"sampler": "power", "alpha": 2.5, "max_new_tokens": CAP, "blocks": 2, "steps": 2}
+ENTROPY = POWER | {"cut": "entropy"}
+PARTICLES = {"sampler": "particles", "alpha": 2.5, "max_new_tokens": CAP, "blocks": 4}
+Decoding = dict[str, Any]
+
+ON_A_TABLE: dict[str, Decoding] = {
+    "entropy-1": ENTROPY | {"steps": 3},
+    "entropy-4": ENTROPY | {"cut_power": 4},
+    "entropy-4-blend-none-base": blended(ENTROPY | {"cut_power": 4}, layer=0),
+    "entropy-1-blend-final-target": blended(ENTROPY | {"proposal": "target"}, "final", -1, layer=0),
+    "tries-2": POWER | {"tries": 2},
+    "tries-5": POWER | {"tries": 5},
+    "tries-5-blend-none-base": blended(POWER | {"tries": 5}, sign=-1, layer=0),
+    "tries-2-blend-final-target": blended(
+        POWER | {"tries": 2, "proposal": "target"}, "final", layer=0
+    ),
+    "ladder-2": POWER | {"ladder": [1.2]},
+    "ladder-4": POWER | {"ladder": [1.0, 1.5, 2.0]},
+    "ladder-2-no-swaps": POWER | {"ladder": [1.2], "swaps": False},
+    "ladder-4-no-swaps": POWER | {"ladder": [1.0, 1.5, 2.0], "swaps": False},
+    "ladder-2-blend-final-base": blended(POWER | {"ladder": [1.2]}, "final", -1, layer=0),
+    "ladder-2-blend-none-target": blended(POWER | {"ladder": [1.2], "proposal": "target"}, layer=0),
+    "all-of-them": blended(ENTROPY | {"tries": 2, "ladder": [1.2]}, "final", layer=0),
+}
+ON_A_TRANSFORMER: dict[str, Decoding] = {
+    "entropy-draft-target": ENTROPY | DRAFT | {"proposal": "target"},
+    "tries-draft-base": POWER | DRAFT | {"tries": 2},
+    "ladder-draft-base": POWER | DRAFT | {"ladder": [1.2]},
+    "ladder-layer-target": blended(POWER | {"ladder": [1.2], "proposal": "target"}, "final"),
+}
+CONDITIONAL: dict[str, Decoding] = {
+    "csmc-2": PARTICLES | {"particles": 2, "sweeps": 16},
+    "csmc-5": PARTICLES | {"particles": 5, "sweeps": 6},
+    "csmc-5-blend-none-base": blended(PARTICLES | {"particles": 5, "sweeps": 6}, layer=0),
+    "csmc-5-blend-final-target": blended(
+        PARTICLES | {"particles": 5, "sweeps": 6, "proposal": "target"}, "final", -1, layer=0
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def table() -> Source:
+    model = TableModel(seed=4, vocabulary=VOCABULARY, eos=1, longest=CAP, prompt_tokens=2)
+    return Source(model, [2, 0], model.reference)
+
+
+@pytest.fixture(scope="module")
+def transformer(hf: PreTrainedModel) -> Source:
+    return transformer_source(hf)
+
+
+def answers(source: Source, decoding: Decoding, samples: int) -> list[Generation]:
+    return sample(source.model, [source.prompt], decoding, samples, seed=1, rows=512)[0]
+
+
+def strings_of(found: list[Generation]) -> list[list[tuple[int, ...]]]:
+    """Of each answer those of all rungs, the answer's own last."""
+    return [[*(tuple(r.tokens) for r in a.replicas or ()), tuple(a.tokens)] for a in found]
+
+
+def truth(source: Source, decoding: Mapping[str, Any]) -> tuple[list[Space], Floats]:
+    """Spaces by rung, and the joint distribution of the rungs' strings."""
+    vocabulary = VOCABULARY if isinstance(source.model, TableModel) else tiny.VOCABULARY
+    exponents = [*decoding.get("ladder", ()), decoding["alpha"]]
+    power = decoding.get("cut_power", 1.0) if "cut" in decoding else None
+    proposal = decoding.get("proposal", "base")
+    sizes = (vocabulary, tiny.EOS, CAP)
+    rungs = rungs_of(source.logits(decoding), sizes, exponents, proposal, power)
+    blocks, steps = decoding.get("blocks", 1), decoding.get("steps", 0)
+    joint = rungs.distribution(
+        CAP, blocks, steps, decoding.get("tries"), decoding.get("swaps", True)
+    )
+    return list(rungs.spaces), joint
+
+
+def p_values(source: Source, decoding: Decoding, samples: int) -> list[float]:
+    """Of each rung's strings, and of neighbours' together: how well they fit the enumeration."""
+    spaces, joint = truth(source, decoding)
+    assert joint.sum() == pytest.approx(1)
+    index = {string: i for i, string in enumerate(spaces[0].strings)}
+    found = np.array(
+        [[index[s] for s in strings] for strings in strings_of(answers(source, decoding, samples))]
+    )
+    count = len(spaces)
+    fits = []
+    for rung in range(count):
+        marginal = joint.sum(tuple(k for k in range(count) if k != rung))
+        fits.append(chi_squared(np.bincount(found[:, rung], minlength=len(index)), marginal))
+    for rung in range(count - 1):
+        pair = joint.sum(tuple(k for k in range(count) if k not in (rung, rung + 1)))
+        together = found[:, rung] * len(index) + found[:, rung + 1]
+        fits.append(
+            chi_squared(np.bincount(together, minlength=pair.size), np.maximum(pair.ravel(), 0))
+        )
+    return fits
+
+
+def test_answers_end_early_late_and_never(table: Source) -> None:
+    """In the targets that all of these are compared with."""
+    (space,), joint = truth(table, POWER)
+    ended = space.ended
+    for some in (ended & (space.lengths <= 2), ended & (space.lengths > 2), ~ended):
+        assert joint[some].sum() > 0.05
+
+
+@pytest.mark.parametrize("kernel", ON_A_TABLE)
+def test_answers_follow_their_exact_distribution(kernel: str, table: Source) -> None:
+    assert min(p_values(table, ON_A_TABLE[kernel], 700)) > NOT_REJECTED / 4
+
+
+@pytest.mark.parametrize("kernel", ON_A_TRANSFORMER)
+def test_answers_of_a_transformer_do(kernel: str, transformer: Source) -> None:
+    assert min(p_values(transformer, ON_A_TRANSFORMER[kernel], 400)) > NOT_REJECTED / 4
