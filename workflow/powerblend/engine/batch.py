@@ -177,9 +177,9 @@ class Batch:
         read = self._reader.read([self._drawn[row.row] for row in rows])
         traces = []
         for drawn, (_, cut, stop) in zip(read, rows, strict=True):
-            (tokens, *log_probs), more = np.split(drawn[:, cut:stop], [4])
-            columns = more.T if len(more) else NO_COLUMNS
-            traces.append(Trace(tokens.astype(np.int64), *log_probs, columns))
+            tokens, log_p, log_q, log_weight, *more = drawn[:, cut:stop]
+            columns = np.stack(more, -1) if more else NO_COLUMNS
+            traces.append(Trace(tokens.astype(np.int64), log_p, log_q, log_weight, columns))
         return traces
 
     def move(self, source: int, target: int) -> None:

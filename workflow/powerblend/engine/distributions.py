@@ -176,7 +176,7 @@ def inverse_cdf(logits: Tensor, alpha: float, uniforms: Tensor, current: Tensor)
 class Sums(NamedTuple):
     """What draws need to know of all logits, from one pass over them.
 
-    ``peak`` [rows, 1] is the largest, ``normaliser`` [rows, 1] the sum of exp(z) relative to it, and
+    ``peak`` [rows, 1] is the largest, ``normaliser`` [rows, 1] the sum of exp(z) relative to it,
     ``by_block`` [rows, exponents, blocks] the sums of exp(alpha z) by `CDF_BLOCK` tokens in
     float64. ``moments`` [rows, exponents] are the sums of z exp(alpha z), z relative to the peak;
     [rows, 0] where nobody asks for them.
@@ -209,7 +209,7 @@ def _choose(
     uniforms: Tensor,
     current: Tensor,
 ) -> Choice:
-    """The token that `inverse_cdf` draws; ``alpha`` may be [rows, 1], ``by_block`` is that of it."""
+    """The token that `inverse_cdf` draws; ``alpha`` may be [rows, 1], with its ``by_block``."""
     peak, normaliser = sums.peak, sums.normaliser
     anchor, anchored = current.clamp(min=0)[:, None], (current >= 0)[:, None]
 

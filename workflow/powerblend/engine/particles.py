@@ -47,6 +47,8 @@ class Particles:
         self._stream, self._eos = stream, frozenset(eos)
         self._sweep, self._block = 0, 0
         self._growing: list[int] = []  # numbers of the strings in the round under way
+        self._strings: list[Trace] = []
+        self._log_weights: Floats = np.empty(0)
         self._restart()
 
     @property

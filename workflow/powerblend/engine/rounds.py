@@ -29,26 +29,36 @@ class Replica(NamedTuple):
     swaps: int | None = None
 
 
-class Answer(Protocol):
-    """What is known of an answer while it is made, and when it is done."""
+class Rounds(Protocol):
+    """An answer that is made in rounds; what is known of it is as of a `Chain`."""
 
-    state: Trace
-    decoded_tokens: int
-    moves: Moves
-    accepted_by_block: list[int]
-    log_t_by_block: list[float]
+    @property
+    def state(self) -> Trace:
+        """The answer's string."""
 
     @property
     def ended(self) -> bool:
-        """Whether the state's last token is EOS."""
+        """Whether its last token is EOS."""
+
+    @property
+    def decoded_tokens(self) -> int:
+        """Of all strings, given up ones included."""
+
+    @property
+    def moves(self) -> Moves:
+        """Counts of the answer's own moves."""
 
     @property
     def moved(self) -> int:
-        """Moves that changed the string."""
+        """Moves, with what swaps follow them, that changed the answer."""
 
+    @property
+    def accepted_by_block(self) -> list[int]:
+        """Of each stage, the answer's accepted moves."""
 
-class Rounds(Answer, Protocol):
-    """An answer that is made in rounds."""
+    @property
+    def log_t_by_block(self) -> list[float]:
+        """Log target of the answer at each stage's end."""
 
     @property
     def replicas(self) -> list[Replica]:
@@ -56,7 +66,7 @@ class Rounds(Answer, Protocol):
 
     @property
     def log_normaliser(self) -> float | None:
-        """Log of the estimate of sum_x t(x), where the kernel makes one."""
+        """Log of an estimate of sum_x t(x), where the kernel makes one."""
 
     def begin(self) -> list[Proposal]:
         """The next round's proposals; none when the answer is done."""

@@ -416,7 +416,7 @@ class Scheduler:
         many parts to make at once", 1913). The last jobs do not wait, nor do those whose prompt is
         a row's already.
         """
-        # An answer of several strings has several rows soon, and its prefill is rare beside its work.
+        # An answer of several strings soon has several rows, and its prefill is rare.
         free_rows = self.rows - len(self._slots)
         free = min(-(-free_rows // self._strings), len(self._waiting))
         if self._strings > 1:

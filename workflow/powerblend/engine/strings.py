@@ -50,22 +50,39 @@ class Trace(NamedTuple):
 
     def head(self, cut: int) -> "Trace":
         """The first ``cut`` tokens."""
-        return Trace(*(array[:cut] for array in self[:5]), self.keys)
+        return self._part(slice(None, cut))
 
     def tail(self, cut: int) -> "Trace":
         """Everything from token ``cut`` on."""
-        return Trace(*(array[cut:] for array in self[:5]), self.keys)
+        return self._part(slice(cut, None))
+
+    def _part(self, part: slice) -> "Trace":
+        return Trace(
+            self.tokens[part],
+            self.log_p[part],
+            self.log_q[part],
+            self.log_weight[part],
+            self.columns[part],
+            self.keys,
+        )
 
     def then(self, suffix: "Trace") -> "Trace":
         """The tokens of this string, then those of another, whose keys are those of the whole."""
         if not len(self):
             return suffix
-        pairs = zip(self[:5], suffix[:5], strict=True)
-        return Trace(*(np.concatenate(pair) for pair in pairs), suffix.keys)
+        return Trace(
+            np.concatenate([self.tokens, suffix.tokens]),
+            np.concatenate([self.log_p, suffix.log_p]),
+            np.concatenate([self.log_q, suffix.log_q]),
+            np.concatenate([self.log_weight, suffix.log_weight]),
+            np.concatenate([self.columns, suffix.columns]) if self.columns.size else suffix.columns,
+            suffix.keys,
+        )
 
     def holding(self, keys: Any) -> "Trace":
         """The same string with these keys."""
-        return Trace(*self[:5], keys)
+        tokens, log_p, log_q, log_weight, columns, _ = self
+        return Trace(tokens, log_p, log_q, log_weight, columns, keys)
 
     @property
     def log_t(self) -> float:
@@ -105,7 +122,7 @@ class Law(NamedTuple):
         return entropies
 
     def cut_weights(self, trace: Trace) -> Floats:
-        """h [n] of each position, which depends on the tokens before it alone."""
+        """Of each position, h [n], which depends on the tokens before it alone."""
         if self.cut_power is None or not len(trace):
             return np.ones(len(trace))
         weights: Floats = (self.entropy(trace) + ENTROPY_FLOOR) ** self.cut_power

@@ -36,19 +36,19 @@ class TryingChain(Chain):
         self._tries = tries
         self._m = 0  # the cut of the move under way
         self._asked: list[int] = []  # numbers of the tries that need the model
-        self._scores: Floats = np.empty(0)  # of current string and tries; -inf: not known yet
+        self._gumbel: Floats = np.empty(0)  # of the current string and the tries
+        self._scores: Floats = np.empty(0)  # of the same; -inf: not known yet
 
     def _move(self) -> list[Proposal]:
         cap, cut = self._schedule.cap(self._stage), self._cut()
         self._m = cut
-        gumbels = self._gumbels()
+        self._gumbel = self._gumbels()
         streams = [self._stream.of(attempt=number) for number in range(self._tries)]
         uniforms = [self._uniforms(stream, cap) for stream in streams]
         starts = [self._leaves(numbers, cut) for numbers in uniforms]
         # A try that never leaves the current string is that string, with a number of its own.
         known = [True, *(start is None for start in starts)]
-        self._scores = np.where(known, self._worth(self.state) + gumbels, -math.inf)
-        self._gumbel = gumbels
+        self._scores = np.where(known, self._worth(self.state) + self._gumbel, -math.inf)
         self._asked = [number for number, start in enumerate(starts) if start is not None]
         if not self._asked:
             self._conclude(None, gave_up=False)

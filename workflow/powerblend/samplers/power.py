@@ -3,6 +3,7 @@
 With cuts drawn by entropy, several tries at a cut, or a ladder of exponents, in any combination.
 """
 
+import itertools
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -69,7 +70,7 @@ class Power(Sampler):
         if self.swaps is not None and self.ladder is None:
             raise ValueError(f"swaps is {self.swaps} without a ladder; give its exponents")
         rungs = [*(self.ladder or ()), self.alpha]
-        if any(low >= high for low, high in zip(rungs, rungs[1:], strict=False)):
+        if any(low >= high for low, high in itertools.pairwise(rungs)):
             raise ValueError(
                 f"ladder is {list(rungs[:-1])} below alpha {self.alpha:g}: the exponents must rise"
             )
