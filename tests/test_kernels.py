@@ -4,6 +4,7 @@ Through `sample`, against enumeration, as in `test_exactness`; and what each of 
 wrong by is rejected by the same comparison.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,11 +15,13 @@ from transformers import PreTrainedModel
 
 import tiny
 from enumeration import Floats, Space, chi_squared, total_variation
+from equality import LOG_FIELDS, LOG_TOLERANCE, records
 from kernel_enumeration import rungs_of
 from powerblend import Generation, sample
 from powerblend.engine.ladder import Ladder
 from powerblend.engine.particles import Particles
 from powerblend.engine.strings import Law, Trace
+from powerblend.samplers import Power
 from table_model import TableModel
 from test_exactness import DRAFT, NOT_REJECTED, Source, blended, transformer_source
 
@@ -136,6 +139,75 @@ def test_answers_follow_their_exact_distribution(kernel: str, table: Source) -> 
 @pytest.mark.parametrize("kernel", ON_A_TRANSFORMER)
 def test_answers_of_a_transformer_do(kernel: str, transformer: Source) -> None:
     assert min(p_values(transformer, ON_A_TRANSFORMER[kernel], 400)) > NOT_REJECTED / 4
+
+
+KERNELS: dict[str, Decoding] = {
+    "entropy": ENTROPY | {"cut_power": 4},
+    "tries": POWER | {"tries": 3},
+    "ladder": POWER | {"ladder": [1.2, 1.8]},
+    "all": blended(ENTROPY | {"ladder": [1.2], "tries": 2, "proposal": "target"}, "final"),
+    "draft": POWER | DRAFT | {"ladder": [1.2]},
+    "particles": blended(PARTICLES | {"particles": 4}),
+    "csmc": PARTICLES | DRAFT | {"particles": 3, "sweeps": 3},
+}
+PROMPTS = [[2], [2, 0], [3, 0, 2, 2, 3], [2, 0, 3]]  # lengths from 1 on, a common start
+
+
+def known(source: Source, decoding: Decoding, **how: Any) -> list[list[dict[str, Any]]]:
+    """Everything about the answers but their share of the clock."""
+    longer = decoding | {"max_new_tokens": 8, "token_values": True}
+    out = sample(source.model, PROMPTS, longer, **{"samples": 2, "seed": 11} | how)
+    return [records([row]) for row in out]
+
+
+def same(got: list[list[dict[str, Any]]], expected: list[list[dict[str, Any]]]) -> bool:
+    """Equal strings, decisions and counts, and logs to the tolerance."""
+    close = {"replicas", "log_normaliser", *LOG_FIELDS}
+    for a, b in zip(itertools.chain(*got), itertools.chain(*expected), strict=True):
+        if any(a[key] != b[key] for key in b.keys() - close):
+            return False
+        for one, other in zip(a.get("replicas", []), b.get("replicas", []), strict=True):
+            assert (one["tokens"], one["finish"]) == (other["tokens"], other["finish"])
+        numbers = [key for key in close - {"replicas"} if b.get(key) is not None]
+        assert {k: a[k] for k in numbers} == {
+            k: pytest.approx(b[k], abs=LOG_TOLERANCE) for k in numbers
+        }
+    return True
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_rows_order_company_and_recording_change_nothing(
+    kernel: str, transformer: Source, request: pytest.FixtureRequest
+) -> None:
+    decoding = KERNELS[kernel]
+    expected = known(transformer, decoding)
+    for rows in (1, 5):
+        assert same(known(transformer, decoding, rows=rows), expected)
+    fewer = known(transformer, decoding, samples=1)
+    assert same(fewer, [row[:1] for row in expected])
+    assert not same(known(transformer, decoding, seed=12), expected)
+    request.getfixturevalue("recordings")
+    assert same(known(transformer, decoding, rows=6), expected)
+
+
+@pytest.mark.parametrize("kernel", ["entropy", "tries", "ladder", "all"])
+def test_saving_work_changes_no_decision(
+    kernel: str, transformer: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding = KERNELS[kernel] | {"steps": 4}
+    saving = known(transformer, decoding)
+    schedule = Power.schedule
+    monkeypatch.setattr(
+        Power, "schedule", lambda self: schedule(self)._replace(skip=False, early=False)
+    )
+    full = known(transformer, decoding)
+    work, early = (
+        [[record.pop(key) for row in out for record in row] for out in (saving, full)]
+        for key in ("decoded_tokens", "early_rejected")
+    )
+    assert same(saving, full)
+    assert sum(work[0]) < sum(work[1])
+    assert sum(early[0]) > sum(early[1]) == 0
 
 
 def target(source: Source, decoding: Mapping[str, Any]) -> tuple[Space, Floats]:

@@ -4,6 +4,7 @@ With cuts drawn by entropy, several tries at a cut, or a ladder of exponents, in
 """
 
 import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -156,6 +157,18 @@ class Power(Sampler):
             role="power",
             title="power sampling",
             how="Metropolis–Hastings\nover whole answers, p^α",
-            sampling=f"Metropolis–Hastings towards {{p}}^α, α = {self.alpha:g}",
+            sampling=", ".join(
+                [f"Metropolis–Hastings towards {{p}}^α, α = {self.alpha:g}", *self._refinements()]
+            ),
             chain=self.chain_description(),
         )
+
+    def _refinements(self) -> Iterator[str]:
+        """What its moves have that plain power sampling has not."""
+        if self.cut:
+            yield f"cuts by entropy to the power {self._cut_power:g}"
+        if self.tries:
+            yield f"a choice among {self.tries} tries and the current answer"
+        if self.ladder:
+            rungs = ", ".join(f"{exponent:g}" for exponent in self.ladder)
+            yield f"a ladder from {rungs}, {'with' if self.swaps is not False else 'without'} swaps"
