@@ -121,8 +121,13 @@ class Law(NamedTuple):
         entropies: Floats = trace.columns[:, 2 + len(self.exponents) + self.rung]
         return entropies
 
+    @property
+    def uniform_cuts(self) -> bool:
+        """Whether h = 1: then no weights are computed."""
+        return self.cut_power is None
+
     def cut_weights(self, trace: Trace) -> Floats:
-        """Of each position, h [n], which depends on the tokens before it alone."""
+        """Of each position, h [n] > 0, which depends on the tokens before it alone."""
         if self.cut_power is None or not len(trace):
             return np.ones(len(trace))
         weights: Floats = (self.entropy(trace) + ENTROPY_FLOOR) ** self.cut_power
@@ -130,7 +135,7 @@ class Law(NamedTuple):
 
     def cut(self, trace: Trace, uniform: float) -> int:
         """The cut that a uniform number draws."""
-        if self.cut_power is None:
+        if self.uniform_cuts:
             return int(uniform * len(trace))
         mass = self.cut_weights(trace).cumsum()
         return min(int(np.searchsorted(mass, uniform * mass[-1], side="right")), len(trace) - 1)
@@ -138,7 +143,7 @@ class Law(NamedTuple):
     def cut_mass(self, trace: Trace, length: int | None = None) -> float:
         """S(x) of the first ``length`` tokens, by default of all: what a cut's chance is out of."""
         length = len(trace) if length is None else length
-        if self.cut_power is None:
+        if self.uniform_cuts:
             return float(length)
         return float(self.cut_weights(trace)[:length].sum())
 
