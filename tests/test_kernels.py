@@ -27,6 +27,7 @@ from test_exactness import DRAFT, NOT_REJECTED, Source, blended, transformer_sou
 
 CAP, VOCABULARY = 4, 3
 POWER = {"sampler": "power", "alpha": 2.5, "max_new_tokens": CAP, "blocks": 2, "steps": 2}
+SHORT = POWER | {"max_new_tokens": 3, "blocks": 1, "steps": 3}
 ENTROPY = POWER | {"cut": "entropy"}
 PARTICLES = {"sampler": "particles", "alpha": 2.5, "max_new_tokens": CAP, "blocks": 4}
 Decoding = dict[str, Any]
@@ -43,9 +44,9 @@ ON_A_TABLE: dict[str, Decoding] = {
         POWER | {"tries": 2, "proposal": "target"}, "final", layer=0
     ),
     "ladder-2": POWER | {"ladder": [1.2]},
-    "ladder-4": POWER | {"ladder": [1.0, 1.5, 2.0]},
+    "ladder-4": SHORT | {"ladder": [1.0, 1.5, 2.0]},
     "ladder-2-no-swaps": POWER | {"ladder": [1.2], "swaps": False},
-    "ladder-4-no-swaps": POWER | {"ladder": [1.0, 1.5, 2.0], "swaps": False},
+    "ladder-4-no-swaps": SHORT | {"ladder": [1.0, 1.5, 2.0], "swaps": False},
     "ladder-2-blend-final-base": blended(POWER | {"ladder": [1.2]}, "final", -1, layer=0),
     "ladder-2-blend-none-target": blended(POWER | {"ladder": [1.2], "proposal": "target"}, layer=0),
     "all-of-them": blended(ENTROPY | {"tries": 2, "ladder": [1.2]}, "final", layer=0),
@@ -92,12 +93,11 @@ def truth(source: Source, decoding: Mapping[str, Any]) -> tuple[list[Space], Flo
     exponents = [*decoding.get("ladder", ()), decoding["alpha"]]
     power = decoding.get("cut_power", 1.0) if "cut" in decoding else None
     proposal = decoding.get("proposal", "base")
-    sizes = (vocabulary, tiny.EOS, CAP)
+    sizes = (vocabulary, tiny.EOS, decoding["max_new_tokens"])
     rungs = rungs_of(source.logits(decoding), sizes, exponents, proposal, power)
     blocks, steps = decoding.get("blocks", 1), decoding.get("steps", 0)
-    joint = rungs.distribution(
-        CAP, blocks, steps, decoding.get("tries"), decoding.get("swaps", True)
-    )
+    schedule = (decoding["max_new_tokens"], blocks, steps)
+    joint = rungs.distribution(*schedule, decoding.get("tries"), decoding.get("swaps", True))
     return list(rungs.spaces), joint
 
 
