@@ -21,7 +21,7 @@ from powerblend.engine.model import Model
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
 from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
-from powerblend.engine.strings import PLAIN, Trace
+from powerblend.engine.strings import Trace
 from powerblend.infrastructure.sentences import sentences
 from powerblend.samplers import Sampler, parse_sampler
 
@@ -197,7 +197,7 @@ class Run:
     def _generation(self, finished: Finished) -> Generation:
         chain = finished.answer
         tokens = chain.state.tokens.tolist()
-        plain = isinstance(chain, Chain) and chain.law == PLAIN
+        plain = isinstance(chain, Chain) and not chain.law.exponents
         return Generation(
             tokens=tokens,
             text=self._text(tokens, chain.ended),
