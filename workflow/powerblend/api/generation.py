@@ -229,17 +229,19 @@ class Run:
     def _replica(self, replica: rounds.Replica) -> Replica:
         tokens, moves = replica.string.tokens.tolist(), replica.moves
         return Replica(
-            tokens,
-            self._text(tokens, replica.ended),
-            float(replica.string.log_p.sum()),
-            "eos" if replica.ended else "length",
-            replica.exponent,
-            replica.swaps,
-            *((moves.proposed, moves.accepted, moves.unchanged) if moves else (None, None, None)),
-            replica.weight,
+            tokens=tokens,
+            text=self._text(tokens, replica.ended),
+            log_p=float(replica.string.log_p.sum()),
+            finish="eos" if replica.ended else "length",
+            alpha=replica.exponent,
+            swaps=replica.swaps,
+            moves=moves.proposed if moves else None,
+            accepted=moves.accepted if moves else None,
+            unchanged=moves.unchanged if moves else None,
+            weight=replica.weight,
         )
 
-    def _token_values(self, string: Trace) -> dict[str, list[float]]:
+    def _token_values(self, string: Trace) -> dict[str, Any]:
         if not self._sampler.token_values:
             return {}
         values = [string.log_p, *string.columns[:, -2:].T]
