@@ -58,7 +58,7 @@ ON_A_TRANSFORMER: dict[str, Decoding] = {
     "ladder-layer-target": blended(POWER | {"ladder": [1.2], "proposal": "target"}, "final"),
 }
 CONDITIONAL: dict[str, Decoding] = {
-    "csmc-2": PARTICLES | {"particles": 2, "sweeps": 16},
+    "csmc-2": PARTICLES | {"particles": 2, "sweeps": 10},
     "csmc-5": PARTICLES | {"particles": 5, "sweeps": 6},
     "csmc-5-blend-none-base": blended(PARTICLES | {"particles": 5, "sweeps": 6}, layer=0),
     "csmc-5-blend-final-target": blended(
@@ -69,7 +69,7 @@ CONDITIONAL: dict[str, Decoding] = {
 
 @pytest.fixture(scope="module")
 def table() -> Source:
-    model = TableModel(seed=4, vocabulary=VOCABULARY, eos=1, longest=CAP, prompt_tokens=2)
+    model = TableModel(seed=6, vocabulary=VOCABULARY, eos=1, longest=CAP, prompt_tokens=2)
     return Source(model, [2, 0], model.reference)
 
 
