@@ -63,6 +63,7 @@ STEPS = {
                  "--output", LAYOUT.problems],
     "check": ["--spec", LAYOUT.check_spec, "--problems", LAYOUT.problems, "--shards", SHARD,
               "--output", LAYOUT.checked],
+    "specs": ["--config", LAYOUT.config],
     "generate": ["--spec", LAYOUT.spec(GREEDY.name), "--problems", SHARD, "--store", STORE,
                  "--rows", "3", "--study", "small", "--condition", "greedy", "--output", RECORDS],
     "grade": ["--spec", LAYOUT.grading_spec, "--records", RECORDS, "--problems", SHARD,
@@ -90,7 +91,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert step("config") == 0
         assert step("problems") == 0
         shutil.copy(LAYOUT.problems, SHARD)
-        for name in ("check", "generate", "grade"):
+        for name in ("check", "specs", "generate", "grade"):
             assert step(name) == 0
         (other,) = LAYOUT.graded(CELLS["temp"])
         other.parent.mkdir()

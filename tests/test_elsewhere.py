@@ -7,6 +7,7 @@ import fcntl
 import os
 import platform
 import shlex
+import shutil
 import stat
 import sys
 from collections import Counter
@@ -20,8 +21,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ConfigSettings, DAGSettings, ResourceSettings
 
 from dry_study import WITH_DRAFT, DryStudy, quiet
+from powerblend.cli import main
 from powerblend.infrastructure.stale_locks import mark_alive
-from small_study import ROOT
+from powerblend.vocabulary.errors import ConfigError
+from small_study import ROOT, parsed, write_study
 
 WHOLE: dict[str, Any] = {"probe": {"enabled": False, "layers": []}, "use": ["greedy"]}
 
@@ -53,7 +56,8 @@ def test_a_path_that_a_shell_would_read_otherwise(tmp_path: Path) -> None:
 
 def test_a_shipped_study_runs_in_any_folder(tmp_path: Path) -> None:
     jobs = plan(ROOT / "Snakefile", tmp_path, ROOT / "resources" / "studies" / "demo.yaml")
-    assert Counter(job.rule.name for job in jobs)["generate"] == 6
+    conditions = yaml.safe_load((ROOT / "config.yaml").read_text())["use"]
+    assert Counter(job.rule.name for job in jobs)["generate"] == len(conditions)
 
 
 MODULE = """
@@ -88,6 +92,29 @@ def given_to(study: DryStudy, rule: str) -> str:
     jobs = plan(study.snakefile, study.folder, study.folder / "study.yaml", title="x")
     (job,) = [job for job in jobs if job.rule.name == f"study_{rule}"]
     return " ".join(job.input)
+
+
+DEPLOYED = """
+configfile: "config/config.yaml"
+
+module powerblend:
+    snakefile: {snakefile!r}
+    config: config
+
+use rule * from powerblend
+"""
+
+
+def test_a_deployed_workflow_runs_a_study_of_ones_own(tmp_path: Path) -> None:
+    """Laid out as tools do it, with the configuration that comes for that."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "workflow").mkdir()
+    outer = tmp_path / "workflow" / "Snakefile"
+    outer.write_text(DEPLOYED.format(snakefile=str(ROOT / "workflow" / "Snakefile")))
+    jobs = plan(outer, tmp_path, tmp_path / "config" / "config.yaml")
+    assert {"study", "generate", "figures"} <= {job.rule.name for job in jobs}
+    (page,) = [job.output.markdown for job in jobs if job.rule.name == "report"]
+    assert page == "report/mine.md"
 
 
 def test_the_reports_command_has_what_config_was_given(tmp_path: Path) -> None:
@@ -197,3 +224,16 @@ def test_what_a_library_keeps_to_itself_is_shared(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(weights.stat().st_mode) == 0o640
+
+
+def test_a_log_that_cannot_be_written_ends_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--log", str(tmp_path), "schema"]) == 1
+    assert f"error: --log {tmp_path}: cannot be written (Is a directory)" in capsys.readouterr().err
+
+
+def test_a_grading_without_its_grader_is_named(tmp_path: Path) -> None:
+    sentence = "grading: give a mapping that names its grader \\(it is {'run_code': True}\\)"
+    with pytest.raises(ConfigError, match=sentence):
+        parsed(write_study(tmp_path, grading={"run_code": True}))

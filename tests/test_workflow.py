@@ -103,7 +103,7 @@ def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     assert (overall["condition"], overall["total"]) == ("ps", "12")
 
     study.write_text(finished.read_text())
-    assert planned(study).keys() == {"check", "tables", "figures", "report", "all"}
+    assert planned(study).keys() == {"tables", "figures", "report", "all"}
 
 
 def test_weights_of_a_trained_draft_are_for_all_to_read(finished: Path) -> None:

@@ -235,9 +235,9 @@ class Run:
             finish="eos" if replica.ended else "length",
             alpha=replica.exponent,
             swaps=replica.swaps,
-            moves=moves.proposed if moves else None,
-            accepted=moves.accepted if moves else None,
-            unchanged=moves.unchanged if moves else None,
+            moves=moves and moves.proposed,
+            accepted=moves and moves.accepted,
+            unchanged=moves and moves.unchanged,
             weight=replica.weight,
         )
 
