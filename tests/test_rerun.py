@@ -67,7 +67,7 @@ KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
         {
             "title": {"title": "Another"},
             "contrasts": {"contrasts": ["ps - greedy"]},
-            "equivalence_margin": {"equivalence_margin": 3},
+            "equivalence_margin": {"equivalence_margin": 4},
         },
         WRITTEN,
     ),
@@ -88,7 +88,7 @@ KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
     ),
     "dataset": (
         {
-            "dataset.name": {"dataset": {"name": "train.jsonl"}},
+            "dataset.name": {"dataset": {"name": "./data.jsonl"}},
             "dataset.revision": {"dataset": {"revision": "x"}},
             "dataset.subset": {"dataset": {"subset": "x"}},
             "dataset.split": {"dataset": {"split": "x"}},

@@ -228,7 +228,7 @@ class Model:
         def logits_of(hidden: Tensor, tokens: Tensor) -> Tensor:
             own = None if bias is None else bias[tokens]
             logits = nn.functional.linear(hidden, weight[tokens], own)
-            return logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return self._output.applied(logits.to(torch.promote_types(logits.dtype, torch.float32)))
 
         return logits_of
 
