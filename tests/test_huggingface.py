@@ -1,6 +1,7 @@
 """Greedy decoding is Hugging Face's, token for token, and loading fails in one clear sentence."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -201,6 +202,8 @@ class Peft(nn.Module):
         super().__init__()
         self.base_model = hf
 
+        self.active_peft_config = SimpleNamespace(is_prompt_learning=False)
+
     def get_base_model(self) -> Any:
         return self.base_model
 
@@ -215,6 +218,10 @@ def test_what_cannot_be_unwrapped_is_named() -> None:
     with pytest.raises(ValueError, match="source is a Linear, which holds no transformers model"):
         load_model(nn.Linear(2, 2))  # type: ignore[arg-type]
     hf = tiny.transformer(seed=6, vocabulary=24)
+    tuned = Peft(hf)
+    tuned.active_peft_config.is_prompt_learning = True
+    with pytest.raises(ValueError, match="Peft with tokens of its own before a prompt"):
+        load_model(tuned)  # type: ignore[arg-type]
     hf.hf_device_map = {"model.embed_tokens": 0, "model.layers.0": 1}
     with pytest.raises(ValueError, match="spread over 0, 1, and is decoded on one device"):
         load_model(hf)

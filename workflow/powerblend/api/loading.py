@@ -127,6 +127,11 @@ def _unwrapped(module: nn.Module) -> PreTrainedModel:
     for name in ("_orig_mod", "module"):  # torch.compile; DataParallel and its kin
         inner = getattr(inner, name, inner)
     if not isinstance(inner, PreTrainedModel) and hasattr(inner, "get_base_model"):  # peft
+        if getattr(inner.active_peft_config, "is_prompt_learning", False):
+            raise ValueError(
+                f"source is a {type(module).__name__} with tokens of its own before a prompt, "
+                "which would be lost here: give the model that it was made of"
+            )
         inner = inner.get_base_model()
     if not isinstance(inner, PreTrainedModel):
         raise ValueError(

@@ -54,6 +54,15 @@ class TargetSizes(NamedTuple):
     vocabulary: int
 
 
+PLAIN_SETTINGS: dict[str, Any] = {
+    "input_embedding_scale": 1.0,
+    "output_multiplier": 1.0,
+    "final_logit_softcapping": None,
+    "is_causal": False,
+}
+"""Settings by which a draft would compute otherwise, and what they are where it does not."""
+
+
 class Architecture(NamedTuple):
     """A draft's ``config.json``: layers as Qwen3's, and what DFlash adds.
 
@@ -85,6 +94,17 @@ class Architecture(NamedTuple):
         qwen3 = Qwen3Config(**{k: v for k, v in config.items() if k not in DFLASH_KEYS})
         if any(kind != "full_attention" for kind in qwen3.layer_types or ()):
             raise ValueError(f"{source}: a draft with sliding attention is not supported")
+        for key, plain in PLAIN_SETTINGS.items():
+            asked = own.get(key, config.get(key, plain))
+            if asked not in (plain, None):
+                raise ValueError(
+                    f"{source}: a draft with {key} {asked!r} is not supported; only {plain!r} is"
+                )
+        if min(feature_layers) < 0 or mask < 0:
+            raise ValueError(
+                f"{source}: dflash_config has target_layer_ids {list(feature_layers)} and "
+                f"mask_token_id {mask}; layers and tokens count from 0"
+            )
         return cls(qwen3, tuple(feature_layers), mask, block)
 
     def as_config(self) -> dict[str, Any]:

@@ -273,9 +273,11 @@ class Model:
             by_layer = kinds if isinstance(kinds, dict) else {None: kinds}
             changing = {kind for kind in by_layer.values() if _changes_with_length(kind)}
             if changing:
-                settings = self.config.rope_parameters
-                unchanged = settings.get("original_max_position_embeddings", self.positions)
-                self.positions = min(unchanged, self.positions or unchanged)
+                whole = self.config.rope_parameters
+                parts = [whole.get(name, whole) for name in by_layer]
+                lengths = [part.get("original_max_position_embeddings") for part in parts]
+                known = [length for length in (*lengths, self.positions) if length is not None]
+                self.positions = min(known, default=None)
                 fixed = {k: "default" if v in changing else v for k, v in by_layer.items()}
                 module.rope_type = fixed if isinstance(kinds, dict) else fixed[None]
 
