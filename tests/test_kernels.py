@@ -314,8 +314,9 @@ def test_weights_are_equal_after_resampling_and_their_mean_is_kept() -> None:
 def test_a_path_that_is_not_kept_is_rejected(
     table: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By as many answers and sweeps as the right kernel is not rejected by, above."""
     monkeypatch.setattr(Particles, "_first_free", 0)
-    assert fit(table, CONDITIONAL["csmc-2"] | {"sweeps": 4}, 700) < NOT_REJECTED / 100
+    assert fit(table, CONDITIONAL["csmc-5"], 400) < NOT_REJECTED / 100
 
 
 def test_plain_particles_are_consistent_and_their_normaliser_is_unbiased(table: Source) -> None:
