@@ -28,7 +28,7 @@ def test_the_examples_work(tmp_path: Path) -> None:
         ROOT / "workflow", tmp_path / "workflow", ignore=shutil.ignore_patterns("__py*")
     )
     blocks = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
-    assert len(blocks) == 12
+    assert len(blocks) == 14
     for name, language, text in blocks:
         path = tmp_path / name
         if language == "diff":

@@ -71,6 +71,7 @@ CONDITIONAL: dict[str, Decoding] = {
 SLOW = (
     *("tries-5-blend-none-base", "tries-2-blend-final-target", "ladder-4-no-swaps"),
     *("entropy-1-blend-final-target", "csmc-2", "csmc-5-blend-none-base"),
+    *("csmc-5-blend-final-target", "ladder-4"),
 )
 """Those that take longest, or differ least from others: `make test-slow`."""
 

@@ -230,7 +230,7 @@ def test_power_is_the_chance_of_a_small_p(b: int, c: int, n: int) -> None:
     for ours, theirs in product(range(n + 1), repeat=2):
         if ours + theirs <= n and stats.binomtest(ours, max(ours + theirs, 1)).pvalue < 0.05:
             neither = n - ours - theirs
-            chance = stats.stats.multinomial.pmf(
+            chance = stats.multinomial.pmf(
                 [ours, theirs, neither], n, [b / n, c / n, 1 - (b + c) / n]
             )
             expected += chance if ours + theirs else 0.0

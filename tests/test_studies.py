@@ -20,7 +20,7 @@ from toy import Plan, follow, plans
 
 STUDIES = ROOT / "resources" / "studies"
 DATA = Path(__file__).parent / "data"
-NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem != "demo")
+NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if "demo" not in path.stem)
 
 # Shards of a study, conditions, and the figures that it is run for.
 PROMISES = {
@@ -28,6 +28,7 @@ PROMISES = {
     "aime_2025": (8, 7, {"accuracy", "compute"}),
     "gsm8k": (8, 7, {"accuracy", "difficulty", "interaction", "overlap"}),
     "humaneval": (8, 7, {"accuracy", "difficulty", "interaction", "overlap"}),
+    "kernels": (8, 9, {"accuracy", "compute"}),
     "math500_full": (40, 7, {"accuracy", "difficulty", "interaction", "overlap", "compute"}),
     "norms": (8, 10, {"accuracy", "difficulty", "diagnostics"}),
     "samples": (8, 5, {"accuracy", "compute"}),
@@ -66,6 +67,10 @@ def toy(name: str, model: Path, data: Path) -> dict[str, Any]:
         "probe": {"problems": 2, "tokens": 50, "layers": [0], "betas": [0.1]},
         "samples": min(settings["samples"], 3),
         "resources": {"rows": 16, "gpu": 0, "threads": 1, "mem_mb": 500},
+    }
+    # What a condition sets for itself is for longer answers.
+    changes["conditions"] = {
+        name: {"blocks": 2} for name, how in settings["conditions"].items() if "blocks" in how
     }
     if "sweep" in settings:
         changes["sweep"] = {"over": {"alpha": [2, 4], "blend.beta": [-0.1, 0.05]}}

@@ -81,9 +81,11 @@ rule figures:
     localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
+    params:
+        folder=lambda wildcards, output: str(Path(output.png[0]).parent),
     shell:
         "python -m powerblend --log {log:q} figures"
-        " --summary {input.summary:q} --published {input.published:q} --output $(dirname {output.png[0]:q})"
+        " --summary {input.summary:q} --published {input.published:q} --output {params.folder:q}"
 
 
 rule report:

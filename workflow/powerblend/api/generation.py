@@ -198,6 +198,7 @@ class Run:
         chain = finished.answer
         tokens = chain.state.tokens.tolist()
         plain = isinstance(chain, Chain) and not chain.law.exponents
+        token_log_p, token_entropy, token_certainty = self._token_values(chain.state)
         return Generation(
             tokens=tokens,
             text=self._text(tokens, chain.ended),
@@ -215,16 +216,18 @@ class Run:
             log_t_by_block=chain.log_t_by_block,
             seconds=finished.seconds,
             moved=None if plain else chain.moved,
-            **self._strings(chain),
-            **self._token_values(chain.state),
+            replicas=self._replicas(chain),
+            log_normaliser=None if isinstance(chain, Chain) else chain.log_normaliser,
+            token_log_p=token_log_p,
+            token_entropy=token_entropy,
+            token_certainty=token_certainty,
         )
 
-    def _strings(self, answer: Chain | Rounds) -> dict[str, Any]:
-        """What an answer of several strings has beside its own."""
+    def _replicas(self, answer: Chain | Rounds) -> list[Replica] | None:
+        """An answer's other strings, if it has several."""
         if isinstance(answer, Chain):
-            return {}
-        replicas = [self._replica(replica) for replica in answer.replicas]
-        return {"replicas": replicas, "log_normaliser": answer.log_normaliser}
+            return None
+        return [self._replica(replica) for replica in answer.replicas]
 
     def _replica(self, replica: rounds.Replica) -> Replica:
         tokens, moves = replica.string.tokens.tolist(), replica.moves
@@ -241,13 +244,12 @@ class Run:
             weight=replica.weight,
         )
 
-    def _token_values(self, string: Trace) -> dict[str, Any]:
+    def _token_values(self, string: Trace) -> list[list[float] | None]:
+        """Log-probability, entropy and certainty of each token, where they are asked for."""
         if not self._sampler.token_values:
-            return {}
+            return [None, None, None]
         values = [string.log_p, *string.columns[:, -2:].T]
-        names = ("token_log_p", "token_entropy", "token_certainty")
-        rounded = [column.round(TOKEN_DIGITS).tolist() for column in values]
-        return dict(zip(names, rounded, strict=True))
+        return [column.round(TOKEN_DIGITS).tolist() for column in values]
 
     def _text(self, tokens: list[int], ended: bool) -> str | None:
         if self._tokenizer is None:

@@ -236,7 +236,6 @@ def _varlen(
     heads, width = query.shape[1], keys.shape[-1]
     queries_at, keys_at, seen = ragged.bounds
     sinks = extras.sinks is not None
-    more: dict[str, Any] = {"return_aux": AuxRequest(lse=True)} if sinks else {}
     found = varlen_attn(
         _filled_up(query, width)[:, :, 0],
         # [rows, heads, capacity, width] are views of [rows, capacity, heads, width].
@@ -250,7 +249,7 @@ def _varlen(
         window_size=_window_size(extras.window),
         enable_gqa=True,
         seqused_k=seen,
-        **more,
+        return_aux=AuxRequest(lse=True) if sinks else None,
     )
     output, log_sum = cast(tuple[Tensor, Tensor], found) if sinks else (cast(Tensor, found), None)
     if log_sum is not None:  # [heads, rows]
@@ -259,9 +258,9 @@ def _varlen(
     return _beside_sinks(output[:, None], log_sum, extras.sinks)[..., :value_width]
 
 
-def _kernel_options(extras: Extras) -> dict[str, Any]:
+def _kernel_options(extras: Extras) -> dict[str, object]:
     """What flash-attn calls an architecture's extras; nothing where there are none."""
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if extras.window is not None:
         options["window_size"] = _window_size(extras.window)
     if extras.softcap is not None:
