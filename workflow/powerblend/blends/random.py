@@ -3,7 +3,6 @@
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from pydantic import Field
 
 from powerblend.blends.base import BlendModel, HiddenBlend
@@ -48,6 +47,7 @@ def _rotation(seed: int, width: int, where: "device") -> "tuple[Tensor, Tensor]"
     Its bits are the same in every version of numpy, which what `Generator` makes of them need not
     be.
     """
+    import numpy as np
     import torch
 
     bits = np.random.Philox(key=seed).random_raw(2 * width)
