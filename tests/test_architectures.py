@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 import architectures
 import enumeration
@@ -125,3 +126,16 @@ def test_answers_follow_their_exact_distribution(case: str) -> None:
     (answers,) = sample(load_model(hf), [tiny.PROMPT], decoding, 2000, seed=1, rows=512)
     found = [sum(tuple(a.tokens) == s for a in answers) for s in strings.strings]
     assert enumeration.chi_squared(found, expected) > 1e-3
+
+
+def test_attention_that_chooses_its_tokens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DeepSeek-V3.2 hands the chosen ones to attention."""
+    hf = tiny.transformer("llama", 6, VOCABULARY)
+    plain = LlamaAttention.forward
+
+    def sparse(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+        return plain(self, *arguments, **options, indices=torch.zeros(1))
+
+    monkeypatch.setattr(LlamaAttention, "forward", sparse)
+    with pytest.raises(ValueError, match="LlamaAttention attends to tokens that it chooses"):
+        load_model(hf)

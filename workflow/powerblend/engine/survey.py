@@ -107,6 +107,11 @@ def _record(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention that notes what it is asked for."""
+    if any(options.get(name) is not None for name in ("indices", "block_indices")):
+        raise ValueError(
+            f"{type(module).__name__} attends to tokens that it chooses among those before, as "
+            "where attention is sparse: this model cannot be decoded here"
+        )
     window = options.get("sliding_window") or _window_of(module, attention_mask)
     layer = LayerAttention(key.shape[1], key.shape[-1], value.shape[-1], window)
     index = cast(int | None, getattr(module, "layer_idx", None))
