@@ -4,9 +4,9 @@ As a command it writes the table of docs/models.md anew:
 
     .venv/bin/python tests/architectures.py docs/models.md
 
-Exact means that answers of greedy decoding, ragged and longer than every window, are those of
-transformers' own `generate` with eager attention; and that log p and log t of power sampling with a
-blend of each layer are those of a pass of the untouched model over the answer.
+Exact means that answers of greedy decoding, ragged and longer than every window, are those of whole
+passes of the untouched model with eager attention; and that log p and log t of power sampling with
+a blend of each layer are those of such a pass over the answer.
 """
 
 import contextlib
@@ -168,7 +168,7 @@ def verdict(case: Case) -> str:
         return f"refused: {refusal}"
     answers = [row[0].tokens for row in sample(model, PROMPTS, GREEDY, rows=3)]
     if answers != [own_greedy(hf, prompt) for prompt in PROMPTS]:
-        return "WRONG: other answers than generate's"
+        return "WRONG: other answers than whole passes give"
     worst = max(differences(hf, model), default=0.0)
     return "exact" if worst < TOLERANCE[case.dtype] else f"WRONG by {worst:.2g} nats"
 

@@ -154,8 +154,8 @@ def _without_attention(layer: nn.Module, index: int) -> str:
     ]
     return (
         f"decoder layer {index} ({type(layer).__name__}: {', '.join(parts)}) has no attention that "
-        "transformers plugs in by name, as one with a recurrent state has none: this model cannot "
-        "be decoded here; use one whose layers all attend"
+        "transformers plugs in by name, but a recurrent state or an attention of its own: this "
+        "model cannot be decoded here; use one whose layers all attend"
     )
 
 

@@ -1,7 +1,7 @@
 r"""Imported by the process that workers are forked from: they inherit what it remembers.
 
 Math-Verify's parser works out its tables while it reads, and sympy its rules; a worker that starts
-without them takes three times as long over its first hundred answers. Knows nothing of the pool.
+without them takes longer over its first answers. Knows nothing of the pool.
 """
 
 from powerblend.graders.mathematics.equivalence import explain
