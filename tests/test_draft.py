@@ -159,6 +159,14 @@ def test_a_draft_is_read_as_it_was_saved(hf: PreTrainedModel, draft: Draft, tmp_
             {"dflash_config": {"target_layer_ids": [0], "mask_token_id": 12}},
             "its mask is token 12, of 12",
         ),
+        (
+            {"dflash_config": {"target_layer_ids": [-1], "mask_token_id": 0}},
+            "target_layer_ids [-1] and mask_token_id 0; layers and tokens count from 0",
+        ),
+        ({"output_multiplier": 2.0}, "a draft with output_multiplier 2.0 is not supported"),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping 30.0 is not supported"),
+        ({"input_embedding_scale": 4.0}, "input_embedding_scale 4.0 is not supported; only 1.0 is"),
+        ({"is_causal": True}, "a draft with is_causal True is not supported; only False is"),
     ],
 )
 def test_a_draft_of_another_target_is_refused(

@@ -42,6 +42,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.package
 def test_the_engine_samples_without_the_packages_of_the_study(embedded: Path) -> None:
     line = ["sample", str(embedded), "What is 12 + 30?", "--alpha", "4", "--samples", "2"]
     line += ["--max-new-tokens", "8", "--blocks", "2"]

@@ -27,6 +27,7 @@ REPORT = HERE.parents[1] / "report" / "demo.md"
 
 DECODERS = {
     "greedy": "greedy",
+    "base": "ordinary sampling",
     "temp": "low temperature",
     "ps": "power sampling",
     "blend_greedy": "greedy",

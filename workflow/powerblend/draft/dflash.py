@@ -26,6 +26,7 @@ from transformers.models.qwen3.modeling_qwen3 import (
 )
 
 from powerblend.engine.attention import attention
+from powerblend.infrastructure.files import share
 
 Rotary = tuple[Tensor, Tensor]
 DRAFT_FILES = ("config.json", "*.safetensors")
@@ -51,6 +52,15 @@ class TargetSizes(NamedTuple):
     num_layers: int
     hidden_size: int
     vocabulary: int
+
+
+PLAIN_SETTINGS: dict[str, Any] = {
+    "input_embedding_scale": 1.0,
+    "output_multiplier": 1.0,
+    "final_logit_softcapping": None,
+    "is_causal": False,
+}
+"""Settings by which a draft would compute otherwise, and what they are where it does not."""
 
 
 class Architecture(NamedTuple):
@@ -84,6 +94,17 @@ class Architecture(NamedTuple):
         qwen3 = Qwen3Config(**{k: v for k, v in config.items() if k not in DFLASH_KEYS})
         if any(kind != "full_attention" for kind in qwen3.layer_types or ()):
             raise ValueError(f"{source}: a draft with sliding attention is not supported")
+        for key, plain in PLAIN_SETTINGS.items():
+            asked = own.get(key, config.get(key, plain))
+            if asked not in (plain, None):
+                raise ValueError(
+                    f"{source}: a draft with {key} {asked!r} is not supported; only {plain!r} is"
+                )
+        if min(feature_layers) < 0 or mask < 0:
+            raise ValueError(
+                f"{source}: dflash_config has target_layer_ids {list(feature_layers)} and "
+                f"mask_token_id {mask}; layers and tokens count from 0"
+            )
         return cls(qwen3, tuple(feature_layers), mask, block)
 
     def as_config(self) -> dict[str, Any]:
@@ -141,7 +162,7 @@ class DraftAttention(nn.Module):
         values = torch.cat([context.values, own_values], 2)
         unseen = nn.functional.pad(hidden, (0, block.shape[1]), value=False)
         grouped = query.unflatten(1, (self.kv_heads, -1)) * self.head_dim**-0.5
-        output = attention(grouped, keys, values, unseen, context.prefix)
+        output = attention(grouped, keys, values, (unseen, None), context.prefix)
         return self.o_proj(output.flatten(1, 2).transpose(1, 2).flatten(2))
 
     def _by_head(self, projected: Tensor) -> Tensor:
@@ -262,6 +283,7 @@ class Draft(nn.Module):
         (directory / "config.json").write_text(config + "\n")
         tensors = {name: weight.contiguous() for name, weight in self.state_dict().items()}
         save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+        share(directory / "model.safetensors")
 
 
 def read_architecture(source: str, revision: str | None = None) -> Architecture:

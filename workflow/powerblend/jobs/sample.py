@@ -12,11 +12,11 @@ terminal they are shown as they happen: + was accepted, - was rejected.
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from powerblend.api.generation import Generation, Run, requests_of
 from powerblend.api.loading import DTYPES, load_model
 from powerblend.engine.scheduler import Tally
+from powerblend.samplers import Sampler, parse_sampler
 
 SHOWN_MOVES = 40
 """The latest ones that fit a terminal's line."""
@@ -46,23 +46,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the answers."""
+    sampler = sampler_of(options)
     model = load_model(options.model, dtype=options.dtype, device=options.device)
     question = [{"role": "user", "content": options.question}]
-    sampler, requests = requests_of(model, [question], decoding_of(options), options.samples)
+    requests = requests_of(model, [question], sampler, options.samples)
     sampling = Run(model, requests, sampler, options.seed, rows=None)
     for number, answer in enumerate(_watched(sampling), start=1):
         print(f"{_heading(number, answer)}\n{answer.text}\n")
 
 
-def decoding_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The condition that the arguments describe."""
+def sampler_of(options: argparse.Namespace) -> Sampler:
+    """What the arguments describe; raises pydantic.ValidationError for a value not allowed."""
     chosen: dict[str, tuple[str, ...]] = {
         "power": ("alpha", "blocks", "steps"),
         "temperature": ("temperature",),
         "greedy": (),
     }
     keys = ("sampler", "max_new_tokens", *chosen[options.sampler])
-    return {key: getattr(options, key) for key in keys}
+    return parse_sampler({key: getattr(options, key) for key in keys})
 
 
 def _heading(number: int, answer: Generation) -> str:
