@@ -2,6 +2,7 @@
 # make test    the tests
 # make test-slow   the tests that take minutes each
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
+# make test-package  wheel and source, built and installed into an empty environment: minutes
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
 # make schema  the configuration's keys, described anew in workflow/schemas/
@@ -30,6 +31,9 @@ test-slurm: .venv/ready
 	    apt-get update --quiet && apt-get install --yes --no-install-recommends slurm-wlm munge; fi
 	$(BIN)/pip install --quiet --constraint envs/cpu.lock --editable '.[slurm]'
 	$(BIN)/pytest -m slurm
+
+test-package: .venv/ready
+	$(BIN)/pytest -m package
 
 check: .venv/ready
 	$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""The command line: one subcommand for each job of a study.
+"""The command line: a question to a model, and one subcommand for each job of a study.
 
 Any of them can be run by hand. Errors end in one sentence and exit status 1.
 """
@@ -17,6 +17,7 @@ from powerblend.infrastructure.progress import clock
 log = logging.getLogger("powerblend")
 
 JOBS = {
+    "sample": "ask a model a question, and see its answers",
     "config": "write down the configuration that runs",
     "specs": "write down what every job of the model is to do",
     "model": "fetch and convert an embedded model",
@@ -34,13 +35,29 @@ JOBS = {
 }
 """The jobs, each a module of `powerblend.jobs`, and what they do."""
 
+EXAMPLE = """
+to begin with:
+  powerblend sample MODEL "What is 12 + 30?" --alpha 4 --samples 4
+  powerblend sample --help
+
+MODEL is a directory or a Hugging Face hub id. All but sample are jobs of a study, which Snakemake
+calls one by one; they need the study's packages: pip install 'powerblend[study]'
+"""
+
+INSTALL = "pip install 'powerblend[study]'"
+"""What brings the packages of a study's jobs."""
+
 EXPECTED = (ValueError, OSError, RuntimeError)
 """Errors whose message is written for the user."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job; the exit status."""
-    options = _parser(_chosen(arguments)).parse_args(arguments)
+    try:
+        options = _parser(_chosen(arguments)).parse_args(arguments)
+    except ModuleNotFoundError as error:
+        print(f"powerblend: this needs {error.name}: {INSTALL}", file=sys.stderr)
+        return 1
     try:
         _start_log(options.log)
     except OSError as error:
@@ -76,9 +93,10 @@ def _chosen(arguments: Sequence[str] | None) -> str | None:
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m powerblend",
-        description="Power sampling and guided decoding: the jobs of a study, one by one.",
-        epilog="A whole study is run by Snakemake, which calls these: see README.md.",
+        prog="powerblend",
+        description="Power sampling and guided decoding, exactly and fast.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--log",

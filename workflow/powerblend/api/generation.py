@@ -300,26 +300,45 @@ def sample(
         one of the model's, the model lacks the draft that the blend mixes in, a prompt is none for
         this model or too long for it, or a number is not whole or too small.
     """
-    _check_whole("samples", samples, least=1)
     _check_whole("seed", seed)
     try:
         sampler = parse_sampler(decoding)
     except ValidationError as error:
         raise ValueError("\n".join(sentences(error, "decoding"))) from None
-    if sampler.blend is not None and isinstance(model, Model):
-        sampler.blend.check(model.num_layers)
-    tokens = token_ids(model, prompts, sampler.max_new_tokens)
-    requests = [
-        Request(prompt, problem_id, sample)
-        for prompt, problem_id in zip(tokens, _identities(tokens), strict=True)
-        for sample in range(samples)
-    ]
+    requests = requests_of(model, prompts, sampler, samples)
     done = {
         (request.problem_id, request.sample): generation
         for finished in Run(model, requests, sampler, seed, rows).steps()
         for request, generation in finished
     }
-    return [[done[i, j] for j in range(samples)] for i in _identities(tokens)]
+    return [
+        [done[request.problem_id, j] for j in range(samples)] for request in requests[::samples]
+    ]
+
+
+def requests_of(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[Any]],
+    sampler: Sampler,
+    samples: int,
+) -> list[Request]:
+    """All samples of one prompt after another.
+
+    Raises
+    ------
+    ValueError
+        If the blend's layer is not one of the model's, a prompt is none for this model or too long
+        for it, or the number of samples is not whole or too small.
+    """
+    _check_whole("samples", samples, least=1)
+    if sampler.blend is not None and isinstance(model, Model):
+        sampler.blend.check(model.num_layers)
+    tokens = token_ids(model, prompts, sampler.max_new_tokens)
+    return [
+        Request(prompt, problem_id, sample)
+        for prompt, problem_id in zip(tokens, _identities(tokens), strict=True)
+        for sample in range(samples)
+    ]
 
 
 def _check_whole(name: str, value: Any, least: int | None = None, otherwise: str = "") -> None:
