@@ -23,6 +23,7 @@ localrules:
     tables,
     figure,
     report,
+    answers,
 
 
 rule all:
@@ -43,6 +44,7 @@ rule all:
         FIGURE_FILES,
         LAYOUT.report,
         LAYOUT.report.with_suffix(".html"),
+        LAYOUT.answers,
 
 
 onsuccess:

@@ -2,7 +2,7 @@
 
 in:  results/STUDY/grade/GRADER-DIGEST/CELL/SHARDxSAMPLES.jsonl
 out: results/STUDY/tables/overall.csv, summary.json, probe_layers.csv, probe_blends.csv;
-     report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html
+     report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html; report/STUDY_answers.html
 """
 
 PUBLISHED = Path(workflow.basedir) / "resources" / "published.yaml"
@@ -73,3 +73,23 @@ rule report:
         " --summary {input.summary:q} --published {input.published:q} --figures {input.figures:q}"
         " --output {output.markdown:q} --html {output.html:q}"
         " --command {params.command:q}"
+
+
+rule answers:
+    """Every answer beside those of the other conditions, as one page to look at."""
+    input:
+        config=LAYOUT.config,
+        checked=LAYOUT.checked,
+        problems=LAYOUT.problems,
+        generated=[path for cell in CELLS.values() for path in LAYOUT.generated(cell)],
+        grades=[path for paths in LAYOUT.grades().values() for path in paths],
+        templates=local(sorted((PACKAGE / "report" / "templates").glob("answers.*"))),
+    output:
+        html=report(LAYOUT.answers, category="Report"),
+    log:
+        LOGS / "answers.log",
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
+    shell:
+        "python -m powerblend --log {log:q} answers --config {input.config:q}"
+        " --output {output.html:q}"
