@@ -2,6 +2,7 @@
 # make test    the tests
 # make test-slow   the tests that take minutes each
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
+# make test-browser   the pages in a headless Chromium; as root, may install Debian's
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
 # make schema  the configuration's keys, described anew in workflow/schemas/
@@ -13,7 +14,7 @@ CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
 
-.PHONY: demo test test-slow test-slurm check docs schema clean
+.PHONY: demo test test-slow test-slurm test-browser check docs schema clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --configfile $(STUDY)
@@ -29,6 +30,11 @@ test-slurm: .venv/ready
 	    apt-get update --quiet && apt-get install --yes --no-install-recommends slurm-wlm munge; fi
 	$(BIN)/pip install --quiet --constraint envs/cpu.lock --editable '.[slurm]'
 	$(BIN)/pytest -m slurm
+
+test-browser: .venv/ready
+	@if [ "$$(id -u)" = 0 ] && ! command -v chromium > /dev/null; then \
+	    apt-get update --quiet && apt-get install --yes --no-install-recommends chromium; fi
+	$(BIN)/pytest -m browser
 
 check: .venv/ready
 	$(BIN)/ruff check

@@ -118,7 +118,7 @@ def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     assert (overall["condition"], overall["total"]) == ("ps", "12")
 
     study.write_text(finished.read_text())
-    assert planned(study).keys() == {"check", "tables", "figure", "report", "all"}
+    assert planned(study).keys() == {"check", "tables", "figure", "report", "answers", "all"}
 
 
 def test_a_changed_figure_redraws_without_generating(finished: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_page_that_is_lost_is_made_again(finished: Path) -> None:
 
 def test_the_real_study_shows_its_whole_dag(tmp_path: Path) -> None:
     text = snakemake(ROOT / "config.yaml", "--dry-run", "--directory", str(tmp_path))
-    for stage in ("config", "problems", "check", "tables", "figure", "report", "all"):
+    for stage in ("config", "problems", "check", "tables", "figure", "report", "answers", "all"):
         assert f"\n{stage} " in text
     assert re.search(r"\ngenerate +48\n", text)  # six conditions on eight shards
 

@@ -24,8 +24,8 @@ def run(options: argparse.Namespace) -> None:
         name: read_graded(layout.generated(cell), layout.graded(cell))
         for name, cell in layout.cells.items()
     }
-    title = study.title or study.study
-    write_text(options.output, render_answers(title, read_problems(layout.problems), graded))
+    problems = read_problems(layout.problems)
+    write_text(options.output, render_answers(study.title, problems, graded))
 
 
 def read_graded(answers: Sequence[Path], grades: Sequence[Path]) -> Iterator[Graded]:
