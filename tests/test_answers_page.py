@@ -21,7 +21,7 @@ RUNS = [
     "<svg onload='window.pwned = 1'>",
     "<iframe srcdoc='<script>parent.pwned = 1</script>'></iframe>",
     "<style>* { display: none }</style><link rel=stylesheet href=http://evil.example/x.css>",
-    "\u2028window.pwned = 1\u2029 \ud800 \0",
+    "\u2028window.pwned = 1\u2029 \0",
 ]
 HOSTILES = [*HOSTILE, *RUNS]
 COUNT = "document.querySelectorAll('#rows tr:not([hidden])').length"
@@ -80,7 +80,7 @@ def test_hostile_answers_run_nothing_and_are_shown_as_they_are(
     for n, text in enumerate(HOSTILES):
         browser.value(f"document.querySelectorAll('#rows tr')[{n}].click()")
         shown = browser.value("document.querySelector('#detail article pre').textContent")
-        assert shown == text.replace("\ud800", "\ufffd")
+        assert shown == text
         browser.value("detail.close()")
     assert browser.value("typeof window.pwned") == "undefined"
     assert browser.value("document.querySelectorAll('img, iframe, svg, a, link').length") == 0
