@@ -6,6 +6,7 @@
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
 # make schema  the configuration's keys, described anew in workflow/schemas/
+# make envs    the conda environments, written anew from envs/cpu.lock
 # make clean   remove what make installed and built, and the demo's results; its report stays
 # CORES=8 make demo
 
@@ -14,10 +15,10 @@ CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
 
-.PHONY: demo test test-slow test-slurm test-browser check docs schema clean
+.PHONY: demo test test-slow test-slurm test-browser check docs schema envs clean
 
 demo: .venv/ready
-	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --configfile $(STUDY)
+	$(BIN)/snakemake --cores $(CORES) --quiet rules --configfile $(STUDY)
 
 test: .venv/ready
 	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
@@ -50,6 +51,10 @@ docs: .venv-docs/ready
 
 schema: .venv/ready
 	$(BIN)/python -m powerblend schema > workflow/schemas/config.schema.json
+
+envs:
+	for file in envs/cpu.yaml envs/gpu.yaml; do \
+	    sed -i '/^      - /d' $$file && sed -n 's/^[^#].*/      - &/p' envs/cpu.lock >> $$file; done
 
 .venv/ready: envs/cpu.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

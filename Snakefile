@@ -1,7 +1,14 @@
-"""The study: problems → shards → generate → grade → tables → figures → report."""
+"""The study: problems → shards → generate → grade → tables → figures → report.
+
+Rules that are local take seconds each, and some need the network: they run where Snakemake runs,
+also on a cluster.
+"""
 
 
-configfile: f"{workflow.basedir}/config.yaml"
+configfile: f"{workflow.current_basedir}/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
@@ -12,26 +19,14 @@ include: "workflow/rules/probe.smk"
 include: "workflow/rules/analysis.smk"
 
 
-# Seconds each, and some of them need the network: they run where Snakemake runs, also on a cluster.
-localrules:
-    all,
-    config,
-    embedded_model,
-    problems,
-    shard,
-    check,
-    tables,
-    figure,
-    report,
-    answers,
-
-
 rule all:
-    """Every stage, so that a missing intermediate is made again even if the report is there."""
+    """Every stage, so that a missing intermediate is made again even if the report is there.
+
+    Specs and shards are not among them: they are written anew when a job is to read them.
+    """
     default_target: True
     input:
         LAYOUT.config,
-        list(LAYOUT.specs),
         LAYOUT.checked,
         LAYOUT.problems,
         [path for cell in CELLS.values() for path in LAYOUT.generated(cell)],
@@ -40,11 +35,17 @@ rule all:
         DRAFTS,
         LAYOUT.tables / "overall.csv",
         LAYOUT.tables / "summary.json",
-        [LAYOUT.tables / f"probe_{part}.csv" for part in PROBE_PARTS],
-        FIGURE_FILES,
+        PROBE_TABLES,
+        FIGURE_FILES["png"],
+        FIGURE_FILES["svg"],
         LAYOUT.report,
         LAYOUT.report.with_suffix(".html"),
         LAYOUT.answers,
+    localrule: True
+
+
+onstart:
+    show_jobs([LOGS, models() / "logs"])
 
 
 onsuccess:

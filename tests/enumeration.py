@@ -58,6 +58,20 @@ def transformer_logits(
     return logits
 
 
+def own_logits(hf: Any, prompt: Sequence[int]) -> Logits:
+    """Logits as a model's authors make them, scaled and capped."""
+
+    @torch.no_grad()
+    def logits(strings: Sequence[String]) -> tuple[Floats, Floats]:
+        longest = max(map(len, strings))
+        padded = [[*prompt, *s, *[0] * (longest - len(s))] for s in strings]
+        out = hf(torch.tensor(padded), use_cache=False).logits.double()
+        own = out[:, len(prompt) - 1 : len(prompt) - 1 + longest].numpy()
+        return own, own
+
+    return logits
+
+
 def rotation(width: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
     """What a random blend turns hidden states with, as a matrix."""
     bits = np.random.Philox(key=seed).random_raw(2 * width)

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 import enumeration
+import kernel_enumeration
 import specs
 import tiny
 from powerblend import load_model, sample
@@ -86,6 +87,22 @@ def sampler() -> None:
     follows({"sampler": "smooth", "epsilon": 0.4, "max_new_tokens": CAP}, smooth)
 
 
+def kernel() -> None:
+    """The guide's cut law, corrected for by the chain."""
+    alpha, steps = 2.0, 4
+    logits = enumeration.transformer_logits(HF, tiny.PROMPT)
+    space = enumeration.enumerate_space(logits, tiny.VOCABULARY, tiny.EOS, alpha, "base", CAP)
+    positions = np.arange(CAP)
+    weights = np.where(positions < space.lengths[:, None], 1 / (positions + 1), 0.0)
+    moves = kernel_enumeration.kernel(space, CAP, kernel_enumeration.Cuts(weights))
+    distribution = space.first(CAP) @ np.linalg.matrix_power(moves, steps)
+    decoding = {"sampler": "early_cuts", "alpha": alpha, "steps": steps, "max_new_tokens": CAP}
+    (answers,) = sample(MODEL, [tiny.PROMPT], decoding, 1000, seed=1, rows=512)
+    counts = Counter(tuple(answer.tokens) for answer in answers)
+    observed = np.array([counts[string] for string in space.strings])
+    assert enumeration.chi_squared(observed, distribution) > 1e-3
+
+
 def blend() -> None:
     layers = [
         enumeration.transformer_logits(HF, tiny.PROMPT, {"layer": layer, "beta": 1.0})
@@ -154,7 +171,7 @@ def grader() -> None:
 
 
 if __name__ == "__main__":
-    checks = (own, condition, sweep, sampler, blend, dataset, grader)
+    checks = (own, condition, sweep, sampler, kernel, blend, dataset, grader)
     for check in checks:
         check()
     print(", ".join(check.__name__ for check in checks))

@@ -1,6 +1,7 @@
 """Recomputes the tables of a report from grade records, with nothing of the package.
 
-    python tests/recompute.py report/demo.md results/demo/config-….json results/demo/grade/math-…
+    cd results/demo
+    python ../../tests/recompute.py ../../report/demo.md config-….json grade/math-… probe/….json
 
 prints every value of the report that its records do not give.
 """
@@ -9,12 +10,14 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from scipy.stats import norm, t
+from scipy.optimize import brentq
+from scipy.stats import binom, nct, norm, t
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 """Grades by condition, in report order."""
@@ -176,13 +179,8 @@ def sides(text: str) -> tuple[list[str], list[str]]:
 def tested(
     records: Records, plus: Sequence[str], minus: Sequence[str], margin: float
 ) -> tuple[str, str, str, str, float, float]:
-    counts: dict[str, int] = {}
-    for names, sign in ((plus, 1), (minus, -1)):
-        for grade in (g for name in names for g in records[name]):
-            key = grade["problem_id"]
-            counts[key] = counts.get(key, 0) + sign * grade["correct"]
-    answers = len(records[plus[0]]) // len(counts)
-    differences = list(counts.values())
+    differences = by_problem(records, plus, minus)
+    answers = len(records[plus[0]]) // len(differences)
     single = answers == 1 and len(plus) == 1
     b, c = differences.count(1), differences.count(-1)
     # Two more problems, n + 1 degrees of freedom.
@@ -298,10 +296,154 @@ def graders(records: Records) -> Table:
     return lines
 
 
-def differences(markdown: str, records: Records, study: Mapping[str, Any]) -> Iterator[str]:
+GAINS = {
+    "Power sampling over low temperature": ("temp", "ps"),
+    "Power sampling over ordinary sampling (base)": ("base", "ps"),
+    "Low temperature over ordinary sampling (base)": ("base", "temp"),
+    "Power sampling over greedy": ("greedy", "ps"),
+    "Low temperature over greedy": ("greedy", "temp"),
+    "Blended power sampling over greedy": ("greedy", "blend_ps"),
+    "Blended power sampling over power sampling": ("ps", "blend_ps"),
+}
+"""Differences of section 5.3: of the second condition over the first."""
+
+
+def gain(records: Records, names: Sequence[str]) -> str:
+    if not set(names) <= records.keys():
+        return "—"
+    first, second = (share(records[name]) or 0.0 for name in names)
+    return f"{signed(100 * (second - first))} ({percent(first)} → {percent(second)})"
+
+
+def evidence(records: Records, contrast: str) -> str:
+    """What section 8 says of a contrast."""
+    plus, minus = sides(contrast)
+    above, below = ([share(records[name]) or 0.0 for name in names] for names in (plus, minus))
+    change = 100 * (sum(above) - sum(below))
+    if len(plus) == 2:
+        return f"{signed(change)} points"
+    relative = f"{signed(change / below[0])}%" if below[0] else "—"
+    beside = f"{percent(above[0])} against {percent(below[0])}"
+    return f"{beside}: {signed(change)} points, {relative} relative"
+
+
+def detectable(records: Records, contrast: str) -> str:
+    """The smallest difference that the contrast's test finds with a chance of 80%."""
+    plus, minus = sides(contrast)
+    counts = by_problem(records, plus, minus)
+    answers = len(records[plus[0]]) // len(counts)
+    if answers == 1 and len(plus) == 1:
+        found = by_mcnemar(sum(map(abs, counts)), len(counts))
+    else:
+        found = by_t([count / answers for count in counts])
+    return "—" if found is None or found > len(plus) else f"{plain(100 * found)} points"
+
+
+def by_problem(records: Records, plus: Sequence[str], minus: Sequence[str]) -> list[int]:
+    counts: dict[str, int] = {}
+    for names, sign in ((plus, 1), (minus, -1)):
+        for grade in (grade for name in names for grade in records[name]):
+            key = grade["problem_id"]
+            counts[key] = counts.get(key, 0) + sign * grade["correct"]
+    return list(counts.values())
+
+
+def by_mcnemar(discordant: int, n: int) -> float | None:
+    for net in range(n + 1):
+        differing = max(discordant, net)
+        rate, half = differing / n, (differing + net) / (2 * differing) if differing else 0.5
+        power = sum(
+            binom.pmf(m, n, rate) * sum(binom.pmf(b, m, half) for b in range(m + 1) if tells(b, m))
+            for m in range(n + 1)
+            if binom.pmf(m, n, rate) > 1e-12
+        )
+        if power >= 0.8:
+            return net / n
+    return None
+
+
+@cache
+def tells(b: int, m: int) -> bool:
+    """Whether the exact McNemar test finds b of m in favour of one side telling."""
+    return bool(2 * binom.cdf(min(b, m - b), m, 0.5) < 0.05)
+
+
+def by_t(differences: Sequence[float]) -> float | None:
+    n, spread = len(differences), stdev(differences)
+    if not spread:
+        return None
+    limit = t.ppf(0.975, n - 1)
+
+    def missing(effect: float) -> float:
+        shift = effect * math.sqrt(n)
+        # That it is found with the wrong sign is rarer than one in a million.
+        return float(nct.sf(limit, n - 1, shift)) - 0.8
+
+    return float(brentq(missing, 1e-3, 6 / math.sqrt(n))) * spread
+
+
+def cells(
+    shown: Mapping[str, Sequence[Table]], records: Records, study: Mapping[str, Any]
+) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """Sections, and of their lines those cells that records give, as they are and ought to be."""
+    for name, *line in shown["2.4"][0][1:]:
+        positions = sum(g["decoded_tokens"] for g in records[name])
+        yield "2.4", [line[2]], [plain(positions / sum(g["n_tokens"] for g in records[name]), 2)]
+    problems = len({g["problem_id"] for grades in records.values() for g in grades})
+    for line in shown["5.1"][0][1:]:
+        if "this study" in line[0]:
+            ours = percent(share(records[line[2].strip("`")]))
+            yield "5.1", line[3:], [ours, str(problems)]
+    for line in shown["5.3"][0][1:]:
+        yield "5.3", [line[-1]], [gain(records, GAINS.get(line[0], ["?"]))]
+    for name, *line in shown["6"][0][1:] if "6" in shown else []:
+        right = sum(g["correct"] for g in records[name])
+        counts = [str(right), str(len(records[name])), percent(share(records[name]))]
+        yield "6", line[:4], [*counts, rate(records[name], "accepted")]
+    declared = [text for text in study["contrasts"] if set().union(*sides(text)) <= records.keys()]
+    place = shown["4.5"][0][0].index("Detectable")
+    for text, found, conclusion in zip(
+        declared, shown["4.5"][0][1:], shown["8"][0][1:], strict=True
+    ):
+        yield "4.5", [found[place]], [detectable(records, text)]
+        yield "8", [conclusion[1]], [evidence(records, text)]
+
+
+def probed(
+    shown: Mapping[str, Sequence[Table]], probe: Mapping[str, Any]
+) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """The same of the sections of the probe, from what it measured."""
+    layers = {(str(layer["layer"]), layer["norm"]): layer for layer in probe["layers"]}
+    for line in shown["4.12"][0][1:]:
+        found = probe["final"] if "final" in line[0] and not line[1] else layers[*line[:2]]
+        ranks = [
+            f"{rank:,.0f}" if rank >= 100 else plain(rank)
+            for rank in (found["mean_rank"], found["median_rank"])
+        ]
+        rest = [plain(found["log_loss"], 2), percent(found["better"]), percent(1 - found["flips"])]
+        yield "4.12", line[2:], [*ranks, *rest, plain(found["scale"], 2)]
+    for line in shown["4.13"][0][1:]:
+        beta = float(line[1].split("β = ")[1])
+        found = next(
+            blend
+            for blend in probe["configured"]
+            if blend["beta"] == beta and line[1].startswith(blend["source"])
+        )
+        shares = percent(found["better"]), percent(found["hard_better"])
+        kl, flips = f"{found['kl']:.2g}", percent(found["flips"])
+        yield "4.13", line[2:], [kl, flips, plain(found["scale"], 2), *shares]
+
+
+def differences(
+    markdown: str,
+    records: Records,
+    study: Mapping[str, Any],
+    probe: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
     """Every line of the report's tables that the records do not give.
 
     ``study`` is the configuration; it is taken to have a chain's blocks under ``decoding``.
+    ``probe`` is what the probe measured.
     """
     shown, decoding = tables(markdown), study["decoding"]
     several = len({g["sample"] for g in next(iter(records.values()))}) > 1
@@ -329,17 +471,22 @@ def differences(markdown: str, records: Records, study: Mapping[str, Any]) -> It
             # What follows Holm's p is not recomputed, nor are votes beside the spread of samples.
             if line[: len(ours)] != ours:
                 yield f"{section}: the report has {line[: len(ours)]}, the records give {ours}"
+    others = [*cells(shown, records, study), *(probed(shown, probe) if probe else ())]
+    for section, there, given in others:
+        if list(there) != list(given):
+            yield f"{section}: the report has {list(there)}, the records give {list(given)}"
     for index, key in enumerate(("level", "subject")):
         header = breakdown(records, key)[0]
         if shown["4.6"][index][0] != header:
             yield f"4.6: the report has {shown['4.6'][index][0]}, the records give {header}"
 
 
-def main(report: str, config: str, grades: str) -> None:
+def main(report: str, config: str, grades: str, *probes: str) -> None:
     """Print what differs; the exit code says whether anything does."""
     study = json.loads(Path(config).read_text())
     records = read_grades(Path(grades), study["use"])
-    found = list(differences(Path(report).read_text(), records, study))
+    measured = [json.loads(Path(probe).read_text()) for probe in probes]
+    found = list(differences(Path(report).read_text(), records, study, *measured))
     print("\n".join(found) or "Every number is that of the records.")
     sys.exit(bool(found))
 

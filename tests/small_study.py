@@ -70,12 +70,14 @@ def parsed(path: Path) -> Study:
     return parse_study(merged(base, changes))
 
 
-def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, cwd: Path, check: bool = True, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program in a folder; its output is in ``stdout``."""
     result = subprocess.run(
         command,
         cwd=cwd,
-        env=environment(),
+        env=env or environment(),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

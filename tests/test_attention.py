@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
+import architectures
 import tiny
 from powerblend import Model, load_model, sample
 from powerblend.engine import attention
@@ -14,12 +15,16 @@ from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 
 PREFIX, LENGTHS = 5, (9, 8, 12)
+TOLERANCE = {"sdpa": 1e-10, "eager": 1e-5}
+"""By what the model's authors attend with: eager attention takes its softmax in float32."""
 
 
-@pytest.fixture(scope="module")
-def hf(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
-    folder = tiny.save(tmp_path_factory.mktemp("model"))
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+@pytest.fixture(scope="module", params=architectures.ATTENTIONS)
+def hf(request: pytest.FixtureRequest) -> PreTrainedModel:
+    family, settings, dtype = architectures.ATTENTIONS[request.param]
+    made = tiny.transformer(family, 6, 100, dtype, **settings)
+    made.set_attn_implementation("sdpa" if request.param in ("plain", "windows") else "eager")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -27,38 +32,58 @@ def model(hf: PreTrainedModel) -> Model:
     return load_model(hf)
 
 
+def attended(
+    query: Tensor, keys: Tensor, values: Tensor, scale: float, window: int, softcap: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """One query [heads, width] and the keys [length, kv_heads, width] before it, its own included.
+
+    The last ``window`` + 1 of them, or all if that is negative; with the log of the sum of
+    exponentials, [heads].
+    """
+    first = 0 if window < 0 else max(0, len(keys) - window - 1)
+    group = query.shape[0] // keys.shape[1]
+    keys, values = (kv[first:].repeat_interleave(group, 1) for kv in (keys, values))
+    scores = torch.einsum("hd,lhd->hl", query, keys) * scale
+    if softcap:
+        scores = softcap * (scores / softcap).tanh()
+    return torch.einsum("hl,lhd->hd", scores.softmax(-1), values), scores.logsumexp(-1)
+
+
 def flash(
-    q: Tensor, k_cache: Tensor, v_cache: Tensor, *, k: Tensor, v: Tensor, **options: Tensor
-) -> Tensor:
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, *, k: Tensor, v: Tensor, **options: Any
+) -> Tensor | tuple[Tensor, Tensor]:
     """What flash-attn's documentation says of ``flash_attn_with_kvcache``, row by row."""
     assert k_cache.stride(-1) == 1
     assert k_cache.stride(1) == k_cache.shape[2] * k_cache.shape[3]
-    group = q.shape[2] // k.shape[2]
-    assert group <= k_cache.shape[1]
-    rows = []
+    assert q.shape[2] // k.shape[2] <= k_cache.shape[1]
+    left, _ = options.get("window_size", (-1, -1))
+    outputs, log_sums = [], []
     for row, length in enumerate(options["cache_seqlens"].tolist()):
         k_cache[row, length], v_cache[row, length] = k[row, 0], v[row, 0]
-        keys = k_cache[row, : length + 1].repeat_interleave(group, 1)
-        values = v_cache[row, : length + 1].repeat_interleave(group, 1)
-        scores = torch.einsum("hd,lhd->hl", q[row, 0], keys) * options["softmax_scale"]
-        rows.append(torch.einsum("hl,lhd->hd", scores.softmax(-1), values)[None])
-    return torch.stack(rows)
+        own = k_cache[row, : length + 1], v_cache[row, : length + 1]
+        scale, softcap = options["softmax_scale"], options.get("softcap", 0.0)
+        output, log_sum = attended(q[row, 0], *own, scale, left, softcap)
+        outputs.append(output[None])
+        log_sums.append(log_sum[:, None])
+    if options.get("return_softmax_lse"):
+        return torch.stack(outputs), torch.stack(log_sums)
+    return torch.stack(outputs)
 
 
 def varlen(
     q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, *most: int, **options: Any
-) -> Tensor:
+) -> Tensor | tuple[Tensor, Tensor]:
     """What torch's documentation says of ``varlen_attn``, row by row, for one query a row."""
     assert most == (1, cu_k[1])
     assert options["enable_gqa"]
     assert cu_q.tolist() == list(range(len(q) + 1))
-    rows = []
+    left, _ = options["window_size"]
+    found = []
     for row, used in enumerate(options["seqused_k"].tolist()):
         own = slice(int(cu_k[row]), int(cu_k[row]) + used)
-        keys, values = (kv[own].repeat_interleave(q.shape[1] // k.shape[1], 1) for kv in (k, v))
-        scores = torch.einsum("hd,lhd->hl", q[row], keys) * options["scale"]
-        rows.append(torch.einsum("hl,lhd->hd", scores.softmax(-1), values))
-    return torch.stack(rows)
+        found.append(attended(q[row], k[own], v[own], options["scale"], left))
+    outputs, log_sums = (torch.stack(part) for part in zip(*found, strict=True))
+    return (outputs, log_sums.t()) if options.get("return_aux") else outputs
 
 
 @pytest.fixture(params=["matrix products", "prefix apart", "flash", "varlen"])
@@ -77,6 +102,7 @@ def test_every_body_gives_the_model_s_own_logits(
     hf: PreTrainedModel, model: Model, body: str
 ) -> None:
     torch.manual_seed(1)
+    tolerance = TOLERANCE[hf.config._attn_implementation] if hf.dtype.itemsize == 8 else 1e-4
     start = torch.randint(2, 90, (PREFIX,))
     strings = [torch.cat([start, torch.randint(2, 90, (n - PREFIX,))]) for n in LENGTHS]
     cache = filled(model, start, body)
@@ -92,7 +118,7 @@ def test_every_body_gives_the_model_s_own_logits(
         for row, string in enumerate(strings):
             end = len(string) - back + 1
             theirs = hf(string[None, :end], use_cache=False).logits[0, -1]
-            assert (ours[row] - theirs).abs().max() < 1e-10
+            assert (ours[row] - theirs).abs().max() < tolerance
 
 
 @pytest.mark.parametrize("body", ["flash", "varlen"], indirect=True)

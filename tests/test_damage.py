@@ -8,7 +8,9 @@ import logging
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -43,8 +45,11 @@ CONFIG = merged(
     },
 )
 STUDY = parse_study(CONFIG)
-LAYOUT = Layout(STUDY)
-CELLS = cells_of(STUDY)
+# What the model's files hold is in the names of the jobs' files.
+with TemporaryDirectory() as somewhere, chdir(somewhere):
+    tiny.save(Path("model"))
+    LAYOUT = Layout(STUDY)
+    CELLS = cells_of(STUDY)
 GREEDY = CELLS["greedy"]
 SHARD = LAYOUT.problems_dir / "shard-0-of-1.jsonl"
 STORE = LAYOUT.chains(GREEDY.name, "shard-0-of-1")
@@ -54,17 +59,19 @@ SUMMARY = LAYOUT.tables / "summary.json"
 
 STEPS = {
     "config": ["--merged", json.dumps(CONFIG), "--output", LAYOUT.config],
-    "problems": ["--spec", LAYOUT.dataset_spec, "--output", LAYOUT.problems],
-    "check": ["--config", LAYOUT.config, "--problems", LAYOUT.problems, "--shards", SHARD,
+    "problems": ["--spec", LAYOUT.dataset_spec(LAYOUT.problems_dir.name),
+                 "--output", LAYOUT.problems],
+    "check": ["--spec", LAYOUT.check_spec, "--problems", LAYOUT.problems, "--shards", SHARD,
               "--output", LAYOUT.checked],
+    "specs": ["--config", LAYOUT.config],
     "generate": ["--spec", LAYOUT.spec(GREEDY.name), "--problems", SHARD, "--store", STORE,
                  "--rows", "3", "--study", "small", "--condition", "greedy", "--output", RECORDS],
     "grade": ["--spec", LAYOUT.grading_spec, "--records", RECORDS, "--problems", SHARD,
               "--output", GRADES],
     "tables": ["--config", LAYOUT.config, "--output", LAYOUT.tables / "overall.csv",
                "--summary", SUMMARY],
-    "figure": ["accuracy", "--summary", SUMMARY,
-               "--published", ROOT / "resources/published.yaml", "--output", "accuracy.png"],
+    "figures": ["accuracy", "--summary", SUMMARY,
+               "--published", ROOT / "resources/published.yaml", "--output", "drawn"],
 }  # fmt: skip
 
 
@@ -84,7 +91,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert step("config") == 0
         assert step("problems") == 0
         shutil.copy(LAYOUT.problems, SHARD)
-        for name in ("check", "generate", "grade"):
+        for name in ("check", "specs", "generate", "grade"):
             assert step(name) == 0
         (other,) = LAYOUT.graded(CELLS["temp"])
         other.parent.mkdir()
@@ -227,8 +234,8 @@ VERDICTS = [
 CASES = [
     *[("problems", Path("data.jsonl"), *case) for case in DATA],
     *[("check", SHARD, *case) for case in PART],
-    ("check", LAYOUT.config, cut(to=40), f"{LAYOUT.config}: not JSON in UTF-8"),
-    ("check", LAYOUT.config, replaced(b"study: small\n"), WAY_OUT),
+    ("check", LAYOUT.check_spec, cut(to=40), f"{LAYOUT.check_spec}: not JSON in UTF-8"),
+    ("check", LAYOUT.check_spec, replaced(b"study: small\n"), WAY_OUT),
     ("generate", SHARD, TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
     (
         "generate",
@@ -240,7 +247,7 @@ CASES = [
     ("grade", SHARD, TORN, f"{SHARD}, line 3: not JSON in UTF-8"),
     *[("grade", RECORDS, *case) for case in ANSWERS],
     *[("tables", GRADES, *case) for case in VERDICTS],
-    ("figure", SUMMARY, cut(to=40), f"{SUMMARY}: not JSON in UTF-8"),
+    ("figures", SUMMARY, cut(to=40), f"{SUMMARY}: not JSON in UTF-8"),
 ]
 
 
@@ -308,7 +315,10 @@ def test_a_spec_that_does_not_hold_what_it_should_is_named(
     Path("spec.json").write_text(content)
     files = {"store": STORE, "problems": SHARD, "records": RECORDS, "output": "out.json"}
     takes = {"problems": ["output"], "grade": ["problems", "records", "output"]}
-    takes |= {"train-draft": ["store", "output"], "generate": ["problems", "store", "output"]}
+    takes |= {
+        "train-draft": ["problems", "store", "output"],
+        "generate": ["problems", "store", "output"],
+    }
     paths = [f"--{key}={files[key]}" for key in takes.get(name, ["problems", "output"])]
     assert main([name, "--spec", "spec.json", *paths]) == 1
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
@@ -318,7 +328,7 @@ def test_a_spec_that_does_not_hold_what_it_should_is_named(
 def test_a_figure_that_there_is_none_of_is_named(
     study: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert main(["figure", "nosuch", *map(str, STEPS["figure"][1:])]) == 1
+    assert main(["figures", "nosuch", *map(str, STEPS["figures"][1:])]) == 1
     assert "there is no figure 'nosuch'; use one of architecture, accuracy, " in caplog.text
 
 

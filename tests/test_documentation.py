@@ -46,7 +46,10 @@ def test_the_examples_work(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "own, condition, sweep, sampler, blend, dataset, grader"
+    assert (
+        done.stdout.splitlines()[-1]
+        == "own, condition, sweep, sampler, kernel, blend, dataset, grader"
+    )
 
 
 def test_every_benchmark_is_listed_and_starts() -> None:

@@ -31,7 +31,8 @@ COMMANDS = "$(touch pwned) `touch pwned`; touch pwned & 'touch pwned' \"$(touch 
 
 TEXTS = [*HOSTILE, COMMANDS, "$(touch pwned)", "{{ 7 * 7 }} {% raw %}", "'; touch pwned #"]
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
-LINKS = {"https://arxiv.org/abs/2510.14901", "https://arxiv.org/abs/2602.06036"}
+PAPERS = "2510.14901", "2602.06036", "2609.38104"
+LINKS = {f"https://arxiv.org/abs/{paper}" for paper in PAPERS}
 ACTIVE = {"script", "iframe", "object", "embed", "form", "input", "svg", "link", "base"}
 
 

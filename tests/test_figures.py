@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from powerblend.analysis.interaction import quartet
 from powerblend.analysis.roles import main_overlap
 from powerblend.analysis.sweep import not_swept, panels, verdict
-from powerblend.figures import FIGURES, draw_figure, save_figure
+from powerblend.figures import FIGURES, draw_figure, save_figures
 from powerblend.figures.architecture import grid_of
 from powerblend.figures.style import BLUE, GREEN, ORANGE, STYLE, colour_of, weight_of_one
 from powerblend.vocabulary.published import PublishedNumbers
@@ -290,7 +290,7 @@ def test_weight_of_one() -> None:
 
 def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     for directory in ("a", "b"):
-        save_figure("accuracy", small_study(), PUBLISHED, tmp_path / directory / "accuracy.png")
+        save_figures(["accuracy"], small_study(), PUBLISHED, tmp_path / directory)
     for kind in ("png", "svg"):
         first, second = (tmp_path / d / f"accuracy.{kind}" for d in "ab")
         assert first.read_bytes() == second.read_bytes()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+import architectures
 import tiny
 from powerblend import Generation, load_model, sample
 from powerblend.draft.dflash import Draft
@@ -94,6 +95,44 @@ def test_bfloat16_gives_the_cpu_s_logits(heads: int) -> None:
         on_gpu = StepInputs(*(column.cuda() for column in inputs[:3]), inputs.length)
         difference = gpu.step(ours, on_gpu).base.cpu() - (z := cpu.step(theirs, inputs).base)
         assert difference.abs().max() < 0.1 * math.sqrt(z.square().mean())
+
+
+@pytest.mark.parametrize("kind", architectures.ATTENTIONS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_every_kind_of_attention_gives_the_cpu_s_logits(kind: str, dtype: torch.dtype) -> None:
+    """Past every window; heads as wide as kernels ask for."""
+    family, settings, _ = architectures.ATTENTIONS[kind]
+    wide = {"head_dim": 16, "hidden_size": 64}
+    if "kv_lora_rank" in settings:
+        wide = {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "hidden_size": 64}
+    twins = [tiny.transformer(family, 6, WORDS, dtype, **settings | wide) for _ in range(2)]
+    cpu, gpu = load_model(twins[0].float()), load_model(twins[1].to("cuda"))
+    ours, theirs = gpu.cache(3, 16), cpu.cache(3, 16)
+    start = torch.tensor([0, 2, 1])
+    for offset in range(12):
+        tokens, positions = torch.tensor([7, 9, 11]) - offset % 7, start + offset
+        inputs = StepInputs(tokens, positions, positions, int(positions.max()) + 1)
+        on_gpu = StepInputs(*(column.cuda() for column in inputs[:3]), inputs.length)
+        difference = gpu.step(ours, on_gpu).base.cpu() - (z := cpu.step(theirs, inputs).base)
+        tolerance = 0.15 if dtype.itemsize == 2 else 1e-3
+        assert difference.abs().max() < tolerance * math.sqrt(z.square().mean())
+
+
+@pytest.mark.parametrize("kind", ["windows", "sinks", "capped scores"])
+def test_windows_and_sinks_are_recorded(kind: str) -> None:
+    """Through the production path, steps recorded, against a CPU's answers in float32."""
+    family, settings, _ = architectures.ATTENTIONS[kind]
+    decoding = {"sampler": "greedy", "max_new_tokens": 24}
+    prompts = [tiny.PROMPT, [3, 3, 2], [2, 0, 3, 3, 5, 4, 6, 7]]
+    ours, theirs = (
+        sample(
+            load_model(tiny.transformer(family, 6, WORDS, torch.float32, **settings).to(device)),
+            prompts,
+            decoding,
+        )
+        for device in ("cuda", "cpu")
+    )
+    assert [row[0].tokens for row in ours] == [row[0].tokens for row in theirs]
 
 
 @pytest.mark.parametrize("condition", ["ps", "blend_ps", "draft_blend_ps"])

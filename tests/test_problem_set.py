@@ -16,7 +16,7 @@ PROBLEMS = RESOURCES / "problems"
 FIELDS = {"problem", "solution", "answer", "subject", "level", "unique_id"}
 ARGUMENTS = {
     "basic": ["--seed", "0", "--count", "104"],
-    "train": ["--seed", "1", "--count", "400", "--exclude", str(PROBLEMS / "basic.jsonl")],
+    "train": ["--seed", "1", "--count", "150", "--exclude", str(PROBLEMS / "basic.jsonl")],
 }
 
 Record = dict[str, str | int]
@@ -99,7 +99,7 @@ def test_too_many_problems_are_refused_in_words(tmp_path: Path) -> None:
     assert not made.exists()
 
 
-@pytest.mark.parametrize(("name", "count"), [("basic", 104), ("train", 400)])
+@pytest.mark.parametrize(("name", "count"), [("basic", 104), ("train", 150)])
 def test_counts_and_levels(name: str, count: int) -> None:
     assert len(records(name)) == count
     assert {record["level"] for record in records(name)} == {1, 2, 3, 4, 5}

@@ -83,6 +83,50 @@ def test_training_denoises_what_decoding_will_ask(
     np.testing.assert_allclose(ours, said[0][asked], atol=1e-5)
 
 
+def test_a_step_compares_with_the_target_at_the_same_place(
+    hf: PreTrainedModel, model: Model, draft: Draft, corpus: Corpus, tmp_path: Path
+) -> None:
+    """The first loss is the cross-entropy to the target's own distribution, token by token."""
+    generator = torch.Generator().manual_seed(1)
+    blocks = training._random_blocks(corpus, draft, 12, generator)
+    as_trained = tiny.draft(hf, block=BLOCK)
+    inputs = torch.cat([corpus.shared, *corpus.features])
+    with torch.no_grad():
+        as_trained.fc.weight /= inputs.square().mean(0).sqrt()
+        ours = training.denoise(model, as_trained, corpus, blocks).log_softmax(-1)
+    total = weights = torch.zeros(())
+    row = 0
+    for sequence, anchor in zip(blocks.sequences, blocks.anchors, strict=True):
+        whole = torch.cat([torch.tensor(PROMPT), corpus.tokens[sequence]])[None]
+        target = hf(whole, use_cache=False).logits[0, len(PROMPT) - 1 :].detach().softmax(-1)
+        for offset in range(1, min(BLOCK, len(corpus.tokens[sequence]) - int(anchor))):
+            weight = np.exp(-(offset - 1) / training.WEIGHT_FALL_OFFSETS)
+            total = total - weight * (target[anchor + offset] * ours[row]).sum()
+            weights = weights + weight
+            row += 1
+    (first,) = islice(run(model, draft, corpus, tmp_path), 1)
+    assert row == len(ours)
+    assert first == pytest.approx((total / weights).item(), rel=1e-4)
+
+
+def test_a_sample_stands_for_the_whole_vocabulary(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "SAMPLED_TOKENS", 5)
+    vocabulary = training.Vocabulary.of(corpus, 40)
+    held = set(torch.cat(corpus.tokens).tolist())
+    drawn = []
+    for seed in range(2):
+        tokens, log_weights = vocabulary.sample(torch.Generator().manual_seed(seed))
+        assert set(tokens[: len(held)].tolist()) == held
+        assert not held & set(tokens[len(held) :].tolist())
+        assert len(tokens) == len(held) + 5 == len(set(tokens.tolist()))
+        assert not log_weights[: len(held)].any()
+        assert log_weights.exp().sum().item() == pytest.approx(40)
+        drawn.append(set(tokens.tolist()))
+    assert drawn[0] != drawn[1]
+
+
 def test_a_draft_learns_what_its_target_says(
     model: Model, draft: Draft, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -102,7 +146,7 @@ def test_a_draft_begins_as_the_end_of_its_target(hf: PreTrainedModel, model: Mod
     for layer, target in zip(draft.layers, ends, strict=True):
         assert torch.equal(layer.mlp.down_proj.weight, target.mlp.down_proj.weight)
         assert torch.equal(layer.self_attn.k_proj.weight, target.self_attn.k_proj.weight)
-    assert torch.equal(draft.norm.weight, hf.model.norm.weight)
+    assert torch.equal(draft.norm.weight, training.START_SHARPNESS * hf.model.norm.weight)
     assert torch.equal(draft.hidden_norm.weight, own)
 
 

@@ -53,7 +53,8 @@ def transformer(
     if family != "gpt2":
         # Qwen3's heads are wider than hidden_size / heads, as in the real ones.
         settings |= {"num_key_value_heads": 2, "head_dim": 8 if family == "qwen3" else 4}
-    config = AutoConfig.for_model(family, **settings | changes)
+    given = {key: value for key, value in (settings | changes).items() if value is not ...}
+    config = AutoConfig.for_model(family, **given)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         hf = AutoModelForCausalLM.from_config(config)

@@ -85,7 +85,9 @@ def follow(plan: Plan, figures: Collection[str]) -> None:
         if "powerblend" in words:
             # Without the log: one process has one.
             arguments = words[words.index("powerblend") + 3 :]
-            if arguments[0] != "figure" or arguments[1] in figures:
+            if arguments[0] == "figures":
+                arguments += figures
+            if figures or arguments[0] != "figures":
                 assert cli.main(arguments) == 0, command
         else:
             Path(words[-1]).parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ EPILOG = r"""
 The two files beside this script are made by
 
   python generate.py --seed 0 --count 104 --output basic.jsonl
-  python generate.py --seed 1 --count 400 --exclude basic.jsonl --output train.jsonl
+  python generate.py --seed 1 --count 150 --exclude basic.jsonl --output train.jsonl
 
 The same arguments give the same bytes. Problems are taken from every family in turn, so that any
 count is balanced, and then shuffled, so that the first few are a fair sample. The id of a problem,

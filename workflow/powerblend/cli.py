@@ -5,16 +5,20 @@ Any of them can be run by hand. Errors end in one sentence and exit status 1.
 
 import argparse
 import logging
+import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from powerblend.infrastructure.interrupts import Terminated, heed_sigterm
+from powerblend.infrastructure.progress import clock
 
 log = logging.getLogger("powerblend")
 
 JOBS = {
-    "config": "write down the configuration that runs, and what every job is to do",
+    "config": "write down the configuration that runs",
+    "specs": "write down what every job of the model is to do",
     "model": "fetch and convert an embedded model",
     "problems": "read and check a dataset",
     "check": "check conditions and prompts against the model",
@@ -24,7 +28,7 @@ JOBS = {
     "generate": "generate answers for a shard",
     "grade": "grade a shard's answers against the reference answers",
     "tables": "compute every number of the report",
-    "figure": "draw a figure as PNG and SVG",
+    "figures": "draw the figures as PNG and SVG",
     "report": "write the report as Markdown and as one HTML file",
     "answers": "write the page on which to look at answers",
     "schema": "print the JSON schema of a study's configuration",
@@ -38,8 +42,13 @@ EXPECTED = (ValueError, OSError, RuntimeError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job; the exit status."""
     options = _parser(_chosen(arguments)).parse_args(arguments)
-    _start_log(options.log)
+    try:
+        _start_log(options.log)
+    except OSError as error:
+        print(f"error: --log {options.log}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
     heed_sigterm()
+    started = time.monotonic()
     run: Callable[[argparse.Namespace], None] = options.run
     try:
         run(options)
@@ -53,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("interrupted; what was finished is kept, run the same command again to go on")
         return 130
+    log.info("done in %s", clock(time.monotonic() - started))
     return 0
 
 
@@ -71,7 +81,11 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         description="Power sampling and guided decoding: the jobs of a study, one by one.",
         epilog="A whole study is run by Snakemake, which calls these: see README.md.",
     )
-    parser.add_argument("--log", type=Path, help="also write the log to this file")
+    parser.add_argument(
+        "--log",
+        type=Path,
+        help="write the log to this file; the terminal then shows no more than warnings",
+    )
     jobs = parser.add_subparsers(required=True, metavar="JOB")
     for name, title in JOBS.items():
         if name != chosen:
@@ -90,9 +104,11 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
 
 
 def _start_log(path: Path | None) -> None:
-    """Log to the terminal and, if it is asked for, to a file."""
+    """Log to the terminal or, but for what is wrong, to a file."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path:
+        # Many jobs may share the terminal; how far they are is shown there once for all.
+        handlers[0].setLevel(logging.WARNING)
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path))
     logging.basicConfig(

@@ -5,25 +5,52 @@ out: results/STUDY/tables/overall.csv, summary.json, probe_layers.csv, probe_ble
      report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html; report/STUDY_answers.html
 """
 
-PUBLISHED = Path(workflow.basedir) / "resources" / "published.yaml"
+PUBLISHED = BASE / "resources" / "published.yaml"
+
+# Of Snakemake's own report; a figure that is not here is about the answers.
+SUBCATEGORIES = {
+    **dict.fromkeys(["probe_ranks", "probe_hard", "probe_kl"], "Probe"),
+    **dict.fromkeys(["draft", "training"], "Draft"),
+    **dict.fromkeys(["compute", "diagnostics", "architecture"], "Method"),
+}
 
 
 rule tables:
     """Every number of the report."""
     input:
         config=LAYOUT.config,
-        # On the way back to an earlier configuration only the check runs again, and as it is ancient
-        # to what generates, Snakemake would look no further down and keep the later one's tables.
-        checked=LAYOUT.checked,
+        code=code("tables"),
         grades=[path for paths in LAYOUT.grades().values() for path in paths],
         probes=PROBE_FILES,
         drafts=DRAFTS,
     output:
-        overall=LAYOUT.tables / "overall.csv",
-        summary=LAYOUT.tables / "summary.json",
-        probe=[LAYOUT.tables / f"probe_{part}.csv" for part in PROBE_PARTS],
+        overall=report(
+            LAYOUT.tables / "overall.csv",
+            caption="../report/overall.rst",
+            category="Tables",
+            subcategory="Conditions",
+            labels={"table": "overall"},
+        ),
+        summary=report(
+            LAYOUT.tables / "summary.json",
+            caption="../report/summary.rst",
+            category="Tables",
+            subcategory="All numbers",
+            labels={"table": "summary"},
+        ),
+        probe=[
+            report(
+                path,
+                caption="../report/probe.rst",
+                category="Tables",
+                subcategory="Probe",
+                labels={"table": path.stem},
+            )
+            for path in PROBE_TABLES
+        ],
     log:
         LOGS / "tables.log",
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
@@ -31,23 +58,32 @@ rule tables:
         " --output {output.overall:q} --summary {output.summary:q}"
 
 
-rule figure:
-    """One figure, for the page and for print."""
+rule figures:
+    """The figures, for the page and for print: together, as most of one's time is imports."""
     input:
         summary=rules.tables.output.summary,
         published=local(PUBLISHED),
-        drawing=local(PACKAGE / "figures" / "{figure}.py"),
-        style=local(PACKAGE / "figures" / "style.py"),
+        code=code("figures"),
     output:
-        png=report(LAYOUT.figures / "{figure}.png", category="Figures"),
-        svg=LAYOUT.figures / "{figure}.svg",
+        png=[
+            report(
+                LAYOUT.figures / f"{figure}.png",
+                caption="../report/figure.rst",
+                category="Figures",
+                subcategory=SUBCATEGORIES.get(figure, "Answers"),
+                labels={"figure": figure},
+            )
+            for figure in FIGURES
+        ],
+        svg=FIGURE_FILES["svg"],
     log:
-        LOGS / "figures" / "{figure}.log",
+        LOGS / "figures.log",
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
-        "python -m powerblend --log {log:q} figure {wildcards.figure}"
-        " --summary {input.summary:q} --published {input.published:q} --output {output.png:q}"
+        "python -m powerblend --log {log:q} figures"
+        " --summary {input.summary:q} --published {input.published:q} --output $(dirname {output.png[0]:q})"
 
 
 rule report:
@@ -56,18 +92,25 @@ rule report:
         config=LAYOUT.config,
         checked=LAYOUT.checked,
         summary=rules.tables.output.summary,
-        figures=[path for path in FIGURE_FILES if path.suffix == ".png"],
+        figures=rules.figures.output.png,
         published=local(PUBLISHED),
-        templates=local(sorted((PACKAGE / "report" / "templates").glob("*.j2"))),
+        code=code("report"),
     output:
         markdown=LAYOUT.report,
-        html=report(LAYOUT.report.with_suffix(".html"), category="Report"),
+        html=report(
+            LAYOUT.report.with_suffix(".html"),
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": LAYOUT.report.stem},
+        ),
     log:
         LOGS / "report.log",
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     params:
-        command=COMMAND,
+        # Takes the output, so that it is not tracked: whatever it changes in the report is in config.
+        command=lambda wildcards, output: COMMAND,
     shell:
         "python -m powerblend --log {log:q} report --config {input.config:q} --checked {input.checked:q}"
         " --summary {input.summary:q} --published {input.published:q} --figures {input.figures:q}"
@@ -79,15 +122,20 @@ rule answers:
     """Every answer beside those of the other conditions, as one page to look at."""
     input:
         config=LAYOUT.config,
-        checked=LAYOUT.checked,
         problems=LAYOUT.problems,
         generated=[path for cell in CELLS.values() for path in LAYOUT.generated(cell)],
         grades=[path for paths in LAYOUT.grades().values() for path in paths],
-        templates=local(sorted((PACKAGE / "report" / "templates").glob("answers.*"))),
+        code=code("answers"),
     output:
-        html=report(LAYOUT.answers, category="Report"),
+        html=report(
+            LAYOUT.answers,
+            caption="../report/answers.rst",
+            category="Report",
+            labels={"page": LAYOUT.answers.stem},
+        ),
     log:
         LOGS / "answers.log",
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:

@@ -1,24 +1,54 @@
 """What the rules share: the validated study, its cells and its paths. Makes no file."""
 
+import json
 import os
 import shlex
 import sys
 from pathlib import Path
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import update_config
+
+# Where this file's project is: not workflow.basedir, which is another's that uses it as a module.
+# Relative where that is possible, for inputs are compared by their names, and folders move.
+ABSOLUTE_BASE = Path(str(workflow.current_basedir)).parents[1]
+BASE = Path() if ABSOLUTE_BASE.samefile(Path.cwd()) else ABSOLUTE_BASE
+
+# Planned and run by the same code, whatever is installed.
+if str(ABSOLUTE_BASE / "workflow") not in sys.path:
+    sys.path.insert(0, str(ABSOLUTE_BASE / "workflow"))
 
 from powerblend.figures import FIGURES
+from powerblend.infrastructure.progress import show_jobs
+from powerblend.infrastructure.stale_locks import mark_alive
 from powerblend.study.cells import NAME_PATTERN
+from powerblend.study.code import code_of
 from powerblend.study.layout import Layout, models
 from powerblend.study.schema import parse_study
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.specs import canonical
 
-# `python` is the one that runs the workflow, unless a job has a conda environment of its own.
-shell.prefix(
-    f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={workflow.basedir}/workflow; "
-)
-PACKAGE = Path(workflow.basedir) / "workflow" / "powerblend"
+# `python` is the one that runs the workflow, unless jobs have environments of their own, which are
+# activated before this.
+EXPORTS = [f"PYTHONPATH={shlex.quote(str(ABSOLUTE_BASE / 'workflow'))}"]
+if not workflow.deployment_settings.deployment_method & {
+    DeploymentMethod.CONDA,
+    DeploymentMethod.APPTAINER,
+}:
+    EXPORTS.append(f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+shell.prefix(f"export {' '.join(EXPORTS)}; ")
+PACKAGE = BASE / "workflow" / "powerblend"
+
+# Jobs of a run are no runs of their own.
+if not (workflow.remote_exec or workflow.subprocess_exec):
+    ALIVE = mark_alive()
+
+# A module whose user gives it a configuration does not read its own.
+SHIPPED = load_configfile(BASE / "config.yaml")
+update_config(SHIPPED, config)
+update_config(config, SHIPPED)
 
 try:
     STUDY = parse_study(config)
@@ -28,10 +58,22 @@ except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be run:\n{error}")
 
 CELLS = LAYOUT.cells
-SPECS = {path.stem for path in LAYOUT.specs}
+SPECS = {path.stem for path in LAYOUT.job_specs}
 BETAS = {CELLS[name].name: path for name, path in LAYOUT.betas.items()}
-PROBE_PARTS = ("layers", "blends") if LAYOUT.probe else ()
+PROBE_TABLES = [
+    LAYOUT.tables / f"probe_{part}.csv"
+    for part in (("layers", "blends") if LAYOUT.probe else ())
+]
 PROBE_FILES = sorted(filter(None, {LAYOUT.probe, *LAYOUT.betas.values()}))
+# The study's last: it may be what the draft is trained on.
+DATASET_FILES = {
+    **(
+        {LAYOUT.training_problems.parent.name: LAYOUT.training_file}
+        if LAYOUT.training_problems
+        else {}
+    ),
+    LAYOUT.problems_dir.name: LAYOUT.dataset_file,
+}
 LOGS = LAYOUT.results / "logs"
 DRAFTS = [LAYOUT.draft] if LAYOUT.draft else []
 TIMES = LAYOUT.results / "times"
@@ -44,25 +86,32 @@ WHOLE_MODEL = [
     "chat_template.jinja",
 ]
 MODEL_FILES = [LAYOUT.model / name for name in WHOLE_MODEL] if LAYOUT.model else []
-ENVIRONMENTS = Path(workflow.basedir) / "envs"
-FIGURE_FILES = [
-    LAYOUT.figures / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
-]
+ENVIRONMENTS = ABSOLUTE_BASE / "envs"
+FIGURE_FILES = {
+    kind: [LAYOUT.figures / f"{name}.{kind}" for name in FIGURES]
+    for kind in ("png", "svg")
+}
 
 STUDIES = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+SETTINGS = [
+    f"{key}={json.dumps(value, ensure_ascii=False)}"
+    for key, value in workflow.config_settings.config.items()
+]
 COMMAND = shlex.join(
-    ["snakemake", "--cores", "all", *(["--configfile", *STUDIES] if STUDIES else [])]
+    ["snakemake", "--cores", "all"]
+    + (["--configfile", *STUDIES] if STUDIES else [])
+    + (["--config", *SETTINGS] if SETTINGS else [])
 )
 
 
 wildcard_constraints:
     cell=NAME_PATTERN,
     digest=r"[0-9a-f]{10}",
+    dataset=r"[0-9a-f]{10}",
     shard=r"shard-\d+-of-\d+",
     part=r"\d+",
     parts=r"\d+",
     samples=r"\d+",
-    figure="|".join(FIGURES),
     embedded=r"[\w.-]+",
 
 
@@ -76,9 +125,30 @@ def spec_of(name):
     return LAYOUT.spec(name)
 
 
+def missing(files):
+    """Outputs whose names say what they hold: those that are not there yet.
+
+    Of one that is there no job is the maker. If it were, Snakemake would not look at the reasons of
+    those that read it whenever that job must run, for it is `ancient` to them.
+    """
+    return [path for path in files if not path.exists()]
+
+
+def code(stage, chosen=""):
+    """Inputs: the code that decides what a stage makes."""
+    return local([PACKAGE / path for path in code_of(stage, chosen)])
+
+
+def adapter_of(dataset):
+    """Whose columns a dataset has; what a draft is trained on has the usual ones."""
+    return STUDY.dataset.adapter if dataset == LAYOUT.problems_dir.name else "math"
+
+
 def fetched_model(wildcards, input):
     """The option that names the model's directory, wherever the executor has put it."""
-    return f"--model {Path(input.model[0]).parent}" if input.model else ""
+    if not input.model:
+        return ""
+    return shlex.join(["--model", str(Path(input.model[0]).parent)])
 
 
 def options_of(*names):

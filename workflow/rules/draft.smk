@@ -8,10 +8,8 @@ out: results/STUDY/draft/DIGEST/: config.json, model.safetensors, training.json
 use rule generate as draft with:
     input:
         spec=lambda wildcards: ancient(spec_of(f"draft-{wildcards.digest}")),
-        checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
-        # Read by the name that the spec gives it.
-        problems=local(LAYOUT.training_file),
+        problems=LAYOUT.training_problems or [],
     output:
         directory=directory(LAYOUT.results / "draft" / "{digest}"),
     log:
@@ -22,7 +20,7 @@ use rule generate as draft with:
     priority: 50
     params:
         job="train-draft",
-        inputs="",
+        inputs=options_of("problems"),
         settings=with_rows(
             "--store",
             lambda wildcards: LAYOUT.chains(f"draft-{wildcards.digest}", "").parent,

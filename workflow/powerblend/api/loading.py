@@ -10,22 +10,37 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+)
 
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import DraftedModel
 from powerblend.engine.model import Model
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+DTYPES: dict[str, torch.dtype | str] = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "auto": "auto",
+}
+"""Precisions by name; auto: that of the model's files."""
 
 
 def load_model(
     source: str | Path | PreTrainedModel,
     *,
     tokenizer: Any = None,
-    eos_token_ids: Sequence[int] | None = None,
+    eos_token_ids: int | Sequence[int] | None = None,
     draft: Draft | None = None,
-    dtype: str = "float32",
+    dtype: str | torch.dtype = "float32",
     device: str = "cpu",
     revision: str | None = None,
 ) -> Model:
@@ -34,18 +49,19 @@ def load_model(
     Parameters
     ----------
     source
-        A directory, a Hugging Face hub id, or a transformers model already in memory (which keeps
-        its dtype and device, and is not changed).
+        A directory, a Hugging Face hub id, or a transformers model already in memory, which keeps
+        its dtype and device, and is not changed; one that peft, torch.compile or DataParallel has
+        wrapped too.
     tokenizer
         Only with a model in memory: its tokenizer, or None for bare token ids.
     eos_token_ids
-        The tokens that end an answer; by default those that the model's configuration, generation
-        configuration and tokenizer name, together. Nothing else of a generation configuration
-        (top-k, top-p, penalties) is used.
+        The tokens that end an answer, or the one; by default those that the model's configuration,
+        generation configuration and tokenizer name, together. Nothing else of a generation
+        configuration (top-k, top-p, penalties) is used.
     draft
         From `load_draft`, for a blend that has it as its source.
     dtype
-        ``float32``, ``float64`` or ``bfloat16``.
+        ``float32``, ``float64``, ``bfloat16``, ``float16``, ``auto``, or one of torch's own.
     device
         A torch device; asking for CUDA where there is none raises RuntimeError.
     revision
@@ -63,10 +79,13 @@ def load_model(
     torch.set_flush_denormal(True)
     if not isinstance(draft, Draft | None):
         raise ValueError(f"draft is {draft!r}; load it first: draft=load_draft({str(draft)!r})")
-    if isinstance(source, PreTrainedModel):
-        ends = eos_token_ids or _eos_token_ids(source, tokenizer)
-        return _with_draft(source, tokenizer, ends, draft)
-    if dtype not in DTYPES:
+    given = [eos_token_ids] if isinstance(eos_token_ids, int) else eos_token_ids
+    if isinstance(source, nn.Module):
+        hf = _unwrapped(source)
+        ends = given or _eos_token_ids(hf, tokenizer)
+        return _with_draft(hf, tokenizer, ends, draft)
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(
@@ -75,7 +94,7 @@ def load_model(
             "in a study"
         )
     try:
-        tokenizer, hf = _from_files(source, dtype, revision)
+        tokenizer, hf = _from_files(source, DTYPES[name], revision)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         where = f"{source} at revision {revision}" if revision else str(source)
         reason = str(error).strip().splitlines()[0]
@@ -83,7 +102,7 @@ def load_model(
             f"cannot load the model {where}: {reason} "
             "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
         ) from error
-    ends = eos_token_ids or _eos_token_ids(hf, tokenizer)
+    ends = given or _eos_token_ids(hf, tokenizer)
     return _with_draft(hf.requires_grad_(False).to(device), tokenizer, ends, draft)
 
 
@@ -96,7 +115,36 @@ def _with_draft(
     return DraftedModel(hf, tokenizer, eos_token_ids, draft)
 
 
-def _from_files(source: str | Path, dtype: str, revision: str | None) -> tuple[Any, Any]:
+def _unwrapped(module: nn.Module) -> PreTrainedModel:
+    """The transformers model in what others have put around it.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or if its layers are on several devices.
+    """
+    inner: Any = module
+    for name in ("_orig_mod", "module"):  # torch.compile; DataParallel and its kin
+        inner = getattr(inner, name, inner)
+    if not isinstance(inner, PreTrainedModel) and hasattr(inner, "get_base_model"):  # peft
+        inner = inner.get_base_model()
+    if not isinstance(inner, PreTrainedModel):
+        raise ValueError(
+            f"source is a {type(module).__name__}, which holds no transformers model: give a "
+            "PreTrainedModel, a directory or a hub id"
+        )
+    places = set(map(str, getattr(inner, "hf_device_map", {}).values()))
+    if len(places) > 1:
+        raise ValueError(
+            f"the model is spread over {', '.join(sorted(places))}, and is decoded on one device: "
+            'load it without device_map, or with device_map={"": 0}'
+        )
+    return inner
+
+
+def _from_files(
+    source: str | Path, dtype: torch.dtype | str, revision: str | None
+) -> tuple[Any, Any]:
     """Tokenizer and model, with no code from their files and with all of the model's weights."""
     options = {"revision": revision, "trust_remote_code": False}
     is_path = str(source).startswith((".", "/", "~")) or str(source).count("/") > 1
@@ -106,9 +154,12 @@ def _from_files(source: str | Path, dtype: str, revision: str | None) -> tuple[A
         # transformers passes over a damaged one, and over the EOS tokens that it names.
         GenerationConfig.from_pretrained(source)
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    config = AutoConfig.from_pretrained(source, **options)
+    text_only = type(config) in AutoModelForCausalLM._model_mapping
+    kind = AutoModelForCausalLM if text_only else AutoModelForImageTextToText
+    loaded: Any = kind.from_pretrained(
         source,
-        dtype=DTYPES[dtype],
+        dtype=dtype,
         use_safetensors=True,
         output_loading_info=True,
         **options,

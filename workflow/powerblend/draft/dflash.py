@@ -26,6 +26,7 @@ from transformers.models.qwen3.modeling_qwen3 import (
 )
 
 from powerblend.engine.attention import attention
+from powerblend.infrastructure.files import share
 
 Rotary = tuple[Tensor, Tensor]
 DRAFT_FILES = ("config.json", "*.safetensors")
@@ -141,7 +142,7 @@ class DraftAttention(nn.Module):
         values = torch.cat([context.values, own_values], 2)
         unseen = nn.functional.pad(hidden, (0, block.shape[1]), value=False)
         grouped = query.unflatten(1, (self.kv_heads, -1)) * self.head_dim**-0.5
-        output = attention(grouped, keys, values, unseen, context.prefix)
+        output = attention(grouped, keys, values, (unseen, None), context.prefix)
         return self.o_proj(output.flatten(1, 2).transpose(1, 2).flatten(2))
 
     def _by_head(self, projected: Tensor) -> Tensor:
@@ -262,6 +263,7 @@ class Draft(nn.Module):
         (directory / "config.json").write_text(config + "\n")
         tensors = {name: weight.contiguous() for name, weight in self.state_dict().items()}
         save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+        share(directory / "model.safetensors")
 
 
 def read_architecture(source: str, revision: str | None = None) -> Architecture:

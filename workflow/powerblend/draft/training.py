@@ -1,9 +1,14 @@
 """Training a draft: blocks of masks at random places of answers that the target itself wrote.
 
 The recipe is that of the public ones: an anchor anywhere in an answer, its token and masks after
-it, attention to the target's features of everything before and to the whole block, cross-entropy on
+it, attention to the target's features of everything before and to the whole block, cross-entropy at
 the masked tokens with weights that fall with the offset (DFlash, arXiv 2602.06036, section 4). The
 target's embedding and ``lm_head`` serve both and stay as they are.
+
+Two things make more of few answers and little time. The draft learns the target's distribution at a
+token instead of the one token that was drawn from it; and of the vocabulary, whose logits would
+take most of the time, each step computes those that the answers hold and a sample of the others,
+which stands for all of them (sampled softmax: Jean et al., arXiv 1412.2007).
 """
 
 import math
@@ -40,6 +45,13 @@ MIN_INPUT_RMS = 1e-6
 WARM_UP_SHARE = 0.1
 """Share of the steps in which the learning rate rises."""
 
+SAMPLED_TOKENS = 1024
+"""Tokens of the vocabulary that no answer holds, whose logits a step computes."""
+
+START_SHARPNESS = 0.3
+"""Of a draft's logits before training, against those that its target's layers would give: of a
+block of masks, which they have never seen, they are sure of something wrong."""
+
 FEATURE_BATCH_ROWS = 26
 """Sequences whose features are computed at once."""
 
@@ -55,12 +67,15 @@ class Corpus(NamedTuple):
     """Answers with the target's features of every token; of what all prompts begin with, once.
 
     ``shared`` [prefix, features] are those of what they begin with; sequence i has ``tokens[i]``
-    [length], ``features[i]`` [length, features] and an answer that begins at ``starts[i]``.
+    [length], ``features[i]`` [length, features], ``finals[i]`` [length, hidden], of which the
+    target's ``lm_head`` makes the logits of the next token, and an answer that begins at
+    ``starts[i]``.
     """
 
     shared: Tensor
     tokens: list[Tensor]
     features: list[Tensor]
+    finals: list[Tensor]
     starts: list[int]
 
 
@@ -87,6 +102,30 @@ class Quality(NamedTuple):
     by_offset: list[float]
     accepted: float
     offered: float
+
+
+class Vocabulary(NamedTuple):
+    """The tokens ``held`` [n] by some answers, and the ``others`` [vocabulary - n]."""
+
+    held: Tensor
+    others: Tensor
+
+    @classmethod
+    def of(cls, corpus: Corpus, size: int) -> "Vocabulary":
+        """The vocabulary of ``size`` tokens, seen from a corpus."""
+        held = torch.cat(corpus.tokens).unique().cpu()
+        other = torch.ones(size, dtype=torch.bool).scatter(0, held, False)
+        device = corpus.shared.device
+        return cls(held.to(device), other.nonzero()[:, 0].to(device))
+
+    def sample(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Those held and some others, with the log of how many tokens each stands for."""
+        count = min(SAMPLED_TOKENS, len(self.others))
+        chosen = torch.randperm(len(self.others), generator=generator)[:count]
+        tokens = torch.cat([self.held, self.others[chosen.to(self.others.device)]])
+        stands_for = torch.ones(len(tokens), device=tokens.device)
+        stands_for[len(self.held) :] = len(self.others) / max(count, 1)
+        return tokens, stands_for.log()
 
 
 class InputScaling(nn.Module):
@@ -120,11 +159,12 @@ def begin_as(draft: Draft, model: Model) -> None:
         for name, weight in own.state_dict().items():
             if name in known and known[name].shape == weight.shape:
                 weight.copy_(known[name])
+    draft.norm.weight.mul_(START_SHARPNESS)
 
 
 @torch.no_grad()
 def featurise(model: Model, layers: Sequence[int], texts: Sequence[WrittenAnswer]) -> Corpus:
-    """Run the texts through the target for some layers' outputs; a prefix of all prompts, once."""
+    """Run the texts through the target for its states; what all prompts begin with, once."""
     prefix = common_prefix([np.array(t.prompt) for t in texts])
     head = torch.tensor([texts[0].prompt[:prefix]], device=model.device)
     one = model.cache(1, prefix)
@@ -132,7 +172,7 @@ def featurise(model: Model, layers: Sequence[int], texts: Sequence[WrittenAnswer
     _, states = model.forward(one, slice(0, 1), head, at, prefix, layers)
     saved = one.save(0, 0, prefix)
     tokens = [torch.tensor((t.prompt + t.answer)[prefix:]) for t in texts]
-    features: list[Tensor] = [torch.empty(0)] * len(tokens)
+    features, finals = ([torch.empty(0)] * len(tokens) for _ in range(2))
     # Those of like length together: little is computed for padding.
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
     for first in range(0, len(order), FEATURE_BATCH_ROWS):
@@ -142,11 +182,14 @@ def featurise(model: Model, layers: Sequence[int], texts: Sequence[WrittenAnswer
         length = prefix + padded.shape[1]
         cache = model.cache(len(batch), length, saved)
         positions = torch.arange(prefix, length, device=model.device).expand(len(batch), -1)
-        _, outputs = model.forward(cache, slice(0, len(batch)), padded, positions, length, layers)
-        for i, joined in zip(chosen, torch.cat(outputs, -1), strict=True):
+        final, outputs = model.forward(
+            cache, slice(0, len(batch)), padded, positions, length, layers
+        )
+        for i, joined, last in zip(chosen, torch.cat(outputs, -1), final, strict=True):
             features[i] = joined[: len(tokens[i])].clone()
+            finals[i] = last[: len(tokens[i])].clone()
     starts = [len(t.prompt) - prefix for t in texts]
-    return Corpus(torch.cat(states, -1)[0], tokens, features, starts)
+    return Corpus(torch.cat(states, -1)[0], tokens, features, finals, starts)
 
 
 def train(
@@ -170,14 +213,23 @@ def train(
     # would hardly be learned: all are learned at one scale, folded into the weights at the end.
     scaling = InputScaling(torch.cat([corpus.shared, *corpus.features]))
     parametrize.register_parametrization(draft.fc, "weight", scaling)
-    optimiser = torch.optim.AdamW(draft.parameters(), lr=learning_rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(
+        draft.parameters(), lr=learning_rate, weight_decay=0.0, fused=True
+    )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, _learning_rate_factor(steps))
     losses = _resume(checkpoint, draft, optimiser, scheduler)
     yield from losses
     draft.train()
+    logits_of, vocabulary = model.logits_of_some(), Vocabulary.of(corpus, model.vocabulary)
     for step in range(len(losses), steps):
-        blocks = _random_blocks(corpus, draft, batch, seed + step)
-        loss = _loss(denoise(model, draft, corpus, blocks), blocks)
+        generator = torch.Generator().manual_seed(seed + step)
+        blocks = _random_blocks(corpus, draft, batch, generator)
+        tokens, log_weights = vocabulary.sample(generator)
+        ours, target = (
+            logits_of(hidden, tokens) + log_weights
+            for hidden in (_predict(model, draft, corpus, blocks), _finals(corpus, blocks))
+        )
+        loss = _loss(ours, target, blocks)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(draft.parameters(), MAX_GRADIENT_NORM)
@@ -191,24 +243,41 @@ def train(
     draft.eval()
 
 
-def _loss(logits: Tensor, blocks: Blocks) -> Tensor:
-    """Cross-entropy of the masked tokens, with weights that fall with the offset."""
+def _loss(logits: Tensor, target: Tensor, blocks: Blocks) -> Tensor:
+    """Cross-entropy to the target's distribution, with weights that fall with the offset.
+
+    ``logits`` and ``target`` are [masked tokens that are known, tokens], block by block.
+    """
     masked = _masked(blocks)
-    by_offset = torch.exp(-(torch.arange(masked.shape[1]) - 1) / WEIGHT_FALL_OFFSETS)
+    by_offset = torch.exp(-(torch.arange(masked.shape[1]) - 1) / WEIGHT_FALL_OFFSETS).to(target)
     weights = by_offset.expand_as(masked)[masked]
-    by_token = cross_entropy(logits, blocks.tokens[masked], reduction="none")
-    return (by_token * weights.to(by_token)).sum() / weights.sum()
+    by_token = cross_entropy(logits, target.softmax(-1), reduction="none")
+    return (by_token * weights).sum() / weights.sum()
+
+
+def _finals(corpus: Corpus, blocks: Blocks) -> Tensor:
+    """The target's states [masked tokens that are known, hidden] before each of the tokens."""
+    offsets = torch.arange(blocks.tokens.shape[1], device=blocks.anchors.device)
+    before = blocks.anchors[:, None] + offsets - 1
+    masked = _masked(blocks)
+    each = zip(blocks.sequences.tolist(), before, masked, strict=True)
+    return torch.cat([corpus.finals[i][at[chosen]] for i, at, chosen in each])
 
 
 def denoise(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tensor:
     """Logits [masked tokens that are known, vocabulary], block by block."""
+    return model.logits(_predict(model, draft, corpus, blocks))
+
+
+def _predict(model: Model, draft: Draft, corpus: Corpus, blocks: Blocks) -> Tensor:
+    """What `denoise` makes logits of: [masked tokens that are known, hidden]."""
     prefix = len(corpus.shared)
     contexts, longest = _contexts(draft, corpus, blocks)
     mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
     firsts = model.embed(blocks.tokens[:, 0])
     keys = range(prefix, prefix + longest)
     predicted = draft.predict(firsts, mask, prefix + blocks.anchors, contexts, keys)
-    return model.logits(predicted[_masked(blocks)])
+    return predicted[_masked(blocks)]
 
 
 def _contexts(draft: Draft, corpus: Corpus, blocks: Blocks) -> tuple[list[Context], int]:
@@ -267,9 +336,8 @@ def default_feature_layers(num_layers: int, count: int = 5) -> list[int]:
     return sorted({round(1 + i * (last - 1) / (count - 1)) for i in range(count)})
 
 
-def _random_blocks(corpus: Corpus, draft: Draft, count: int, seed: int) -> Blocks:
+def _random_blocks(corpus: Corpus, draft: Draft, count: int, generator: torch.Generator) -> Blocks:
     """Anchors anywhere in the answers, but for their last tokens."""
-    generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(t) for t in corpus.tokens])
     starts = torch.tensor(corpus.starts)
     choices = (lengths - 1 - starts).clamp(min=0)

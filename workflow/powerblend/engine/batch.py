@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from powerblend.engine.chain import Proposal, Trace
+from powerblend.engine.chain import Proposal
 from powerblend.engine.distributions import NO_TOKEN, Draw
+from powerblend.engine.strings import NO_COLUMNS, Trace
 from powerblend.engine.transfers import Reader, upload
 
 WORD_BYTES = 8
@@ -58,14 +59,26 @@ class FinishedRow(NamedTuple):
 def _record(tokens: int) -> np.dtype[Any]:
     """What a row knows of its proposal: a record, so that one copy loads those of many rows."""
     counts = [(name, np.int64) for name in ("token", "position", "index", "cap")]
-    flags = [(name, np.int64) for name in ("following", "active")]
-    sums = [(name, np.float64) for name in ("gain", "floor")]
+    flags = [(name, np.int64) for name in ("following", "active", "rung")]
+    sums = [(name, np.float64) for name in ("gain", "mass", "floor")]
     strings = [("uniforms", np.float64, tokens), ("current", np.int64, tokens)]
     return np.dtype([*counts, *flags, *sums, *strings])
 
 
+class Pending(NamedTuple):
+    """What the next draw of each row needs to know, [live] each.
+
+    Its uniform number, the token of the current string that it may stay on, and the number of its
+    exponent, where the strings of an answer have several.
+    """
+
+    uniforms: Tensor
+    current: Tensor
+    rung: Tensor
+
+
 class Batch:
-    """The proposals of up to ``rows`` rows.
+    """The proposals of up to ``rows`` rows, whose tokens have ``columns`` columns of a `Trace`.
 
     A recorded step has a fixed number of rows, and reads the keys of vacant ones too. Those are fed
     at position ``resting``, the smallest that a row can have, so that they have few keys to read.
@@ -78,22 +91,23 @@ class Batch:
         eos: frozenset[int],
         device: torch.device,
         resting: int,
+        columns: int = 0,
     ) -> None:
         # One more than an answer can have: a row at rest is stepped too, and writes behind it.
         tokens = max_new_tokens + 1
         self._record = _record(tokens)
         shape = (rows, self._record.itemsize // WORD_BYTES)
         self._table = torch.zeros(shape, dtype=torch.long, device=device)
-        columns = _columns(self._table, self._record)
-        self._token, self._position = columns["token"], columns["position"]
-        self._index, self._cap = columns["index"], columns["cap"]
-        self._following, self._active = columns["following"], columns["active"]
-        self._gain, self._floor = columns["gain"], columns["floor"]
-        self._uniforms, self._current = columns["uniforms"], columns["current"]
+        fields = _fields(self._table, self._record)
+        self._token, self._position = fields["token"], fields["position"]
+        self._index, self._cap, self._rung = fields["index"], fields["cap"], fields["rung"]
+        self._following, self._active = fields["following"], fields["active"]
+        self._gain, self._mass, self._floor = fields["gain"], fields["mass"], fields["floor"]
+        self._uniforms, self._current = fields["uniforms"], fields["current"]
         self._resting = resting
         self._position.fill_(resting)
-        # The columns of a Trace: the token's id, which float64 holds exactly, and its logs.
-        self._drawn = torch.zeros(rows, 4, tokens, dtype=torch.float64, device=device)
+        # The arrays of a Trace: the token's id, which float64 holds exactly, and its numbers.
+        self._drawn = torch.zeros(rows, 4 + columns, tokens, dtype=torch.float64, device=device)
         self._eos = torch.tensor(sorted(eos), device=device)
         self._row = torch.arange(rows, device=device)
         self._reader = Reader(device)
@@ -108,7 +122,8 @@ class Batch:
         for row, (_, proposal, prompt_tokens, last_token) in zip(loaded, assignments, strict=True):
             cut, cap, current = proposal.cut, proposal.cap, proposal.current
             row["token"], row["position"] = last_token, prompt_tokens + cut - 1
-            row["index"], row["cap"], row["floor"] = cut, cap, proposal.floor
+            row["index"], row["cap"], row["rung"] = cut, cap, proposal.rung
+            row["mass"], row["floor"] = proposal.mass, proposal.floor
             row["uniforms"][cut:cap] = proposal.uniforms
             row["current"][cut : cut + len(current)] = current
         rows, device = np.array([assignment.row for assignment in assignments]), self._row.device
@@ -119,14 +134,14 @@ class Batch:
         """Those of the next step of the first rows."""
         return StepInputs(self._token[:live], self._position[:live], self._index[:live], length)
 
-    def pending(self, live: int) -> tuple[Tensor, Tensor]:
-        """Uniforms and current tokens of the next draw, [live] each.
+    def pending(self, live: int) -> Pending:
+        """What the next draw of the first rows needs to know.
 
         A proposal may stay on the current string's token only while it has not left that string.
         """
         row, index = self._row[:live], self._index[:live]
         current = torch.where(self._following[:live] > 0, self._current[row, index], NO_TOKEN)
-        return self._uniforms[row, index], current
+        return Pending(self._uniforms[row, index], current, self._rung[:live])
 
     def advance(self, draw: Draw, current: Tensor) -> Tensor:
         """Append the drawn tokens to the rows at work; what the step did for each row, [live].
@@ -135,13 +150,17 @@ class Batch:
         """
         live = len(draw.token)
         row, index, active = self._row[:live], self._index[:live], self._active[:live] > 0
-        self._drawn[row, :, index] = torch.stack([column.double() for column in draw], -1)
+        drawn = torch.stack([column.double() for column in draw[:4]], -1)
+        if draw.columns is not None:
+            drawn = torch.cat([drawn, draw.columns], -1)
+        self._drawn[row, :, index] = drawn
         self._following[:live] &= (draw.token == current) | ~active
         self._token[:live] = torch.where(active, draw.token, self._token[:live])
         self._position[:live] += active
         self._index[:live] += active
         self._gain[:live] += torch.where(active, draw.log_weight, 0.0)
-        hopeless = self._gain[:live] - index.double().log() < self._floor[:live]
+        self._mass[:live] += active if draw.cut_weight is None else active * draw.cut_weight
+        hopeless = self._gain[:live] - self._mass[:live].log() < self._floor[:live]
         done = (draw.token[:, None] == self._eos).any(-1) | (index == self._cap[:live]) | hopeless
         outcome = torch.where(active, torch.where(done, index, DECODED), RESTED)
         self._active[:live] &= ~done
@@ -158,8 +177,9 @@ class Batch:
         read = self._reader.read([self._drawn[row.row] for row in rows])
         traces = []
         for drawn, (_, cut, stop) in zip(read, rows, strict=True):
-            tokens, *log_probs = drawn[:, cut:stop]
-            traces.append(Trace(tokens.astype(np.int64), *log_probs))
+            tokens, log_p, log_q, log_weight, *more = drawn[:, cut:stop]
+            columns = np.stack(more, -1) if more else NO_COLUMNS
+            traces.append(Trace(tokens.astype(np.int64), log_p, log_q, log_weight, columns))
         return traces
 
     def move(self, source: int, target: int) -> None:
@@ -183,12 +203,12 @@ class Batch:
             self._active.copy_(active)
 
 
-def _columns(table: Tensor, record: np.dtype[Any]) -> dict[str, Tensor]:
+def _fields(table: Tensor, record: np.dtype[Any]) -> dict[str, Tensor]:
     """The fields of all rows' records, [rows] or [rows, tokens] each: views of the table."""
     kinds = {name: record[name] for name in record.names or ()}
     parts = table.split([kind.itemsize // WORD_BYTES for kind in kinds.values()], 1)
-    columns = {}
+    fields = {}
     for (name, kind), words in zip(kinds.items(), parts, strict=True):
-        column = words.view(torch.float64) if kind.base == np.float64 else words
-        columns[name] = column if kind.shape else column.squeeze(1)
-    return columns
+        field = words.view(torch.float64) if kind.base == np.float64 else words
+        fields[name] = field if kind.shape else field.squeeze(1)
+    return fields

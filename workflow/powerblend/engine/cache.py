@@ -57,8 +57,13 @@ class RaggedCache:
         return rows[:, None], positions - self.start
 
     def write(self, layer: int, slots: slice, index: CacheIndex, kv: tuple[Tensor, Tensor]) -> None:
-        """Put keys and values [rows, heads, new, head_dim] at an index that `index` gave."""
+        """Put keys and values [rows, heads, new, width] at an index that `index` gave.
+
+        Those of a layer with fewer heads or narrower ones fill a part of their place.
+        """
         for store, new in zip(self._store[layer, :, slots], kv, strict=True):
+            if (new.shape[1], new.shape[3]) != (store.shape[1], store.shape[3]):
+                store = store[:, : new.shape[1], :, : new.shape[3]]
             store.transpose(1, 2)[index] = new.transpose(1, 2)
 
     def read(self, layer: int, slots: slice | Tensor, length: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from powerblend.engine.strings import ENTROPY_FLOOR
+
 CDF_BLOCK = 256
 """Tokens per block of the two-level inverse CDF."""
 
@@ -35,12 +37,18 @@ class Logits(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """A drawn token and its log-probabilities, all [rows]: the columns of `chain.Trace`."""
+    """A drawn token and its log-probabilities, all [rows]: the arrays of `strings.Trace`.
+
+    ``columns`` [rows, columns], in float64, are those of `strings`, and ``cut_weight`` is h of the
+    position, where the sampler needs them.
+    """
 
     token: Tensor
     log_p: Tensor
     log_q: Tensor
     log_weight: Tensor
+    columns: Tensor | None = None
+    cut_weight: Tensor | None = None
 
 
 def greedy(logits: Logits) -> Draw:
@@ -82,6 +90,59 @@ def power(
     return Draw(token, log_p, log_q, log_weight)
 
 
+def powers(
+    logits: Logits,
+    uniforms: Tensor,
+    current: Tensor,
+    rung: Tensor,
+    exponents: tuple[float, ...],
+    proposal: Literal["base", "target"],
+    cut_power: float | None,
+) -> Draw:
+    """A token as `power` draws it, each row's at the exponent with the number ``rung`` [rows].
+
+    What the token is worth at the others comes from the same pass over the logits: its columns are
+    those of `strings`, with entropies where ``cut_power`` needs them.
+    """
+    source = logits.target if proposal == "target" else logits.base
+    sums = _sums(source, exponents, entropies=cut_power is not None)
+    row = torch.arange(len(rung), device=rung.device)
+    # Constants are written into the operations: a recorded step can copy nothing from the host.
+    own = torch.full_like(sums.peak, exponents[0])
+    for number, exponent in enumerate(exponents[1:], start=1):
+        own = torch.where(rung[:, None] == number, exponent, own)
+    token, _, log_s = _choose(source, own, sums, sums.by_block[row, rung], uniforms, current)
+    others = (log_s if z is source else _log_prob(z, token) for z in logits)
+    log_p, log_g, log_s = (column.double() for column in (*others, log_s))
+    alpha, log_norms = own.squeeze(1).double(), sums.log_norms(exponents)
+    log_norm = log_norms[row, rung]
+    log_weight = alpha * (log_g - log_s) + log_norm
+    if source is logits.target:
+        log_weight = log_weight.clamp(max=0)
+    columns = [log_g[:, None], log_s[:, None], log_norms]
+    cut_weight = None
+    if cut_power is not None:
+        entropies = sums.entropies(exponents)
+        columns.append(entropies)
+        cut_weight = (entropies[row, rung] + ENTROPY_FLOOR) ** cut_power
+    log_q = alpha * log_s - log_norm
+    return Draw(token, log_p, log_q, log_weight, torch.cat(columns, -1), cut_weight)
+
+
+def measured(draw: Draw, logits: Logits) -> Draw:
+    """The same draw with two columns more: how sure the base model p was of its next token.
+
+    They are p's entropy, and KL(uniform || p), both in nats: the mean of the latter over an answer
+    is its self-certainty (Kang, Zhao & Song, arXiv 2502.18581).
+    """
+    log_probs = logits.base.log_softmax(-1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    certainty = -log_probs.mean(-1) - math.log(log_probs.shape[-1])
+    sure = torch.stack([entropy, certainty], -1).double()
+    columns = sure if draw.columns is None else torch.cat([draw.columns, sure], -1)
+    return draw._replace(columns=columns)
+
+
 class Choice(NamedTuple):
     """A drawn token and its log-probabilities under softmax(alpha z) and softmax(z); [rows]."""
 
@@ -108,7 +169,48 @@ def inverse_cdf(logits: Tensor, alpha: float, uniforms: Tensor, current: Tensor)
     current
         [rows] token ids, or `NO_TOKEN`.
     """
-    peak, normaliser, by_block = _sums(logits, alpha)
+    sums = _sums(logits, (alpha,))
+    return _choose(logits, alpha, sums, sums.by_block[:, 0], uniforms, current)
+
+
+class Sums(NamedTuple):
+    """What draws need to know of all logits, from one pass over them.
+
+    ``peak`` [rows, 1] is the largest, ``normaliser`` [rows, 1] the sum of exp(z) relative to it,
+    ``by_block`` [rows, exponents, blocks] the sums of exp(alpha z) by `CDF_BLOCK` tokens in
+    float64. ``moments`` [rows, exponents] are the sums of z exp(alpha z), z relative to the peak;
+    [rows, 0] where nobody asks for them.
+    """
+
+    peak: Tensor
+    normaliser: Tensor
+    by_block: Tensor
+    moments: Tensor
+
+    def log_norms(self, exponents: tuple[float, ...]) -> Tensor:
+        """Z(a) = log sum_v p(v)^a [rows, exponents], in float64."""
+        log_totals, log_normaliser = self.by_block.sum(-1).log(), self.normaliser.double().log()
+        norms = [log_totals[:, k] - a * log_normaliser[:, 0] for k, a in enumerate(exponents)]
+        return torch.stack(norms, -1)
+
+    def entropies(self, exponents: tuple[float, ...]) -> Tensor:
+        """Of softmax(a z), in nats, [rows, exponents] in float64."""
+        totals = self.by_block.sum(-1)
+        means = self.moments / totals
+        entropies = [totals[:, k].log() - a * means[:, k] for k, a in enumerate(exponents)]
+        return torch.stack(entropies, -1).clamp(min=0)
+
+
+def _choose(
+    logits: Tensor,
+    alpha: float | Tensor,
+    sums: Sums,
+    by_block: Tensor,
+    uniforms: Tensor,
+    current: Tensor,
+) -> Choice:
+    """The token that `inverse_cdf` draws; ``alpha`` may be [rows, 1], with its ``by_block``."""
+    peak, normaliser = sums.peak, sums.normaliser
     anchor, anchored = current.clamp(min=0)[:, None], (current >= 0)[:, None]
 
     def without_anchor(block: Tensor) -> Tensor:
@@ -132,32 +234,47 @@ def inverse_cdf(logits: Tensor, alpha: float, uniforms: Tensor, current: Tensor)
     return Choice(token.squeeze(1), log_q.squeeze(1), log_p.squeeze(1))
 
 
-def _sums(logits: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What a draw needs to know of all logits, from one pass over them.
-
-    The largest [rows, 1], the sum [rows, 1] of exp(z) relative to it, and those of exp(alpha z) by
-    `CDF_BLOCK` tokens [rows, blocks] in float64.
-    """
+def _sums(logits: Tensor, exponents: tuple[float, ...], entropies: bool = False) -> Sums:
+    """What draws at some exponents need to know of all logits."""
     parts = []
-    whole = logits.shape[-1] // CDF_BLOCK * CDF_BLOCK
     for part in _parts(logits):
         peak = part.amax(-1, keepdim=True)
-        shares, weights = _weights(part - peak, alpha)
-        blocks = [weights[:, :whole].unflatten(-1, (whole // CDF_BLOCK, CDF_BLOCK)).sum(-1)]
-        if whole < logits.shape[-1]:
-            blocks.append(weights[:, whole:].sum(-1, keepdim=True))
-        parts.append((peak, shares.sum(-1, keepdim=True), torch.cat(blocks, -1)))
-    peak, normaliser, by_block = (torch.cat(column) for column in zip(*parts, strict=True))
-    return peak, normaliser, by_block.double()
+        scores, by_block, moments = part - peak, [], []
+        for number, alpha in enumerate(exponents):
+            # The last exponent may overwrite the scores.
+            kept = scores.clone() if entropies or number + 1 < len(exponents) else scores
+            shares, weights = _weights(kept, alpha)
+            by_block.append(_by_block(weights))
+            if entropies:
+                moments.append((weights * scores).double().sum(-1))
+        nothing = part.new_empty(len(part), 0)
+        parts.append(
+            (
+                peak,
+                shares.sum(-1, keepdim=True),
+                torch.stack(by_block, 1).double(),
+                torch.stack(moments, 1) if moments else nothing,
+            )
+        )
+    return Sums(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _weights(scores: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def _by_block(weights: Tensor) -> Tensor:
+    """Sums [rows, blocks] of `CDF_BLOCK` tokens each, the last of what is left."""
+    whole = weights.shape[-1] // CDF_BLOCK * CDF_BLOCK
+    blocks = [weights[:, :whole].unflatten(-1, (whole // CDF_BLOCK, CDF_BLOCK)).sum(-1)]
+    if whole < weights.shape[-1]:
+        blocks.append(weights[:, whole:].sum(-1, keepdim=True))
+    return torch.cat(blocks, -1)
+
+
+def _weights(scores: Tensor, alpha: float | Tensor) -> tuple[Tensor, Tensor]:
     """exp(z) and exp(alpha z) of logits relative to the largest, which are overwritten.
 
     A power of two as alpha is reached by squaring, which is faster than another exp. Of less than
     `MIN_LOG_SHARE`, exp is slow, and nothing that a uniform could tell from 0.
     """
-    squarings = math.log2(alpha)
+    squarings = -1.0 if isinstance(alpha, Tensor) else math.log2(alpha)
     if squarings >= 0 and squarings.is_integer():
         shares = weights = scores.exp_()
         for _ in range(int(squarings)):

@@ -62,7 +62,6 @@ class FusedAttention(Merged):
         self.layer_idx, self.scaling = theirs.layer_idx, theirs.scaling
         # transformers' own attention, which serves outside of a cache, asks for this.
         self.num_key_value_groups = theirs.num_key_value_groups
-        self._window = getattr(theirs, "sliding_window", None)
         self._width = theirs.head_dim
         self._queries, self._keys, _ = (outputs // self._width for outputs in self._outputs)
         self.o_proj = theirs.o_proj
@@ -91,7 +90,6 @@ class FusedAttention(Merged):
             by_head[:, :, -self._keys :].transpose(1, 2),
             attention_mask,
             scaling=self.scaling,
-            sliding_window=self._window,
             **options,
         )
         return self.o_proj(output.flatten(2)), None

@@ -7,7 +7,7 @@ samplers, no drafts, no chat templates and no files.
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,15 +20,26 @@ from powerblend.engine import attention
 from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
+from powerblend.engine.falcon import plugged
 from powerblend.engine.fused_layers import fused
+from powerblend.engine.output import output_of
+from powerblend.engine.survey import (
+    SHORT_WINDOW,
+    set_attention,
+    short_windows,
+    survey,
+)
 from powerblend.engine.tiled_linear import tiled
 from powerblend.engine.transfers import upload
 
-DECODER_LAYER_NAMES = ("layers", "h")
+DECODER_LAYER_NAMES = ("layers", "h", "blocks")
 """Names under which transformers' base models keep their decoder layers ..."""
 
-FINAL_NORM_NAMES = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
+FINAL_NORM_NAMES = ("norm", "final_layernorm", "final_layer_norm", "layer_norm", "ln_f", "norm_f")
 """... and the norm before ``lm_head``."""
+
+CHECKED_LENGTHS = (14, 11, 7)
+"""Tokens of the prompts on which a model is compared with itself: ragged, longer than windows."""
 
 
 class Model:
@@ -46,6 +57,8 @@ class Model:
         Where the weights are, and in which precision.
     decoder_layers, norm
         The decoder layers, and the norm before ``lm_head``.
+    layer_attention
+        What the attention of each decoder layer is.
     num_layers, hidden_size, vocabulary
         Number of decoder layers, and widths of the hidden states and of the logits.
     positions
@@ -57,10 +70,19 @@ class Model:
     def __init__(self, hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int]) -> None:
         self.tokenizer = tokenizer
         self.eos_token_ids = frozenset(eos_token_ids)
+        self._source = hf
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take the weights anew from the model that this one was made of.
+
+        Some are kept in another layout, so a model that was trained since would go on with a
+        mixture of old and new ones.
+        """
+        hf = self._source
         # Same tensors, own modules and config: the caller's model is left as it was.
         shared = {id(t): t for t in itertools.chain(hf.parameters(), hf.buffers())}
         self._hf = copy.deepcopy(hf, shared).eval()
-        self._hf.set_attn_implementation(attention.ATTENTION_NAME)
         self.device: torch.device = self._hf.device
         self.dtype: torch.dtype = self._hf.dtype
         self.own_lengths = attention.has_kernel(self.device, self.dtype)
@@ -68,34 +90,33 @@ class Model:
         self.name = str(getattr(self._hf.config, "_name_or_path", "")) or type(self._hf).__name__
         self.positions: int | None = getattr(self.config, "max_position_embeddings", None)
         self.vocabulary = int(self._hf.get_output_embeddings().out_features)
-        # To be compared with itself as its authors wrote it.
-        tried = torch.arange(4, device=self.device)[None] % self.vocabulary
-        with torch.inference_mode():
-            expected = self._hf(input_ids=tried, use_cache=False).logits[0, -1]
-        tiled(fused(self._hf))
-        self._base = self._hf.base_model
-        self._head = self._hf.get_output_embeddings()
+        self._base = _backbone(self._hf)
         self.decoder_layers: nn.ModuleList = _one_of(self._base, DECODER_LAYER_NAMES)
-        self.norm: nn.Module = _one_of(self._base, FINAL_NORM_NAMES)
         self.num_layers = len(self.decoder_layers)
-        self.hidden_size = int(self._head.in_features)
         self._check_eos()
-        self._check_rotation()
-        self._check_parity(tried, expected)
+        self._fix_rotation()
+        prompts = self._checked_prompts()
+        # To be compared with itself as its authors wrote it.
+        expected = self._own_logits(prompts)
+        self.layer_attention = survey(plugged(self._hf), self._base, self.decoder_layers)
+        set_attention(self._hf, attention.ATTENTION_NAME)
+        tiled(fused(self._hf))
+        self._head, self._output = self._hf.get_output_embeddings(), output_of(self._hf)
+        self.norm: nn.Module = _one_of(self._base, FINAL_NORM_NAMES)
+        self.hidden_size = int(self._head.in_features)
+        self._check_parity(prompts, expected)
 
     def cache(self, slots: int, capacity: int, prefix: Tensor | None = None) -> RaggedCache:
         """An empty cache for ``slots`` rows of up to ``capacity`` tokens.
 
         ``prefix``, saved from another cache's slot, is what every row begins with.
         """
-        config = self.config
-        heads = config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        kv_heads = max(layer.kv_heads for layer in self.layer_attention)
+        width = max(max(layer.key_width, layer.value_width) for layer in self.layer_attention)
         if self.own_lengths:
             # flash-attn counts the queries that share keys as so many tokens of a row, and refuses
             # more than its cache has.
-            capacity = max(capacity, heads // kv_heads)
+            capacity = max(capacity, self.config.num_attention_heads // kv_heads)
         shape = (self.num_layers, slots, kv_heads, capacity, width)
         return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths)
 
@@ -150,10 +171,11 @@ class Model:
 
         All are [rows, new, hidden]; ``length`` is the largest position + 1.
         """
-        where = attention.Ragged(cache, slots, positions, length)
-        with self._outputs_of(layers_read) as outputs:
+        windows = [layer.window for layer in self.layer_attention]
+        where = attention.Ragged(cache, slots, positions, length, windows)
+        with self._outputs_of(layers_read) as outputs, attention.attending_to(where):
             final: Tensor = self._base(
-                input_ids=tokens, position_ids=positions, use_cache=False, ragged=where
+                input_ids=tokens, position_ids=positions, use_cache=False
             ).last_hidden_state
         return final, tuple(outputs)
 
@@ -195,9 +217,20 @@ class Model:
         return self.forward(cache, rows, tokens, positions, length, layers)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The model's ``lm_head``, in float32 or wider."""
+        """The model's ``lm_head``, in float32 or wider, scaled and capped as its authors do."""
         logits = self._head(hidden)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return self._output.applied(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+
+    def logits_of_some(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function of hidden states [rows, hidden] and tokens [n]: their `logits` [rows, n]."""
+        weight, bias = self._head.weight.detach(), self._head.bias
+
+        def logits_of(hidden: Tensor, tokens: Tensor) -> Tensor:
+            own = None if bias is None else bias[tokens]
+            logits = nn.functional.linear(hidden, weight[tokens], own)
+            return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+        return logits_of
 
     @contextmanager
     def _outputs_of(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:
@@ -227,32 +260,83 @@ class Model:
         if unknown:
             raise ValueError(f"eos_token_ids {unknown} are outside 0 to {self.vocabulary - 1}")
 
-    def _check_rotation(self) -> None:
-        """Refuse rotary angles that depend on the longest row: answers would too."""
+    def _fix_rotation(self) -> None:
+        """Keep rotary angles that change with the longest row as they are before they change.
+
+        Answers would depend on their company otherwise. So the model has positions only up to the
+        length at which they would, that of its training.
+        """
         for module in self._base.modules():
-            kind = str(getattr(module, "rope_type", ""))
-            if "dynamic" in kind or "longrope" in kind:
-                raise ValueError(
-                    f"{type(self._hf).__name__} has rotary positions of the type {kind}, which "
-                    "depend on how long the longest row of a batch is: this model cannot be "
-                    "decoded here (yarn, linear and llama3 can)"
-                )
+            kinds = getattr(module, "rope_type", None)
+            if kinds is None:
+                continue
+            by_layer = kinds if isinstance(kinds, dict) else {None: kinds}
+            changing = {kind for kind in by_layer.values() if _changes_with_length(kind)}
+            if changing:
+                settings = self.config.rope_parameters
+                unchanged = settings.get("original_max_position_embeddings", self.positions)
+                self.positions = min(unchanged, self.positions or unchanged)
+                fixed = {k: "default" if v in changing else v for k, v in by_layer.items()}
+                module.rope_type = fixed if isinstance(kinds, dict) else fixed[None]
+
+    def _checked_prompts(self) -> list[Tensor]:
+        """Prompts [1, tokens] of different lengths, all longer than a short window."""
+        numbers = torch.arange(sum(CHECKED_LENGTHS), device=self.device)
+        # Steps of 7 visit tokens out of order, so that positions and tokens do not go together.
+        return [part[None] for part in (7 * numbers % self.vocabulary).split(list(CHECKED_LENGTHS))]
 
     @torch.inference_mode()
-    def _check_parity(self, tokens: Tensor, expected: Tensor) -> None:
-        """Refuse an architecture whose own last logits are not those that we have for tokens."""
-        at = tokens.shape[1] - 1
-        cache = self.cache(1, at + 1)
-        self.prefill(cache, slice(0, 1), torch.zeros(1, dtype=torch.long), tokens[:, :-1])
-        position, answer_lengths = tokens.new_tensor([[at], [1]])
-        ours = self.step(cache, StepInputs(tokens[:, -1], position, answer_lengths, at + 1)).base[0]
+    def _own_logits(self, prompts: Sequence[Tensor]) -> Tensor:
+        """The last logits [prompts, vocabulary] of the model as its authors run it."""
+        before = self._hf.config._attn_implementation
+        self._hf.set_attn_implementation("eager")
+        with short_windows(self._hf):
+            outputs = [self._hf(input_ids=prompt, use_cache=False).logits for prompt in prompts]
+        set_attention(self._hf, before)
+        return torch.stack([logits[0, -1] for logits in outputs])
+
+    @torch.inference_mode()
+    def _check_parity(self, prompts: Sequence[Tensor], expected: Tensor) -> None:
+        """Refuse an architecture whose own last logits are not those that we have for prompts.
+
+        All at once, in a prefill of ragged rows and a step; windows are short in both.
+        """
+        real = self.layer_attention
+        self.layer_attention = [
+            layer._replace(window=layer.window and SHORT_WINDOW) for layer in real
+        ]
+        ours = self._last_logits(prompts)
+        self.layer_attention = real
         difference = (ours - expected).abs().max().item()
-        tolerance = 0.05 if self.dtype == torch.bfloat16 else 1e-3
+        tolerance = 0.05 if self.dtype.itemsize < torch.float32.itemsize else 1e-3
         if not difference <= tolerance * max(1.0, expected.abs().max().item()):
             raise ValueError(
                 f"{type(self._hf).__name__} cannot be decoded here: its own logits differ from "
                 f"lm_head(final hidden state) over a ragged cache by {difference:.3g}"
             )
+
+    def _last_logits(self, prompts: Sequence[Tensor]) -> Tensor:
+        """The last logits [prompts, vocabulary] over a ragged cache."""
+        tokens = nn.utils.rnn.pad_sequence([prompt[0] for prompt in prompts], batch_first=True)
+        rows, longest = tokens.shape
+        last = torch.tensor([prompt.shape[1] - 1 for prompt in prompts])
+        cache = self.cache(rows, longest)
+        self.prefill(cache, slice(0, rows), torch.zeros(rows, dtype=torch.long), tokens[:, :-1])
+        positions = last.to(self.device)
+        fed = tokens[torch.arange(rows, device=self.device), positions]
+        inputs = StepInputs(fed, positions, torch.ones_like(positions), longest)
+        return self.step(cache, inputs).base
+
+
+def _changes_with_length(kind: str) -> bool:
+    return "dynamic" in kind or kind == "longrope"
+
+
+def _backbone(hf: PreTrainedModel) -> Any:
+    """The text model between embeddings and ``lm_head``, of a multimodal wrapper too."""
+    candidates = [hf.get_decoder(), hf.base_model, getattr(hf, "model", hf)]
+    with_layers = [c for c in candidates if any(hasattr(c, name) for name in DECODER_LAYER_NAMES)]
+    return next(iter(with_layers), candidates[0])
 
 
 def _one_of(module: nn.Module, names: Sequence[str]) -> Any:

@@ -1,8 +1,12 @@
-"""The loop: a row of the batch is a chain, and every step advances every row by one token.
+"""The loop: a row of the batch is a string, and every step advances every row by one token.
 
 A row that finishes a proposal decides at once and starts its chain's next one in the same step; a
 chain that is done leaves, the last row moves into its slot, and waiting jobs take the free ones. No
 row waits for another, and no prefix is computed twice.
+
+The strings of an answer that has several do wait for one another, their rows do not: a string that
+has finished its proposal gives its row to the next one that is ready, of whatever answer, and takes
+its keys along. They belong to the string: who drops it drops them, and who copies it shares them.
 
 On a GPU the next step is launched before the last one's outcome is looked at, so that the host
 decides while the device computes; a row whose proposal was finished rests for that one step.
@@ -26,9 +30,11 @@ from torch import Tensor
 from powerblend.blends import Blend
 from powerblend.engine import cuda_graphs
 from powerblend.engine.batch import RESTED, Assignment, Batch, FinishedRow, StepInputs
-from powerblend.engine.chain import Chain, Moves, Proposal, Schedule, Trace
+from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.randomness import Stream
+from powerblend.engine.rounds import Rounds
+from powerblend.engine.strings import Trace
 from powerblend.engine.transfers import Download, upload
 
 STEPS_AHEAD = {"cpu": 0, "cuda": 1}
@@ -79,15 +85,23 @@ class Decoding(Protocol):
     def blend(self) -> Blend | None:
         """What the target mixes in; None: the model alone."""
 
-    def schedule(self) -> Schedule:
-        """Stages and moves of a chain."""
+    @property
+    def strings(self) -> int:
+        """How many rows an answer can use at once; 1: a chain, which keeps its row."""
 
-    def draw(self, logits: Logits, uniforms: Tensor, current: Tensor) -> Draw:
+    @property
+    def columns(self) -> int:
+        """How many columns a `Trace` of it has."""
+
+    def answer(self, stream: Stream, eos: frozenset[int]) -> Chain | Rounds:
+        """A new answer: a chain, or one of several strings."""
+
+    def draw_rows(self, logits: Logits, uniforms: Tensor, current: Tensor, rung: Tensor) -> Draw:
         """One token per row, with its log-probabilities; on a GPU it is recorded with the step."""
 
 
 class Job(NamedTuple):
-    """A chain to run: prompt [prompt_tokens], random stream and the caller's name for it."""
+    """An answer to make: prompt [prompt_tokens], random stream and the caller's name for it."""
 
     prompt: NDArray[np.int64]
     stream: Stream
@@ -95,10 +109,10 @@ class Job(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A chain that is done, with its share of the wall time."""
+    """An answer that is done, with its share of the wall time."""
 
     job: Job
-    chain: Chain
+    answer: Chain | Rounds
     seconds: float
 
 
@@ -119,16 +133,41 @@ class Tally:
 
 
 @dataclass
-class Slot:
-    """A row's chain, with what is needed to undo its proposal."""
+class Running:
+    """An answer under way; the last three fields are those of one of several strings."""
 
     job: Job
-    chain: Chain
+    answer: Chain | Rounds
+    counted: Moves = field(default_factory=Moves)  # those of its moves that the tally has
+    seconds: float = 0.0  # of its strings in rows that they have left
+    prompt_keys: Any = None
+    came: dict[int, Trace] = field(default_factory=dict)  # what the round's proposals became
+    asked: int = 0  # proposals of the round
+
+
+class Ready(NamedTuple):
+    """A proposal that waits for a row, with its number in its answer's round."""
+
+    running: Running
+    proposal: Proposal
+    number: int
+
+
+@dataclass
+class Slot:
+    """A row's string, with what is needed to undo its proposal."""
+
+    running: Running
     row: int
     admitted: float  # clock time at which its share of the wall time began
-    counted: Moves = field(default_factory=Moves)  # those of its moves that the tally has
+    number: int = 0  # of its proposal in the answer's round
     proposal: Proposal = field(init=False)
-    saved: Any = field(init=False)  # the current suffix's part of the cache
+    saved: Any = field(default=None, init=False)  # the current suffix's part of the cache
+
+    @property
+    def prompt(self) -> NDArray[np.int64]:
+        """Its answer's, whose keys the row has."""
+        return self.running.job.prompt
 
 
 class Launched(NamedTuple):
@@ -148,8 +187,8 @@ class Step:
         """Draw the next token of every row that is at work; what was done for each, [live]."""
         inputs = self._batch.inputs(live, length)
         logits = self._model.step(self._cache, inputs, self._sampler.blend)
-        uniforms, current = self._batch.pending(live)
-        return self._batch.advance(self._sampler.draw(logits, uniforms, current), current)
+        pending = self._batch.pending(live)
+        return self._batch.advance(self._sampler.draw_rows(logits, *pending), pending.current)
 
 
 class Scheduler:
@@ -158,10 +197,14 @@ class Scheduler:
     def __init__(
         self, model: LanguageModel, sampler: Decoding, jobs: Sequence[Job], rows: int, tally: Tally
     ) -> None:
-        self.rows = min(rows, len(jobs))
+        self.rows = min(rows, len(jobs) * sampler.strings)
         self.tally = tally
         self._model, self._sampler = model, sampler
+        self._strings = sampler.strings
         self._waiting = deque(jobs)
+        self._ready: deque[Ready] = deque()
+        self._done: list[Running] = []  # in the step under way
+        self._entered: list[Slot] = []  # strings that were given a row in it
         self._num_steps, self._num_finished = 0, 0
         self._missed_turns = 0  # by free rows, since the last prefill
         self._slots: list[Slot] = []
@@ -171,7 +214,7 @@ class Scheduler:
         self._shared = common_prefix([job.prompt for job in jobs])
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         eos, device = model.eos_token_ids, model.device
-        self._batch = Batch(self.rows, limit, eos, device, resting=self._shared)
+        self._batch = Batch(self.rows, limit, eos, device, self._shared, sampler.columns)
         self._step: cuda_graphs.StepFunction = Step(model, self._cache, self._batch, sampler)
         if cuda_graphs.pays_on(device):
             largest = (self.rows, self._capacity)
@@ -195,12 +238,17 @@ class Scheduler:
         started, live = time.perf_counter(), len(self._slots)
         self._launched.append(self._launch(live))
         ahead = len(self._launched) > STEPS_AHEAD[self._model.device.type]
-        done = self._settle(self._launched.popleft()) if ahead else []
+        left = self._settle(self._launched.popleft()) if ahead else []
         self._clock += (time.perf_counter() - started) / live
+        for slot in left:
+            slot.running.seconds += self._clock - slot.admitted
+        for slot in self._entered:
+            slot.admitted = self._clock
+        done, self._done, self._entered = self._done, [], []
         self._num_steps += 1
         self._num_finished += len(done)
         self.tally.chains += len(done)
-        return [Finished(s.job, s.chain, self._clock - s.admitted) for s in done]
+        return [Finished(r.job, r.answer, r.seconds) for r in done]
 
     def _launch(self, live: int) -> Launched:
         """Start a step of the first rows."""
@@ -216,7 +264,7 @@ class Scheduler:
         return Launched(list(self._slots), outcome)
 
     def _settle(self, launched: Launched) -> list[Slot]:
-        """Let chains decide whose proposal a step has finished; the slots whose chain is done."""
+        """Let answers decide whose proposals a step has finished; the slots that left their row."""
         outcome = launched.outcome.wait()
         self.tally.decoded_tokens += int((outcome != RESTED).sum())
         finished = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
@@ -228,46 +276,94 @@ class Scheduler:
         )
         for (slot, _), suffix in zip(finished, suffixes, strict=True):
             self._decide(slot, suffix)
-        done = self._start_proposals([slot for slot, _ in finished])
-        for slot in reversed(done):
-            self._remove(slot)
-        return done
+        return self._go_on([slot for slot, _ in finished])
 
     def _decide(self, slot: Slot, suffix: Trace) -> None:
-        """Let a chain decide on its finished proposal, and undo one that is rejected."""
-        if not slot.chain.decide(suffix):
-            start = len(slot.job.prompt) + slot.proposal.cut
-            self._cache.restore(slot.row, start, slot.saved)
+        """Let an answer have a finished proposal; a chain's that is rejected is undone."""
+        answer = slot.running.answer
+        if not isinstance(answer, Chain):
+            self._collect(slot, suffix, answer)
+        elif not answer.decide(suffix):
+            self._cache.restore(slot.row, len(slot.prompt) + slot.proposal.cut, slot.saved)
 
-    def _start_proposals(self, slots: Sequence[Slot]) -> list[Slot]:
-        """Load the chains' next proposals into their rows; those that have none are done."""
-        assignments = [self._propose(slot) for slot in slots]
+    def _collect(self, slot: Slot, suffix: Trace, answer: Rounds) -> None:
+        """Keep a string with its keys until its round's others have come."""
+        running, stop = slot.running, slot.proposal.cut + len(suffix)
+        # The prompt's last token was fed by the answer's first step; the string's never was.
+        first = len(slot.prompt) - 1
+        keys = self._cache.save(slot.row, first, first + stop)
+        running.came[slot.number] = suffix.holding(keys)
+        if len(running.came) == running.asked:
+            answer.finish([running.came[number] for number in range(running.asked)])
+            self._begin_round(running, answer)
+
+    def _begin_round(self, running: Running, answer: Rounds) -> None:
+        """Let an answer's next proposals wait for rows; if there are none, it is done."""
+        proposals = answer.begin()
+        self._count_moves(running)
+        running.came, running.asked = {}, len(proposals)
+        self._ready.extend(Ready(running, p, number) for number, p in enumerate(proposals))
+        if not proposals:
+            self._done.append(running)
+
+    def _go_on(self, slots: Sequence[Slot]) -> list[Slot]:
+        """Give rows whose proposal is finished the next one; the slots that left their row."""
+        assignments = [self._next(slot) for slot in slots]
         self._batch.load([assignment for assignment in assignments if assignment is not None])
-        return [slot for slot, given in zip(slots, assignments, strict=True) if given is None]
+        given = list(zip(slots, assignments, strict=True))
+        for slot, assignment in reversed(given):
+            if assignment is None:
+                self._remove(slot)
+        return [s for s, given in given if given is None or self._slots[s.row] is not s]
 
-    def _propose(self, slot: Slot) -> Assignment | None:
-        """A chain's next proposal, with what it will overwrite saved; None if there is none."""
-        proposal = slot.chain.propose()
-        self._count_moves(slot)
+    def _next(self, slot: Slot) -> Assignment | None:
+        """A row's next proposal: its chain's, or that of a string that waits for a row."""
+        if isinstance(slot.running.answer, Chain):
+            return self._propose(slot, slot.running.answer)
+        return self._enter(slot.row, slot.prompt) if self._ready else None
+
+    def _propose(self, slot: Slot, chain: Chain) -> Assignment | None:
+        """A chain's next proposal, with what it will overwrite saved; None if it is done."""
+        proposal = chain.propose()
+        self._count_moves(slot.running)
         if proposal is None:
+            self._done.append(slot.running)
             return None
         slot.proposal = proposal
-        prompt, row = slot.job.prompt, slot.row
-        state, cut = slot.chain.state.tokens, proposal.cut
-        start = len(prompt) + cut
+        start = len(slot.prompt) + proposal.cut
         slot.saved = None  # so that the next save can have its memory
         # The state's last token was drawn but never fed: it has no keys yet.
-        slot.saved = self._cache.save(row, start, max(start, len(prompt) + len(state) - 1))
-        self._positions[row], self._answer_lengths[row] = start - 1, cut
-        last_token = int(state[cut - 1]) if cut else int(prompt[-1])
+        stop = max(start, start + len(proposal.current) - 1)
+        slot.saved = self._cache.save(slot.row, start, stop)
+        return self._assign(slot)
+
+    def _enter(self, row: int, held: NDArray[np.int64] | None) -> Assignment:
+        """Put the next waiting string into a row; ``held`` is the prompt whose keys that has."""
+        running, proposal, number = self._ready.popleft()
+        slot = Slot(running, row, self._clock, number)
+        slot.proposal = proposal
+        self._slots[row:] = [slot, *self._slots[row + 1 :]]
+        self._entered.append(slot)
+        if held is None or not np.array_equal(held, slot.prompt):
+            self._cache.restore(row, self._shared, running.prompt_keys)
+        if proposal.keys is not None:
+            self._cache.restore(row, len(slot.prompt) - 1, proposal.keys)
+        return self._assign(slot)
+
+    def _assign(self, slot: Slot) -> Assignment:
+        """What the batch needs to know of a row's proposal."""
+        proposal, prompt, row = slot.proposal, slot.prompt, slot.row
+        self._positions[row] = len(prompt) + proposal.cut - 1
+        self._answer_lengths[row] = proposal.cut
+        last_token = int(prompt[-1]) if proposal.last is None else proposal.last
         return Assignment(row, proposal, len(prompt), last_token)
 
-    def _count_moves(self, slot: Slot) -> None:
-        """Add the chain's new moves to the tally; some were decided without the model."""
-        moves = slot.chain.moves
-        self.tally.moves += moves.proposed - slot.counted.proposed
-        self.tally.accepted += moves.accepted - slot.counted.accepted
-        slot.counted = moves
+    def _count_moves(self, running: Running) -> None:
+        """Add the answer's new moves to the tally; some were decided without the model."""
+        moves = running.answer.moves
+        self.tally.moves += moves.proposed - running.counted.proposed
+        self.tally.accepted += moves.accepted - running.counted.accepted
+        running.counted = moves
 
     def _remove(self, slot: Slot) -> None:
         """Take a chain out and move the last row into its place."""
@@ -285,14 +381,31 @@ class Scheduler:
     @torch.inference_mode()
     def _admit(self) -> bool:
         """Fill the free rows with waiting jobs; False when there is nothing left to run."""
+        self._fill_rows()
         started, first = time.perf_counter(), len(self._slots)
         jobs = [self._waiting.popleft() for _ in range(self._num_to_admit())]
         if jobs:
             self._assign_rows(jobs)
-            self._start_proposals(self._slots[first:])
+            self._start(self._slots[first:])
         for slot in self._slots[first:]:
-            slot.admitted -= (time.perf_counter() - started) / len(jobs)
+            slot.running.seconds += (time.perf_counter() - started) / len(jobs)
+        self._fill_rows()
         return bool(self._slots)
+
+    def _fill_rows(self) -> None:
+        """Give the free rows to strings that wait for one."""
+        free = min(self.rows - len(self._slots), len(self._ready))
+        self._batch.load([self._enter(len(self._slots), None) for _ in range(free)])
+
+    def _start(self, slots: Sequence[Slot]) -> None:
+        """Begin the answers that were given these rows."""
+        for slot in slots:
+            running, answer = slot.running, slot.running.answer
+            if not isinstance(answer, Chain):
+                keys = self._cache.save(slot.row, self._shared, len(slot.prompt) - 1)
+                running.prompt_keys = keys
+                self._begin_round(running, answer)
+        self._go_on(slots)
 
     def _num_to_admit(self) -> int:
         """How many jobs to admit now.
@@ -303,12 +416,16 @@ class Scheduler:
         many parts to make at once", 1913). The last jobs do not wait, nor do those whose prompt is
         a row's already.
         """
-        free = min(self.rows - len(self._slots), len(self._waiting))
+        # An answer of several strings soon has several rows, and its prefill is rare.
+        free_rows = self.rows - len(self._slots)
+        free = min(-(-free_rows // self._strings), len(self._waiting))
+        if self._strings > 1:
+            return free
         until_next = self._num_steps / max(1, self._num_finished)
         pays = self._missed_turns + free * until_next < self.rows
         if self._slots and 0 < free < len(self._waiting) and pays:
             self._missed_turns += free
-            prompts = {slot.job.prompt.tobytes() for slot in self._slots}
+            prompts = {slot.prompt.tobytes() for slot in self._slots}
             copies = takewhile(lambda job: job.prompt.tobytes() in prompts, self._waiting)
             return len(list(islice(copies, free)))
         self._missed_turns = 0
@@ -328,7 +445,7 @@ class Scheduler:
 
         A row's prompt is never overwritten, so any row at work can be copied from.
         """
-        rows = {slot.job.prompt.tobytes(): row for row, slot in enumerate(self._slots)}
+        rows = {slot.prompt.tobytes(): row for row, slot in enumerate(self._slots)}
         fresh = {job.prompt.tobytes(): job for job in jobs if job.prompt.tobytes() not in rows}
         for batch in _batches(list(fresh.values()), MAX_PADDING_TOKENS[self._model.device.type]):
             first = len(self._slots)
@@ -343,10 +460,10 @@ class Scheduler:
                 self._cache.copy(source, row, len(job.prompt) - 1)
 
     def _take_row(self, job: Job) -> int:
-        """Start a job's chain in the next free row."""
-        chain = Chain(self._sampler.schedule(), job.stream, self._model.eos_token_ids)
+        """Start a job's answer in the next free row."""
+        answer = self._sampler.answer(job.stream, self._model.eos_token_ids)
         row = len(self._slots)
-        self._slots.append(Slot(job, chain, row, self._clock))
+        self._slots.append(Slot(Running(job, answer), row, self._clock))
         return row
 
     def _prefill(

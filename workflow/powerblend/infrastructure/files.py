@@ -19,6 +19,16 @@ REMADE = (
 """The way out of a file that does not hold what it should: it is damaged, or it is another."""
 
 
+PROJECT = Path(__file__).resolve().parents[3]
+"""The folder of the Snakefile, whose studies name files beside it."""
+
+
+def found(name: str) -> Path:
+    """A file that a study names: in the working directory or else beside the Snakefile."""
+    path = Path(name)
+    return path if path.exists() or not (PROJECT / path).exists() else PROJECT / path
+
+
 class DamagedFile(ValueError):
     """A file that does not hold what it should; the message names the file and the line."""
 
@@ -100,6 +110,19 @@ def replacing(path: Path) -> Iterator[TextIO]:
         finally:
             # Of a write that failed, the part that there was room for.
             partial.unlink(missing_ok=True)
+
+
+def write_missing(path: Path, text: str) -> None:
+    """Write a file, unless it holds the text already: then it keeps its time."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def share(path: Path) -> None:
+    """Give a file the mode of any new one, where a library has made it for its owner alone."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 @contextmanager

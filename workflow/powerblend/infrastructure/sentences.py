@@ -38,6 +38,9 @@ def _reason(problem: ErrorDetails) -> tuple[str, str]:
     if kind == "union_tag_not_found" and is_blend:
         shape = "{'source': 'layer', 'layer': 27, 'beta': 0.05}"
         return "", f"give a mapping, as {shape} (it is {value!r})"
+    if kind == "union_tag_not_found":
+        key = problem["ctx"]["discriminator"].strip("'")
+        return "", f"give a mapping that names its {key} (it is {value!r})"
     return "", f"{problem['msg']} (it is {value!r})"
 
 

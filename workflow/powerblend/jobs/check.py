@@ -12,12 +12,12 @@ from transformers import AutoConfig, AutoTokenizer
 
 from powerblend.blends.draft import TRAINED
 from powerblend.draft.dflash import TargetSizes, read_architecture
-from powerblend.infrastructure.files import REMADE, write_json
+from powerblend.infrastructure.files import REMADE, read_json, write_json
 from powerblend.jobs import arguments
 from powerblend.samplers import Sampler
 from powerblend.study.problems import read_problems
 from powerblend.study.prompts import read_prompt, tokenise
-from powerblend.study.schema import Study
+from powerblend.study.schema import Study, parse_study
 from powerblend.vocabulary.checked import Checked, PromptLengths
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.problem import Problem
@@ -35,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the shards that are used, in order",
     )
+    arguments.add_spec(parser, "the study, as far as it is checked")
+    parser.add_argument("--model", type=Path, metavar="PATH", help="directory of a fetched model")
     arguments.add_paths(
         parser,
-        config=arguments.CONFIGURATION,
         problems="the whole dataset, as JSON lines (results/STUDY/problems/)",
         output="what was learned, as JSON",
     )
@@ -45,12 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write what was learned, if the study can run."""
-    study, layout = arguments.read_study(options.config)
+    study = parse_study(read_json(options.spec))
     shards = {path: read_problems(path) for path in options.shards}
     check_shards(study, read_problems(options.problems), shards)
     study.grading.check()
     chosen = [problem for shard in shards.values() for problem in shard]
-    write_json(options.output, check_study(study, layout.model, chosen).model_dump())
+    write_json(options.output, check_study(study, options.model, chosen).model_dump())
 
 
 def check_study(study: Study, model: Path | None, problems: list[Problem]) -> Checked:

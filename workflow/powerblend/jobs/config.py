@@ -1,13 +1,13 @@
-"""Write down the configuration that runs, and what every job is to do.
+"""Write down the configuration that runs, and what is read, checked and graded by it.
 
-A file per job goes to results/STUDY/specs/, in canonical JSON; the digest of what a job of the
-model is to do is in its name, and in the names of the files that the job makes.
+What the jobs before the model's are to do goes to results/STUDY/specs/, a file each, in canonical
+JSON, with the digest of what decides its outcome in its name.
 """
 
 import argparse
 import json
 
-from powerblend.infrastructure.files import write_text
+from powerblend.infrastructure.files import write_missing, write_text
 from powerblend.jobs import arguments
 from powerblend.vocabulary.specs import canonical
 
@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the configuration and the specs."""
+    """Write the configuration, and the specs that are not there yet."""
     write_text(options.output, canonical(json.loads(options.merged)) + "\n")
     _, layout = arguments.read_study(options.output)
-    for path, text in layout.specs.items():
-        write_text(path, text + "\n")
+    for path, text in layout.reading_specs.items():
+        write_missing(path, text + "\n")

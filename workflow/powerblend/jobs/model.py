@@ -1,9 +1,14 @@
 """Fetch and convert an embedded model."""
 
 import argparse
+import logging
+
+import transformers
 
 from powerblend.infrastructure.embedded import fetch
 from powerblend.jobs import arguments
+
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,4 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Download, check and convert the model."""
+    transformers.utils.logging.disable_progress_bar()
+    log.info("downloads and converts %s: a minute or so", options.name)
     fetch(options.name, options.output)

@@ -7,11 +7,12 @@ from powerblend.api.loading import load_model
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.dflash import Draft, load_draft
 from powerblend.engine.model import Model
-from powerblend.vocabulary.specs import ModelSpec
+from powerblend.study.cells import local_content
+from powerblend.vocabulary.specs import KnownModel
 
 
 def load(
-    wanted: ModelSpec,
+    wanted: KnownModel,
     blends: Sequence[Blend],
     *,
     path: str | None,
@@ -33,7 +34,7 @@ def load(
     ------
     ValueError
         If a blend's layer is not one of the model's, its draft was made for another model, or
-        there are several drafts.
+        there are several drafts; or if the files of a local model are no longer those of the spec.
     """
     model = load_model(
         path or wanted.name,
@@ -42,6 +43,11 @@ def load(
         revision=wanted.revision,
         draft=_draft(blends, draft),
     )
+    if wanted.content is not None and local_content(wanted.name) != wanted.content:
+        raise ValueError(
+            f"model.name: the files of {wanted.name} have changed since this job was planned; "
+            "start the workflow again"
+        )
     for blend in blends:
         blend.check(model.num_layers)
     return model

@@ -11,19 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from powerblend.draft import training
 from powerblend.draft.dflash import Architecture, Draft
 from powerblend.draft.training import WrittenAnswer
 from powerblend.engine.model import Model
 from powerblend.infrastructure.files import write_json
+from powerblend.infrastructure.progress import followed
 from powerblend.jobs import arguments
 from powerblend.jobs.device import on_device
 from powerblend.jobs.models import load
 from powerblend.samplers import Greedy, Sampler, Temperature
 from powerblend.study.answers import answer, tasks_of
-from powerblend.study.problems import load_problems
+from powerblend.study.problems import read_problems
 from powerblend.study.store import ChainStore
 from powerblend.vocabulary.measurements import DraftQuality, TrainingReport
 from powerblend.vocabulary.problem import Problem
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_spec(parser, "the training")
     arguments.add_paths(
         parser,
+        problems="what to train on, as JSON lines",
         store="directory of what an interrupted run continues from",
         output="directory to write: config.json, model.safetensors, training.json",
     )
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         train_draft(
             spec,
             model,
-            load_problems(spec.dataset),
+            read_problems(options.problems),
             rows=options.rows,
             store=options.store,
             output=options.output,
@@ -99,7 +100,7 @@ def train_draft(
         seed=spec.seed,
         checkpoint=store / "checkpoint.pt",
     )
-    losses = list(tqdm(steps, total=wanted.steps, unit="step", mininterval=2.0))
+    losses = list(followed(steps, wanted.steps, "steps"))
     found = training.quality(model, draft, unseen)
     against = training.quality(model, draft, greedy)
     log.info("held out: %.0f%% right, %.2f accepted", 100 * found.accuracy, against.accepted)

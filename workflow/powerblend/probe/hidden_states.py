@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from powerblend.blends import Blend, HiddenBlend
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.model import Model
 from powerblend.engine.scheduler import common_prefix
+from powerblend.infrastructure.progress import followed
 from powerblend.probe.passages import Passage, Text
 
 HARD_PROBABILITY = 0.01
@@ -107,7 +107,7 @@ def read(
     before = _states(model, first, 0, text.passages[0].tokens[:shared], wanted)
     cache = model.cache(1, capacity, first.save(0, 0, shared) if shared else None)
     parts = []
-    passages = tqdm(text.passages, unit="text", mininterval=2.0)
+    passages = followed(text.passages, len(text.passages), "texts")
     for passage, sampled in zip(passages, text.sampled, strict=True):
         after = _states(model, cache, shared, passage.tokens[shared:], wanted)
         kept_tokens = _kept_tokens(model, passage, sampled, after[0])

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from powerblend.blends import Blend
 from powerblend.engine.model import Model
+from powerblend.infrastructure.progress import followed
 from powerblend.probe.hidden_states import CHUNK_TOKENS, HARD_PROBABILITY, Reading
 from powerblend.vocabulary.measurements import NextTokenMeasures
 
@@ -86,9 +86,7 @@ def spread(logits: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def measure(
-    model: Model, reading: Reading, blends: Sequence[Blend], bar: bool = False
-) -> list[Scores]:
+def measure(model: Model, reading: Reading, blends: Sequence[Blend]) -> list[Scores]:
     """The scores of the model itself and then of each blend, on all tokens of a reading.
 
     Blends of one source share its logits.
@@ -98,7 +96,7 @@ def measure(
     # that go, and memory would grow with every distribution.
     table = torch.empty(1 + len(blends), len(Scores._fields), tokens, dtype=torch.float64)
     chunks = [slice(start, start + CHUNK_TOKENS) for start in range(0, tokens, CHUNK_TOKENS)]
-    for chunk in tqdm(chunks, unit="chunk", disable=not bar, mininterval=2.0):
+    for chunk in followed(chunks, len(chunks), "chunks"):
         target = model_distribution(model.logits(reading.final[chunk]), reading.gold[chunk])
         _fill(table[0, :, chunk], scores(target, target.logits))
         for indices in sources:

@@ -45,7 +45,7 @@ def probe(spec: MeasurementSpec, model: Model, text: Text) -> ProbeMeasurements:
     reading = read(model, text, range(model.num_layers), draft)
     blends = [blend for part in plan.values() for blend in part]
     log.info("%d distributions on %d tokens", len(blends), len(reading.gold))
-    own, *rest = measure(model, reading, blends, bar=True)
+    own, *rest = measure(model, reading, blends)
     found = iter(rest)
     scores = {name: [next(found) for _ in part] for name, part in plan.items()}
     measured = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from powerblend.samplers.base import Sampler
 from powerblend.samplers.greedy import Greedy
+from powerblend.samplers.particles import ParticleSampler
 from powerblend.samplers.power import Power
 from powerblend.samplers.temperature import Temperature
 
@@ -16,6 +17,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "greedy": Greedy,
     "temperature": Temperature,
     "power": Power,
+    "particles": ParticleSampler,
 }
 
 
@@ -49,6 +51,7 @@ def parse_sampler(decoding: Mapping[str, Any] | Sampler) -> Sampler:
 __all__ = [
     "SAMPLERS",
     "Greedy",
+    "ParticleSampler",
     "Power",
     "Sampler",
     "Temperature",

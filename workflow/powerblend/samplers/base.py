@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from powerblend.blends import AnyBlend
-from powerblend.engine.chain import Schedule
+from powerblend.engine.chain import Chain, Schedule
+from powerblend.engine.randomness import Stream
+from powerblend.engine.rounds import Rounds
 
 if TYPE_CHECKING:
     # A configuration names samplers and draws nothing: it does not wait for torch to be imported.
@@ -82,6 +84,11 @@ class Sampler(BaseModel):
         default=None, description="what the target mixes in; absent: the model alone"
     )
 
+    token_values: bool | None = Field(
+        default=None,
+        description="true: records hold each token's log p and how sure the model was of it",
+    )
+
     @classmethod
     def keys(cls) -> set[str]:
         """What a condition with this sampler reads."""
@@ -99,6 +106,40 @@ class Sampler(BaseModel):
     @abstractmethod
     def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":
         """One token per row, with its log-probabilities; see `engine.distributions`."""
+
+    def draw_rungs(
+        self, logits: "Logits", uniforms: "Tensor", current: "Tensor", rung: "Tensor"
+    ) -> "Draw":
+        """The same where an answer's strings are of several exponents, ``rung`` [rows] theirs."""
+        return self.draw(logits, uniforms, current)
+
+    @property
+    def strings(self) -> int:
+        """How many rows an answer can use at once."""
+        return 1
+
+    @property
+    def exponent_columns(self) -> int:
+        """How many numbers a token has beside its log-probabilities; see `engine.strings`."""
+        return 0
+
+    @property
+    def columns(self) -> int:
+        """Those, and what the records of tokens need."""
+        return self.exponent_columns + (2 if self.token_values else 0)
+
+    def draw_rows(
+        self, logits: "Logits", uniforms: "Tensor", current: "Tensor", rung: "Tensor"
+    ) -> "Draw":
+        """What the loop draws: `draw_rungs`, with what the records of tokens need."""
+        from powerblend.engine import distributions
+
+        draw = self.draw_rungs(logits, uniforms, current, rung)
+        return distributions.measured(draw, logits) if self.token_values else draw
+
+    def answer(self, stream: Stream, eos: frozenset[int]) -> "Chain | Rounds":
+        """A new answer, with its random numbers: by default one chain."""
+        return Chain(self.schedule(), stream, eos)
 
     def describe(self) -> SamplerDescription:
         """What the report says of it; from its schedule, unless a sampler says more."""

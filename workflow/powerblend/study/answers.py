@@ -3,15 +3,14 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
-
-from tqdm import tqdm
+from typing import NamedTuple
 
 from powerblend.api.generation import Generation, Request, Run
 from powerblend.draft.guided import draft_of
 from powerblend.engine import REVISION
 from powerblend.engine.model import Model
 from powerblend.infrastructure.interrupts import held_back
+from powerblend.infrastructure.progress import Progress
 from powerblend.study.prompts import tokenise
 from powerblend.study.store import ChainStore
 from powerblend.vocabulary.problem import Problem
@@ -100,7 +99,7 @@ def _run(
 ) -> Iterator[list[tuple[Task, Generation]]]:
     """Run the tasks, yielding those that a step finished.
 
-    The progress bar counts moves, or answers where there are none.
+    The progress counts moves, or answers where there are none.
     """
     if not tasks:
         return
@@ -109,19 +108,19 @@ def _run(
     run = Run(model, requests, spec.decoding, spec.seed, rows)
     schedule = spec.decoding.schedule()
     per_chain = max(1, schedule.blocks * schedule.steps)
-    with tqdm(total=len(tasks) * per_chain, unit="move", mininterval=2.0) as bar:
-        for finished in run.steps():
-            if finished:
-                yield [(by_name[r.problem_id, r.sample], answer) for r, answer in finished]
-            bar.set_postfix_str(_progress(run, len(tasks), bar), refresh=False)
-            # A chain may be done before its last move (mh: published).
-            bar.update(max(run.tally.moves, run.tally.chains * per_chain) - bar.n)
-    log.info("%s", _progress(run, len(tasks), bar))
+    progress = Progress(len(tasks) * per_chain, "moves" if schedule.steps else "answers")
+    for finished in run.steps():
+        if finished:
+            yield [(by_name[r.problem_id, r.sample], answer) for r, answer in finished]
+        # A chain may be done before its last move (mh: published).
+        done = max(run.tally.moves, run.tally.chains * per_chain)
+        progress.at(done, _tally(run, len(tasks), progress.seconds))
+    log.info("%s", _tally(run, len(tasks), progress.seconds))
 
 
-def _progress(run: Run, chains: int, bar: "tqdm[Any]") -> str:
+def _tally(run: Run, chains: int, seconds: float) -> str:
     tally = run.tally
-    speed = tally.decoded_tokens / max(bar.format_dict["elapsed"], 1e-9)
+    speed = tally.decoded_tokens / max(seconds, 1e-9)
     acceptance = tally.accepted / max(tally.moves, 1)
     parts = [
         f"{tally.chains}/{chains} chains",

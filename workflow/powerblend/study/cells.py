@@ -7,12 +7,14 @@ there, and equal settings are one cell, whatever they are called. So it is with 
 jobs of the model: the probe, the betas that it finds and the training of a draft.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from powerblend.blends import Blend, DraftBlend
 from powerblend.blends.draft import TRAINED
 from powerblend.engine import REVISION
+from powerblend.infrastructure.contents import content_of
 from powerblend.samplers import Sampler
 from powerblend.study.prompts import read_prompt
 from powerblend.study.resolve import Match
@@ -21,9 +23,11 @@ from powerblend.vocabulary.specs import (
     CellSpec,
     DraftSpec,
     JobSpec,
+    KnownModel,
     MatchSpec,
     MeasurementSpec,
     ProbedText,
+    Prompt,
     ReadingSpec,
     ShardsRead,
     canonical,
@@ -34,12 +38,25 @@ PROBE_REVISION = "1"
 """Changes when the probe's code comes to measure something else, or of other tokens."""
 
 
-TRAINER_REVISION = "1"
+TRAINER_REVISION = "2"
 """Changes when the same training comes to give another draft."""
 
 
 NAME_PATTERN = r"\w[\w.-]*-[0-9a-f]{10}"
 """Names of cells as they stand in paths: whatever the sampler, settings, then the digest."""
+
+
+REMEMBERED = Path("results") / "models" / "contents.json"
+"""Digests of local models' files, so that a plan need not read gigabytes again."""
+
+
+class Named(NamedTuple):
+    """What the files hold that a configuration names."""
+
+    model: KnownModel
+    prompt: Prompt
+    drafts: dict[str, str]
+    """Digests of the drafts that are local directories, by their paths."""
 
 
 class Cell(NamedTuple):
@@ -51,8 +68,9 @@ class Cell(NamedTuple):
 
 def cells_of(study: Study) -> dict[str, Cell]:
     """The cell of each of the study's conditions, in their order."""
+    named = read_named(study)
     return {
-        name: _cell(study, condition.sampler, condition.match)
+        name: _cell(study, named, condition.sampler, condition.match)
         for name, condition in study.in_use.items()
     }
 
@@ -67,7 +85,7 @@ def probe_of(study: Study) -> Cell | None:
         for blend in given
         if blend is not None
     }
-    reading = _reading(study, study.drafts())
+    reading = _reading(study, read_named(study), study.drafts())
     spec = MeasurementSpec(
         **dict(reading),
         layers=sorted(set(study.probe.layers)),
@@ -79,13 +97,14 @@ def probe_of(study: Study) -> Cell | None:
 
 def betas_of(study: Study) -> dict[str, Cell]:
     """What finds the beta of each condition that is to match a KL."""
-    specs = {name: _match(study, match) for name, match in study.matches().items()}
+    named = read_named(study)
+    specs = {name: _match(study, named, match) for name, match in study.matches().items()}
     return {name: _named("beta", spec) for name, spec in specs.items()}
 
 
 def training_of(study: Study) -> Cell | None:
     """The training of a draft, if a condition in use needs it."""
-    spec = _training(study, study.drafts())
+    spec = _training(study, read_named(study), study.drafts())
     return None if spec is None else _named("draft", spec)
 
 
@@ -93,16 +112,17 @@ def _named(name: str, spec: JobSpec) -> Cell:
     return Cell(f"{name}-{digest(spec.canonical)}", spec)
 
 
-def _cell(study: Study, sampler: Sampler, match: Match | None) -> Cell:
+def _cell(study: Study, named: Named, sampler: Sampler, match: Match | None) -> Cell:
     spec = CellSpec(
         engine=REVISION,
-        model=study.model,
+        model=named.model,
         dataset=study.dataset,
-        prompt=read_prompt(study.prompt),
+        prompt=named.prompt,
         seed=study.seed,
         decoding=sampler,
-        training=_training(study, [sampler.blend]),
-        matched=None if match is None else _match(study, match),
+        training=_training(study, named, [sampler.blend]),
+        draft_content=_draft_content(named, [sampler.blend]),
+        matched=None if match is None else _match(study, named, match),
     )
     return _named(_slug(sampler, match is not None), spec)
 
@@ -119,38 +139,39 @@ def _slug(sampler: Sampler, matched: bool) -> str:
     return "-".join([f"{prefix}_{name}", weight, *layer])
 
 
-def _match(study: Study, match: Match) -> MatchSpec:
+def _match(study: Study, named: Named, match: Match) -> MatchSpec:
     blends = [blend for blend in match if isinstance(blend, Blend)]
-    reading = _reading(study, blends)
+    reading = _reading(study, named, blends)
     return MatchSpec(**dict(reading), blend=match.source, match_kl=match.target)
 
 
-def _reading(study: Study, blends: Iterable[Blend]) -> ReadingSpec:
+def _reading(study: Study, named: Named, blends: Sequence[Blend]) -> ReadingSpec:
     """What decides which tokens the probe looks at, and what it sees there."""
     probe = study.probe
     return ReadingSpec(
         probe=PROBE_REVISION,
-        model=study.model,
+        model=named.model,
         dataset=study.dataset,
-        prompt=read_prompt(study.prompt),
-        over=_probed_text(study),
+        prompt=named.prompt,
+        over=_probed_text(study, named),
         problems=probe.problems,
         tokens=probe.tokens,
-        training=_training(study, blends),
+        training=_training(study, named, blends),
+        draft_content=_draft_content(named, blends),
     )
 
 
-def _probed_text(study: Study) -> ProbedText:
+def _probed_text(study: Study, named: Named) -> ProbedText:
     name = study.probed_condition()
     if study.probe.over == "solutions" or name is None:
         return ProbedText(text=study.probe.over)
-    spec = _cell(study, study.in_use[name].sampler, None).spec
+    spec = _cell(study, named, study.in_use[name].sampler, None).spec
     assert isinstance(spec, CellSpec)
     shards = ShardsRead(of=study.shards.of, use=study.shards.indices)
     return ProbedText(text="greedy", shards=shards, cell=spec)
 
 
-def _training(study: Study, blends: Iterable[Blend | None]) -> DraftSpec | None:
+def _training(study: Study, named: Named, blends: Iterable[Blend | None]) -> DraftSpec | None:
     """The training of the draft that one of the blends mixes in, if it is a trained one."""
     if not any(isinstance(blend, DraftBlend) and blend.draft == TRAINED for blend in blends):
         return None
@@ -159,10 +180,39 @@ def _training(study: Study, blends: Iterable[Blend | None]) -> DraftSpec | None:
         {
             "engine": REVISION,
             "trainer": TRAINER_REVISION,
-            "model": study.model,
+            "model": named.model,
             "dataset": {"name": study.training.problems},
-            "prompt": read_prompt(study.prompt),
+            "prompt": named.prompt,
             "seed": study.seed,
             "training": study.training,
         }
     )
+
+
+def _draft_content(named: Named, blends: Iterable[Blend | None]) -> str | None:
+    """What the local directory of a draft holds, where a blend mixes in one."""
+    used = {str(blend.draft) for blend in blends if isinstance(blend, DraftBlend)}
+    return "-".join(named.drafts[name] for name in sorted(used & named.drafts.keys())) or None
+
+
+def read_named(study: Study) -> Named:
+    """Read the files that a study names: the model's and the drafts' for their digests.
+
+    Raises
+    ------
+    ConfigError
+        If the worked examples of its prompt cannot be read.
+    """
+    drafts = {str(blend.draft) for blend in study.drafts()} - {TRAINED}
+    contents = {name: local_content(name) for name in sorted(drafts)}
+    return Named(
+        model=KnownModel(**dict(study.model), content=local_content(study.model.name)),
+        prompt=read_prompt(study.prompt),
+        drafts={name: content for name, content in contents.items() if content is not None},
+    )
+
+
+def local_content(name: str) -> str | None:
+    """What the directory of a model or a draft holds; None for an id of the hub."""
+    directory = Path(name)
+    return content_of(directory.resolve(), REMEMBERED) if directory.is_dir() else None

@@ -19,12 +19,14 @@ import re
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
-from powerblend.study.cells import Cell, betas_of, cells_of, probe_of, training_of
+from powerblend.infrastructure.files import found
+from powerblend.study.cells import Cell, betas_of, cells_of, probe_of, read_named, training_of
+from powerblend.study.code import code_digest
 from powerblend.study.schema import Study
 from powerblend.vocabulary.errors import ConfigError
-from powerblend.vocabulary.specs import LOCAL_SUFFIXES, canonical, digest
+from powerblend.vocabulary.specs import LOCAL_SUFFIXES, DatasetSpec, canonical, digest
 
 EMBEDDED = "embedded/"
 """Prefix of the names of models that the workflow fetches itself."""
@@ -45,15 +47,17 @@ class Layout:
         self._study, self._root = study, root
         self.results = root / "results" / study.study
         # By its content: a changed parameter goes unseen in a fresh clone, a missing file never.
-        self.config = self.results / f"config-{digest(_canonical_of(study))}.json"
+        decides = study.model_dump(mode="json", exclude={"resources"})
+        self.config = self.results / f"config-{digest(canonical(decides))}.json"
         fetched = _fetched(study.model.name)
         self.model = fetched and root / fetched
+        to_check = digest(canonical([self._check, *self._read_for_check()]))
+        self.check_spec = self.spec(f"check-{to_check}")
+        # One name: inputs are compared by name, and what was checked decides no answer.
         self.checked = self.results / "checked.json"
-        dataset = digest(_canonical_of(study.dataset))
-        self.dataset_spec = self.spec(f"dataset-{dataset}")
-        self.problems_dir = self.results / "problems" / dataset
+        self.problems_dir = self._problems(study.dataset)
         self.problems = self.problems_dir / "problems.jsonl"
-        grader = f"{study.grading.grader}-{digest(_canonical_of(study.grading))}"
+        grader = f"{study.grading.grader}-{digest(canonical(self._graded_by()))}"
         self.grading_spec = self.spec(f"grading-{grader}")
         self.grade_dir = self.results / "grade" / grader
         self.tables = self.results / "tables"
@@ -70,8 +74,7 @@ class Layout:
         ConfigError
             If the file is not there.
         """
-        path = Path(self._study.dataset.name)
-        return [_existing(path, "dataset.name")] if path.suffix in LOCAL_SUFFIXES else []
+        return _local_file(self._study.dataset.name, "dataset.name")
 
     @cached_property
     def training_file(self) -> list[Path]:
@@ -82,8 +85,19 @@ class Layout:
         ConfigError
             If the file is not there.
         """
+        wanted = self._training_dataset
+        return _local_file(wanted.name, "training.problems") if wanted else []
+
+    @cached_property
+    def training_problems(self) -> Path | None:
+        """The problems that a draft is trained on, as they were read, or None."""
+        wanted = self._training_dataset
+        return self._problems(wanted) / "problems.jsonl" if wanted else None
+
+    @cached_property
+    def _training_dataset(self) -> DatasetSpec | None:
         wanted = self._study.training
-        return [_existing(Path(wanted.problems), "training.problems")] if wanted else []
+        return DatasetSpec(name=wanted.problems) if wanted and self._training else None
 
     def shards(self) -> list[str]:
         """The shards to run, as parts of file names."""
@@ -103,12 +117,42 @@ class Layout:
         return {job.name: job for job in every}
 
     @cached_property
-    def specs(self) -> dict[Path, str]:
-        """The files that say what jobs are to do, with their content."""
-        texts = {self.spec(name): job.spec.canonical for name, job in self.jobs.items()}
-        texts[self.dataset_spec] = _canonical_of(self._study.dataset)
+    def job_specs(self) -> dict[Path, str]:
+        """The files that say what jobs of the model are to do, with their content."""
+        return {self.spec(name): job.spec.canonical for name, job in self.jobs.items()}
+
+    @cached_property
+    def reading_specs(self) -> dict[Path, str]:
+        """The files that say what is read, checked and graded, with their content."""
+        texts = {}
+        for dataset in filter(None, (self._study.dataset, self._training_dataset)):
+            texts[self.dataset_spec(self._problems(dataset).name)] = _canonical_of(dataset)
         texts[self.grading_spec] = _canonical_of(self._study.grading)
+        texts[self.check_spec] = canonical(self._check)
         return texts
+
+    @cached_property
+    def _check(self) -> dict[str, JsonValue]:
+        """The study without what its check has no use for."""
+        study = self._study.model_copy(update=dict(title="", seed=0, samples=1, contrasts=[]))
+        return study.model_dump(mode="json", exclude={"resources", "equivalence_margin"})
+
+    def _read_for_check(self) -> list[JsonValue]:
+        """What files hold that the study names for its prompts and its model."""
+        named = read_named(self._study)
+        return [named.model.content, named.prompt.model_dump(mode="json")]
+
+    def _graded_by(self) -> list[JsonValue]:
+        """The grading and its code: a mended grader makes grades anew, and nothing before them."""
+        grading = self._study.grading
+        return [grading.model_dump(mode="json"), code_digest("grade", grading.grader)]
+
+    def dataset_spec(self, name: str) -> Path:
+        """How a dataset is to be read; by its digest."""
+        return self.spec(f"dataset-{name}")
+
+    def _problems(self, dataset: DatasetSpec) -> Path:
+        return self.results / "problems" / digest(_canonical_of(dataset))
 
     def spec(self, job: str) -> Path:
         """What a job is to do, as JSON."""
@@ -178,10 +222,14 @@ def _canonical_of(section: BaseModel) -> str:
     return canonical(section.model_dump(mode="json"))
 
 
-def _existing(path: Path, key: str) -> Path:
+def _local_file(name: str, key: str) -> list[Path]:
+    """The file of a dataset, or nothing for one from the hub."""
+    path = found(name)
+    if path.suffix not in LOCAL_SUFFIXES:
+        return []
     if not path.is_file():
         raise ConfigError(f"{key}: there is no file {path}")
-    return path
+    return [path]
 
 
 def _fetched(name: str) -> Path | None:

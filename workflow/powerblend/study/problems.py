@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from powerblend.datasets import ADAPTERS
-from powerblend.infrastructure.files import REMADE, DamagedFile, numbered_jsonl, write_jsonl
+from powerblend.infrastructure.files import REMADE, DamagedFile, found, numbered_jsonl, write_jsonl
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.problem import Problem
 from powerblend.vocabulary.specs import LOCAL_SUFFIXES, DatasetSpec
@@ -72,7 +72,7 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def _rows(dataset: DatasetSpec) -> list[Row]:
-    path = Path(dataset.name)
+    path = found(dataset.name)
     if path.suffix not in LOCAL_SUFFIXES:
         return _hub_rows(dataset)
     if not path.is_file():

@@ -1,10 +1,10 @@
 """From a problem to a chat, and from a chat to token ids. Knows chat templates and no engine."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from powerblend.infrastructure.files import found
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.specs import Prompt, PromptSpec, Shot
 
@@ -31,7 +31,7 @@ def _read_shots(path: str | None) -> list[Shot]:
     if path is None:
         return []
     try:
-        shots = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        shots = yaml.safe_load(found(path).read_text(encoding="utf-8"))
         return [Shot(**{key: str(shot[key]) for key in ("problem", "solution")}) for shot in shots]
     except FileNotFoundError:
         raise ConfigError(f"prompt.shots: there is no file {path}") from None

@@ -60,12 +60,13 @@ class Conditions:
     def in_use(self) -> dict[str, Condition]:
         """The conditions to run, by name: those of ``use``, then what the sweep adds to them."""
         chosen = {name: self.resolve(self._written[name]) for name in self._use}
-        seen = list(chosen.values())
+        # By their text: to compare a thousand conditions in pairs takes seconds.
+        seen = set(map(repr, chosen.values()))
         for name, settings in self.swept.items():
             condition = self.resolve(settings)
-            if condition not in seen:
+            if repr(condition) not in seen:
                 chosen[name] = condition
-                seen.append(condition)
+                seen.add(repr(condition))
         return chosen
 
     @cached_property

@@ -9,6 +9,27 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 
+class ReplicaRecord(BaseModel):
+    """Another string of an answer; the fields are those of `Replica`."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
+
+    tokens: list[int]
+    text: str | None = None
+    log_p: float
+    finish: Literal["eos", "length"]
+    alpha: float | None = None
+    swaps: int | None = None
+    moves: int | None = None
+    accepted: int | None = None
+    unchanged: int | None = None
+    weight: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _what_was_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {k: value for k, value in dump(self).items() if k in self.model_fields_set}
+
+
 class AnswerCounts(BaseModel):
     """Which answer it is, and what it cost; the fields are those of `Generation`."""
 
@@ -31,6 +52,8 @@ class AnswerCounts(BaseModel):
     accepted_by_block: list[int]
     log_t_by_block: list[float]
     seconds: float
+    moved: int | None = None
+    log_normaliser: float | None = None
 
     @model_serializer(mode="wrap")
     def _what_was_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -57,6 +80,10 @@ class AnswerRecord(AnswerCounts):
     completion: str
     tokens: list[int]
     key: str
+    replicas: list[ReplicaRecord] | None = None
+    token_log_p: list[float] | None = None
+    token_entropy: list[float] | None = None
+    token_certainty: list[float] | None = None
 
     @model_serializer(mode="wrap")
     def _completion_first(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -34,6 +35,29 @@ LOCAL_SUFFIXES = (".jsonl", ".parquet")
 """Endings of the names of datasets that are local files; any other is one of the hub."""
 
 
+OTHER_SUFFIXES = (
+    *(".csv", ".tsv", ".json", ".ndjson", ".txt", ".yaml", ".yml"),
+    *(".xlsx", ".arrow", ".gz", ".zip", ".zst"),
+)
+"""Endings that no dataset of the hub has, for they are those of files."""
+
+
+def check_ending(name: str) -> str:
+    """The name of a dataset, if it is no local file of a kind that is not read.
+
+    Raises
+    ------
+    ValueError
+        Saying which are.
+    """
+    if name.lower().endswith(OTHER_SUFFIXES):
+        raise ValueError(
+            f"{name} is no dataset that can be read; give a file that ends in "
+            f"{' or '.join(LOCAL_SUFFIXES)}, or a hub id"
+        )
+    return name
+
+
 class Section(BaseModel):
     """A mapping of a configuration, or of a spec."""
 
@@ -52,10 +76,23 @@ class ModelSpec(Section):
     )
 
 
+class KnownModel(ModelSpec):
+    """A `ModelSpec` as specs hold it: of a local directory, with what its files hold."""
+
+    content: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_open_content(self, dump: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        keys: dict[str, JsonValue] = dump(self)
+        return {key: value for key, value in keys.items() if key != "content" or value is not None}
+
+
 class DatasetSpec(Section):
     """Which problems, and how they are read."""
 
-    name: str = Field(description="hub id, or a local .jsonl or .parquet file")
+    name: Annotated[str, AfterValidator(check_ending)] = Field(
+        description="hub id, or a local .jsonl or .parquet file"
+    )
     revision: str | None = Field(
         default=None, description="commit of the hub dataset; pin one, or its problems may change"
     )
@@ -124,7 +161,9 @@ class Prompt(Section):
 class TrainingSpec(Section):
     """How the draft is made that a blend with ``draft: trained`` mixes in."""
 
-    problems: str = Field(description="local .jsonl or .parquet file; none of the study's problems")
+    problems: Annotated[str, AfterValidator(check_ending)] = Field(
+        description="local .jsonl or .parquet file; none of the study's problems"
+    )
     mask_token: str = Field(description="a token of the tokenizer that no text holds")
     layers: int = Field(default=2, gt=0, description="of the draft")
     block: int = Field(default=16, gt=1, description="tokens of a block, the known one included")
@@ -169,7 +208,7 @@ class DraftSpec(JobSpec):
 
     engine: str
     trainer: str
-    model: ModelSpec
+    model: KnownModel
     dataset: Annotated[
         DatasetSpec, PlainSerializer(lambda d: d.model_dump(mode="json", exclude_unset=True))
     ]
@@ -186,12 +225,13 @@ class CellSpec(JobSpec):
     """
 
     engine: str
-    model: ModelSpec
+    model: KnownModel
     dataset: DatasetSpec
     prompt: Prompt
     seed: int
     decoding: SamplerSpec
     training: DraftSpec | None = None
+    draft_content: str | None = None
     matched: "MatchSpec | None" = None
 
     def with_beta(self, beta: float) -> "CellSpec":
@@ -218,7 +258,8 @@ class CellSpec(JobSpec):
         matched = keys.pop("matched")
         if matched is not None:
             keys["decoding"]["blend"]["beta"] = matched
-        return {key: value for key, value in keys.items() if key != "training" or value is not None}
+        unused = {"training", "draft_content"}
+        return {key: value for key, value in keys.items() if not (key in unused and value is None)}
 
 
 class ShardsRead(Section):
@@ -240,13 +281,14 @@ class ReadingSpec(JobSpec):
     """Which tokens a probe looks at: up to ``tokens`` of the texts of ``problems`` problems."""
 
     probe: str
-    model: ModelSpec
+    model: KnownModel
     dataset: DatasetSpec
     prompt: Prompt
     over: ProbedText
     problems: int
     tokens: int
     training: DraftSpec | None = None
+    draft_content: str | None = None
 
 
 class MeasurementSpec(ReadingSpec):
