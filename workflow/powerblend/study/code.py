@@ -96,7 +96,7 @@ def code_digest(stage: str, chosen: str = "") -> str:
 
 
 def _files(part: str, chosen: str) -> Iterator[Path]:
-    if part.endswith(".py"):
+    if Path(part).suffix:
         yield Path(part)
         return
     others = set(_one_of_many(part)) - {chosen}
