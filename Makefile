@@ -3,6 +3,7 @@
 # make test-slow   the tests that take minutes each
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
 # make test-package  wheel and source, built and installed into an empty environment: minutes
+# make test-browser   the pages in a headless Chromium; as root, may install Debian's
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
 # make schema  the configuration's keys, described anew in workflow/schemas/
@@ -15,7 +16,7 @@ CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
 
-.PHONY: demo test test-slow test-slurm check docs schema envs clean
+.PHONY: demo test test-slow test-slurm test-package test-browser check docs schema envs clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) --quiet rules --configfile $(STUDY)
@@ -34,6 +35,11 @@ test-slurm: .venv/ready
 
 test-package: .venv/ready
 	$(BIN)/pytest -m package
+
+test-browser: .venv/ready
+	@if [ "$$(id -u)" = 0 ] && ! command -v chromium > /dev/null; then \
+	    apt-get update --quiet && apt-get install --yes --no-install-recommends chromium; fi
+	$(BIN)/pytest -m browser
 
 check: .venv/ready
 	$(BIN)/ruff check

@@ -40,6 +40,7 @@ rule all:
         FIGURE_FILES["svg"],
         LAYOUT.report,
         LAYOUT.report.with_suffix(".html"),
+        LAYOUT.answers,
     localrule: True
 
 

@@ -65,7 +65,7 @@ if job == "report":
 
 JOBS = [
     *("config", "specs", "problems", "check", "probe", "match", "train-draft", "generate", "grade"),
-    *("tables", "figures", "report"),
+    *("tables", "figures", "report", "answers"),
 ]
 
 

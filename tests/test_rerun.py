@@ -27,7 +27,10 @@ from small_study import ROOT, problems
 Jobs = dict[str, int]
 Changes = dict[str, Any]
 
-END = {"tables": 1, "figures": 1, "report": 1}
+TABLED = {"tables": 1, "figures": 1, "report": 1}
+"""What is made of all numbers."""
+
+END = TABLED | {"answers": 1}
 """What is made of all grades."""
 
 WRITTEN = {"config": 1} | END
@@ -352,10 +355,11 @@ STAGES = {
     "graders/boxed.py": REGRADED,
     "graders/mathematics/numbers.py": REGRADED,
     "graders/integer.py": {},
-    "analysis/overall.py": END,
+    "analysis/overall.py": TABLED,
     "figures/accuracy.py": {"figures": 1, "report": 1},
     "figures/style.py": {"figures": 1, "report": 1},
     "report/conclusions.py": {"report": 1},
+    "report/html.py": {"report": 1, "answers": 1},
     "report/templates/setup.md.j2": {"report": 1},
     "cli.py": {},
 }
@@ -431,15 +435,16 @@ LOST = {
     "results/small/generate/ps-*/*.jsonl": cells(1) | END,
     "results/small/generate/greedy-*/*.jsonl": cells(1) | {"probe": 1} | END,
     "results/small/grade/*/ps-*/*.jsonl": {"grade": 1} | END,
-    "results/small/probe/*.json": {"probe": 1} | END,
-    "results/small/tables/overall.csv": END,
-    "results/small/tables/summary.json": END,
-    "results/small/tables/probe_layers.csv": END,
-    "results/small/tables/probe_blends.csv": END,
+    "results/small/probe/*.json": {"probe": 1} | TABLED,
+    "results/small/tables/overall.csv": TABLED,
+    "results/small/tables/summary.json": TABLED,
+    "results/small/tables/probe_layers.csv": TABLED,
+    "results/small/tables/probe_blends.csv": TABLED,
     "report/small/accuracy.png": {"figures": 1, "report": 1},
     "report/small/accuracy.svg": {"figures": 1, "report": 1},
     "report/small.md": {"report": 1},
     "report/small.html": {"report": 1},
+    "report/small_answers.html": {"answers": 1},
 }
 
 

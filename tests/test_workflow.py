@@ -103,7 +103,7 @@ def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     assert (overall["condition"], overall["total"]) == ("ps", "12")
 
     study.write_text(finished.read_text())
-    assert planned(study).keys() == {"tables", "figures", "report", "all"}
+    assert planned(study).keys() == {"tables", "figures", "report", "answers", "all"}
 
 
 def test_weights_of_a_trained_draft_are_for_all_to_read(finished: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_conda_environment_needs_no_other_file(name: str) -> None:
 
 def test_the_real_study_shows_its_whole_dag(tmp_path: Path) -> None:
     text = snakemake(ROOT / "config.yaml", "--dry-run", "--directory", str(tmp_path))
-    for stage in ("config", "problems", "check", "tables", "figures", "report", "all"):
+    for stage in ("config", "problems", "check", "tables", "figures", "report", "answers", "all"):
         assert f"\n{stage} " in text
     assert re.search(r"\ngenerate +56\n", text)  # seven conditions on eight shards
 

@@ -31,6 +31,7 @@ JOBS = {
     "tables": "compute every number of the report",
     "figures": "draw the figures as PNG and SVG",
     "report": "write the report as Markdown and as one HTML file",
+    "answers": "write the page on which to look at answers",
     "schema": "print the JSON schema of a study's configuration",
 }
 """The jobs, each a module of `powerblend.jobs`, and what they do."""

@@ -2,7 +2,7 @@
 
 in:  results/STUDY/grade/GRADER-DIGEST/CELL/SHARDxSAMPLES.jsonl
 out: results/STUDY/tables/overall.csv, summary.json, probe_layers.csv, probe_blends.csv;
-     report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html
+     report/STUDY/FIGURE.png, .svg; report/STUDY.md, .html; report/STUDY_answers.html
 """
 
 PUBLISHED = BASE / "resources" / "published.yaml"
@@ -118,3 +118,28 @@ rule report:
         " --summary {input.summary:q} --published {input.published:q} --figures {input.figures:q}"
         " --output {output.markdown:q} --html {output.html:q}"
         " --command {params.command:q}"
+
+
+rule answers:
+    """Every answer beside those of the other conditions, as one page to look at."""
+    input:
+        config=LAYOUT.config,
+        problems=LAYOUT.problems,
+        generated=[path for cell in CELLS.values() for path in LAYOUT.generated(cell)],
+        grades=[path for paths in LAYOUT.grades().values() for path in paths],
+        code=code("answers"),
+    output:
+        html=report(
+            LAYOUT.answers,
+            caption="../report/answers.rst",
+            category="Report",
+            labels={"page": LAYOUT.answers.stem},
+        ),
+    log:
+        LOGS / "answers.log",
+    localrule: True
+    conda:
+        ENVIRONMENTS / "cpu.yaml"
+    shell:
+        "python -m powerblend --log {log:q} answers --config {input.config:q}"
+        " --output {output.html:q}"

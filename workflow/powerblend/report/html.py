@@ -28,13 +28,18 @@ def render_html(markdown: str, title: str, figures: Mapping[str, Path]) -> str:
             if token.type == "image":
                 _embed(token, figures)
     body = parser.renderer.render(tokens, parser.options, {})
+    return fill("page.html.j2", title=title, body=body)
+
+
+def fill(template: str, **values: str) -> str:
+    """A page from its template; values are escaped unless the template says they are safe."""
     environment = Environment(
         loader=PackageLoader("powerblend.report", "templates"),
         undefined=StrictUndefined,
         autoescape=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("page.html.j2").render(title=title, body=body)
+    return environment.get_template(template).render(values)
 
 
 def _embed(image: Token, figures: Mapping[str, Path]) -> None:

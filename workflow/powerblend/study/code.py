@@ -46,6 +46,10 @@ CODE = {
     ),
     "figures": ("jobs/figures.py", "figures", *SUMMARY, *READ_SUMMARY),
     "report": ("jobs/report.py", "report", "vocabulary/checked.py", *SUMMARY, *READ_SUMMARY),
+    "answers": (
+        *("jobs/answers.py", "report/answers.py", "report/html.py"),
+        *(f"report/templates/answers.{part}" for part in ("html.j2", "css", "js")),
+    ),
 }
 """Stages whose code is compared: files and rooms of the package."""
 
@@ -92,7 +96,7 @@ def code_digest(stage: str, chosen: str = "") -> str:
 
 
 def _files(part: str, chosen: str) -> Iterator[Path]:
-    if part.endswith(".py"):
+    if Path(part).suffix:
         yield Path(part)
         return
     others = set(_one_of_many(part)) - {chosen}

@@ -12,6 +12,7 @@ results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl generation records, complete and
 results/STUDY/grade/GRADER-DIGEST/CELL/         their grades, in files of the same names
 results/STUDY/tables/                           overall.csv and summary.json
 report/STUDY.md, report/STUDY/                  the report and its figures
+report/STUDY_answers.html                       every answer, to look at
 """
 
 import re
@@ -61,6 +62,7 @@ class Layout:
         self.grade_dir = self.results / "grade" / grader
         self.tables = self.results / "tables"
         self.report = root / "report" / f"{study.study}.md"
+        self.answers = root / "report" / f"{study.study}_answers.html"
         self.figures = root / "report" / study.study
 
     @cached_property
