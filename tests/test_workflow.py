@@ -88,12 +88,12 @@ def test_a_finished_study_plans_nothing(finished: Path) -> None:
 def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     finished: Path, tmp_path: Path
 ) -> None:
-    """Elsewhere, with the results of the study that has run."""
+    """With the results of the study that has run; both shards in one job, then in two."""
     shutil.copytree(finished.parent / "results", tmp_path / "results")
     (store,) = tmp_path.glob("results/small/chains/ps-*")
     (name,) = [path.name for path in store.iterdir()]
     before = (store / name).read_text()
-    more = {"use": ["ps"], "samples": 2, "shards": {"use": [0, 1]}}
+    more = {"use": ["ps"], "samples": 2, "shards": {"use": [0, 1], "per_job": 2}}
     study = tmp_path / "study.yaml"
     study.write_text(yaml.safe_dump(merged(yaml.safe_load(finished.read_text()), more)))
     snakemake(study, "--until", "tables")
@@ -101,6 +101,9 @@ def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     assert [len(path.read_text().splitlines()) for path in store.iterdir()] == [6, 6]
     (overall,) = csv.DictReader((tmp_path / "results/small/tables/overall.csv").open())
     assert (overall["condition"], overall["total"]) == ("ps", "12")
+
+    study.write_text(study.read_text().replace("per_job: 2", "per_job: 1"))
+    assert not {"generate", "generate_2", "grade"} & planned(study).keys()
 
     study.write_text(finished.read_text())
     assert planned(study).keys() == {"tables", "figures", "report", "answers", "all"}

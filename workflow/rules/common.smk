@@ -74,6 +74,8 @@ DATASET_FILES = {
     ),
     LAYOUT.problems_dir.name: LAYOUT.dataset_file,
 }
+# What one generate job does; "{shard}" stands for any single one.
+SHARDS_BY_JOB = [["{shard}"]] if STUDY.shards.per_job == 1 else LAYOUT.shards_by_job()
 LOGS = LAYOUT.results / "logs"
 DRAFTS = [LAYOUT.draft] if LAYOUT.draft else []
 TIMES = LAYOUT.results / "times"
@@ -167,10 +169,29 @@ def with_rows(*options):
 
     Takes the resources, so as a param it is not tracked: the batch does not decide the outcome.
     """
-    return lambda wildcards, input, output, resources: shlex.join(
-        [*(str(o(wildcards) if callable(o) else o) for o in options)]
-        + ["--rows", str(STUDY.resources.rows)]
-    )
+
+    def settings(wildcards, input, output, resources):
+        given = [o(wildcards) if callable(o) else o for o in options]
+        words = [w for o in given for w in (o if isinstance(o, list) else [o])]
+        return shlex.join(map(str, [*words, "--rows", STUDY.resources.rows]))
+
+    return settings
+
+
+def stores_of(shards):
+    """Options of a job that does these shards: their names, and their chain stores."""
+
+    def options(wildcards):
+        names = [name.format(**wildcards) for name in shards]
+        stores = [LAYOUT.chains(wildcards.cell, name) for name in names]
+        return ["--shards", *names, "--store", *stores]
+
+    return options
+
+
+def called(shards):
+    """A name of a group of shards in paths: its first one, and how many there are."""
+    return shards[0] if len(shards) == 1 else f"{shards[0]}-and-{len(shards) - 1}-more"
 
 
 def draft_of(name):

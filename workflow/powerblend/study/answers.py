@@ -12,7 +12,7 @@ from powerblend.engine.model import Model
 from powerblend.infrastructure.interrupts import held_back
 from powerblend.infrastructure.progress import Progress
 from powerblend.study.prompts import tokenise
-from powerblend.study.store import ChainStore
+from powerblend.study.store import ChainStore, StoreByShard
 from powerblend.vocabulary.problem import Problem
 from powerblend.vocabulary.records import AnswerRecord
 from powerblend.vocabulary.specs import CellSpec, canonical
@@ -37,7 +37,7 @@ def answer(
     labels: dict[str, str],
     samples: int,
     rows: int | None,
-    store: ChainStore,
+    store: ChainStore | StoreByShard,
 ) -> Iterator[AnswerRecord]:
     """Generate what the store lacks, then yield all records, in the order of the problems.
 

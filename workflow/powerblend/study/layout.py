@@ -104,6 +104,11 @@ class Layout:
         shards = self._study.shards
         return [f"shard-{index}-of-{shards.of}" for index in shards.indices]
 
+    def shards_by_job(self) -> list[list[str]]:
+        """The shards to run, as a generate job does them: `per_job` at a time."""
+        shards, each = self.shards(), self._study.shards.per_job
+        return [shards[first : first + each] for first in range(0, len(shards), each)]
+
     @cached_property
     def cells(self) -> dict[str, Cell]:
         """The cell of each condition."""

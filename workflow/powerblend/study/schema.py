@@ -39,6 +39,12 @@ class ShardSpec(Section):
 
     of: int = Field(gt=0, description="shards that the dataset is cut into")
     use: list[int] | str = Field(description="which to run: a list, or a range as 0-7")
+    per_job: int = Field(
+        default=1,
+        gt=0,
+        description="shards that one generate job does: it loads the model once and fills its rows "
+        "with the chains of all of them; decides nothing else, and can be changed at any time",
+    )
 
     @property
     def indices(self) -> list[int]:

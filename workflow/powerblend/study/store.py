@@ -11,13 +11,14 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from pydantic import JsonValue
 
 from powerblend.infrastructure.files import DamagedFile, naming, parse_line
+from powerblend.vocabulary.problem import Problem
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,33 @@ class ChainStore:
     def close(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+class StoreByShard:
+    """The chain stores of several shards as one: a chain is in that of its problem's shard."""
+
+    def __init__(self, shards: Iterable[tuple[Iterable[Problem], Path]]) -> None:
+        self._stores: list[ChainStore] = []
+        self._by_problem: dict[str, ChainStore] = {}
+        for problems, path in shards:
+            self._stores.append(ChainStore(path))
+            self._by_problem |= {p.unique_id: self._stores[-1] for p in problems}
+
+    def __contains__(self, key: str) -> bool:
+        return any(key in store for store in self._stores)
+
+    def get(self, key: str) -> dict[str, JsonValue] | None:
+        """The record of a key, or None; raises as `ChainStore.get` does."""
+        return next((store.get(key) for store in self._stores if key in store), None)
+
+    def add(self, record: Mapping[str, JsonValue]) -> None:
+        """Append a finished chain to its shard's store; raises as `ChainStore.add` does."""
+        self._by_problem[str(record["problem_id"])].add(record)
+
+    def close(self) -> None:
+        """Release the files."""
+        for store in self._stores:
+            store.close()
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
