@@ -102,7 +102,7 @@ def test_snakemakes_own_report_has_captions_labels_and_tables(finished: Path) ->
     assert shown["categories"].keys() == {"Tables", "Figures", "Report"}
     assert "results/small/tables/overall.csv" in shown["categories"]["Tables"]["Conditions"]
     assert "report/small/accuracy.png" in shown["categories"]["Figures"]["Answers"]
-    assert "Power sampling draws an answer from p^α" in page  # the description of the workflow
+    assert "Power sampling draws an answer from" in page  # the description of the workflow
 
 
 def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
