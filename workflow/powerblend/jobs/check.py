@@ -165,7 +165,10 @@ def _check_drafts(study: Study, config: Any, tokenizer: Any) -> None:
 
 
 def _prompt_lengths(study: Study, tokenizer: Any, problems: list[Problem]) -> list[int]:
-    if not tokenizer.chat_template:
-        raise ConfigError(f"model.name: {study.model.name} has no chat template to prompt it with")
     prompt = read_prompt(study.prompt)
+    if prompt.style == "chat" and not (prompt.chat_template_jinja or tokenizer.chat_template):
+        raise ConfigError(
+            f"model.name: {study.model.name} has no chat template to prompt it with; set `prompt: "
+            "{style: plain}` for a base model, or give one in prompt.chat_template_jinja"
+        )
     return [len(tokenise(tokenizer, p.problem, prompt)) for p in problems]
