@@ -73,8 +73,9 @@ def test_a_template_may_come_from_the_configuration() -> None:
     broken = Prompt(template="{problem}", chat_template_jinja="{{ nothing.here }}")
     with pytest.raises(ConfigError, match=r"prompt\.chat_template_jinja: the chat template fails"):
         tokenise(words, "Hi", broken)
-    with pytest.raises(ValueError, match="style is plain, which has no chat template"):
-        PromptSpec(style="plain", chat_template=options)
+    with pytest.raises(ValueError, match="style is plain, which reads no chat_template_jinja"):
+        PromptSpec(style="plain", chat_template_jinja=THINKING)
+    assert read_prompt(PromptSpec(style="plain", chat_template=options)).chat_template == {}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,11 @@ def read_prompt(prompt: PromptSpec) -> Prompt:
     ConfigError
         If the file of ``prompt.shots`` is missing or holds something else.
     """
-    return Prompt.model_validate(dict(prompt) | {"shots": _read_shots(prompt.shots)})
+    read: dict[str, object] = {"shots": _read_shots(prompt.shots)}
+    if prompt.style == "plain":
+        # A study is merged over one that may have options, and cannot take them out.
+        read["chat_template"] = {}
+    return Prompt.model_validate(dict(prompt) | read)
 
 
 def _read_shots(path: str | None) -> list[Shot]:

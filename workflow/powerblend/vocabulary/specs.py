@@ -149,7 +149,8 @@ class PromptSpec(Section):
         "paragraphs",
     )
     chat_template: dict[str, JsonValue] = Field(
-        default_factory=dict, description="options of the chat template, as enable_thinking: false"
+        default_factory=dict,
+        description="options of the chat template, as enable_thinking: false; not read where plain",
     )
     chat_template_jinja: str | None = Field(
         default=None,
@@ -158,8 +159,8 @@ class PromptSpec(Section):
 
     @model_validator(mode="after")
     def _plain_has_no_template(self) -> Self:
-        if self.style == "plain" and (self.chat_template or self.chat_template_jinja):
-            raise ValueError("style is plain, which has no chat template: leave its keys out")
+        if self.style == "plain" and self.chat_template_jinja:
+            raise ValueError("style is plain, which reads no chat_template_jinja: leave it out")
         return self
 
 
