@@ -21,7 +21,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.quantizers import AutoHfQuantizer
+from transformers.quantizers.auto import AutoHfQuantizer
 
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import DraftedModel
