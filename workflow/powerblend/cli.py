@@ -18,6 +18,7 @@ log = logging.getLogger("powerblend")
 
 JOBS = {
     "sample": "ask a model a question, and see its answers",
+    "serve": "answer requests of the OpenAI API",
     "config": "write down the configuration that runs",
     "specs": "write down what every job of the model is to do",
     "model": "fetch and convert an embedded model",
