@@ -54,6 +54,11 @@ class Body(BaseModel):
         return {key: value for key, value in (self.model_extra or {}).items() if value is not None}
 
     @property
+    def wants_logprobs(self) -> bool:
+        """Whether it asks for the log p of each token."""
+        return False
+
+    @property
     def stops(self) -> list[str]:
         """The strings that end an answer."""
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
@@ -91,6 +96,11 @@ class ChatBody(Body):
     response_format: dict[Literal["type"], Literal["text"]] | None = None
     tools: list[Any] | None = Field(default=None, max_length=0)
 
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether it asks for the log p of each token."""
+        return self.logprobs
+
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
         self.max_tokens = self.max_completion_tokens or self.max_tokens
@@ -105,6 +115,11 @@ class CompletionBody(Body):
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
     suffix: Literal[""] | None = None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether it asks for the log p of each token: here 0 is how many others it wants."""
+        return self.logprobs is not None
 
     @property
     def prompts(self) -> list[str] | list[list[int]]:

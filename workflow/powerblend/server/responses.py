@@ -80,8 +80,11 @@ class Answered:
         if self._chat:
             yield {"delta": {"role": "assistant", "content": ""}} | open_end
         for word in WORD.findall(answer.text or ""):
-            yield ({"delta": {"content": word}} if self._chat else {"text": word}) | open_end
-        yield ({"delta": {}} if self._chat else {"text": ""}) | self._end(answer)
+            yield self._piece(word) | open_end
+        yield self._piece("") | self._end(answer)
+
+    def _piece(self, text: str) -> Json:
+        return {"delta": {"content": text} if text else {}} if self._chat else {"text": text}
 
     def _end(self, answer: Generation) -> Json:
         """What is known of an answer beside its text."""
@@ -100,7 +103,7 @@ class Answered:
 
     def _logprobs(self, answer: Generation) -> Json | None:
         """Log p of each token, the EOS left out as in the text; None if they were not asked for."""
-        if getattr(self.body, "logprobs", None) in (None, False):
+        if not self.body.wants_logprobs:
             return None
         count = answer.n_tokens - (answer.finish == "eos")
         tokens = [self.tokenizer.decode([token]) for token in answer.tokens[:count]]
