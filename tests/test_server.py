@@ -249,7 +249,7 @@ def test_a_request_that_takes_too_long_is_given_up(
     engine = EngineThread(model, rows=2)
     with listening(app(model, engine, timeout=0.2)) as address:
         hasty = Served(model, engine, address)
-        with pytest.raises(openai.APIStatusError, match="no answer within 0.2 s") as caught:
+        with pytest.raises(openai.APIStatusError, match=r"no answer within 0\.2 s") as caught:
             hasty.chat(n=4, max_tokens=64, extra_body=POWER | {"steps": 20})
         assert caught.value.status_code == 504
         wait_for(hasty.idle, 1.0)
