@@ -68,7 +68,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def served(model: Model) -> Iterator[Served]:
-    engine = EngineThread(model, rows=8)
+    engine = EngineThread(model, rows=16)
     with listening(app(model, engine)) as address:
         yield Served(model, engine, address)
 
@@ -132,7 +132,8 @@ def test_log_probabilities_are_those_of_the_answer(served: Served) -> None:
     given = {"model": "tiny", "prompt": "One", "max_tokens": 8, "seed": 2}
     choice = served.client.completions.create(logprobs=0, **given).choices[0]
     assert "".join(choice.logprobs.tokens) == choice.text
-    assert choice.logprobs.text_offset[:2] == [0, 1]
+    lengths = [len(token) for token in choice.logprobs.tokens]
+    assert choice.logprobs.text_offset == [sum(lengths[:i]) for i in range(len(lengths))]
     assert served.client.completions.create(**given).choices[0].logprobs is None
 
 
@@ -173,7 +174,7 @@ def test_a_stream_is_the_final_text_in_pieces(served: Served) -> None:
         (
             {"extra_body": POWER | {"blend": {"source": "layer", "layer": 99, "beta": 0.1}}},
             400,
-            "blend.layer is 99",
+            "blend layer is 99",
         ),
         (
             {"extra_body": POWER | {"blend": {"source": "draft", "beta": 0.1}}},
@@ -238,7 +239,7 @@ def test_a_client_that_goes_away_frees_its_rows(
     slowed(monkeypatch)
     long = POWER | {"steps": 20}  # seconds of work
     with pytest.raises(openai.APITimeoutError):
-        served.chat(n=12, max_tokens=64, extra_body=long, timeout=0.5)
+        served.chat(n=20, max_tokens=64, extra_body=long, timeout=0.5)
     wait_for(served.idle, 1.0)
 
 
@@ -319,8 +320,8 @@ def test_200_at_once_with_some_cancelled(served: Served) -> None:
     answers = asyncio.run(ask())
     cancelled = sum(isinstance(answer, asyncio.CancelledError) for answer in answers)
     assert 0 < cancelled <= 40
-    by_seed = [served.sampled(1, number, chats[number])[0] for number in range(0, 200, 9)]
-    for number, expected in zip(range(0, 200, 9), by_seed, strict=True):
+    by_seed = [served.sampled(1, number, chats[number])[0] for number in range(0, 200, 23)]
+    for number, expected in zip(range(0, 200, 23), by_seed, strict=True):
         if not isinstance(answers[number], asyncio.CancelledError):
             assert answers[number].choices[0].message.content == expected.text
     failed = [a for a in answers if isinstance(a, Exception)]

@@ -106,7 +106,8 @@ class Answered:
         if not self.body.wants_logprobs:
             return None
         count = answer.n_tokens - (answer.finish == "eos")
-        tokens = [self.tokenizer.decode([token]) for token in answer.tokens[:count]]
+        decode = self.tokenizer.decode
+        tokens = [decode([token], skip_special_tokens=True) for token in answer.tokens[:count]]
         log_p = list(answer.token_log_p or ())[:count]
         if self._chat:
             return {"content": list(map(_token, tokens, log_p)), "refusal": None}
