@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ def test_the_draft_is_trained_once_and_named_in_the_report(finished: Path) -> No
 
 def test_a_finished_study_plans_nothing(finished: Path) -> None:
     assert planned(finished) == {}
+
+
+def test_snakemakes_own_report_has_captions_labels_and_tables(finished: Path) -> None:
+    snakemake(finished, "--report", "whole.zip")
+    with zipfile.ZipFile(finished.parent / "whole.zip") as archive:
+        names = archive.namelist()
+        (packed,) = (name for name in names if name.endswith("data/results.js"))
+        results = archive.read(packed).decode()
+        (described,) = (name for name in names if name.endswith("data/workflow_desc.js"))
+        description = archive.read(described).decode()
+    assert "powerblend" in description.lower() or "Power Sampling" in description
+    for wanted in ("overall.csv", "summary.json", "accuracy.png", "small.html"):
+        assert wanted in results, wanted
+    for wanted in ('"category": "Tables"', '"subcategory": "Conditions"', '"table": "overall"'):
+        assert wanted.replace(" ", "") in results.replace(" ", ""), wanted
 
 
 def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
