@@ -84,7 +84,7 @@ def test_a_study_loads_back_and_is_graded_again(
     head = yaml.safe_load(card.split("---")[1])
     assert head["license"] == "cc0-1.0"
     assert head["pretty_name"] == "A study: 'quoted'"
-    assert "| `greedy` | argmax p | 6 | 50.0% |" in card
+    assert "| `greedy` | argmax p | 6 | 33.3% |" in card
     assert json.loads((folder / "config.json").read_text())["study"] == "small"
     assert json.loads((folder / "specs" / "ladder.json").read_text())["decoding"]["alpha"] == 4.0
     # The card's own lines load it, and grade it again.

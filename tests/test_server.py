@@ -10,7 +10,7 @@ import pytest
 for package in ("fastapi", "uvicorn", "openai"):
     pytest.importorskip(package)
 
-import httpx
+import httpx2
 import openai
 
 import tiny
@@ -196,13 +196,13 @@ def test_bad_requests_get_the_errors_of_the_api(
 
 def test_what_is_no_route_and_no_json_is_an_error_of_the_api_too(served: Served) -> None:
     given = {"Authorization": f"Bearer {KEY}"}
-    assert httpx.get(f"{served.base}/engines", headers=given).json()["error"]["message"]
+    assert httpx2.get(f"{served.base}/engines", headers=given).json()["error"]["message"]
     url = f"{served.base}/chat/completions"
-    damaged = httpx.post(url, headers=given | {"Content-Type": "application/json"}, content="{")
+    damaged = httpx2.post(url, headers=given | {"Content-Type": "application/json"}, content="{")
     assert damaged.status_code == 400
     assert damaged.json()["error"]["type"] == "invalid_request_error"
     # A page in a browser may send text to any address without asking.
-    text = httpx.post(url, headers=given | {"Content-Type": "text/plain"}, content="{}")
+    text = httpx2.post(url, headers=given | {"Content-Type": "text/plain"}, content="{}")
     assert text.status_code == 400
 
 
@@ -282,7 +282,7 @@ def test_more_ways_of_decoding_than_batches_are_all_answered(served: Served) -> 
                     seed=4,
                     extra_body=POWER | {"alpha": 1.0 + number},
                 )
-                for number in range(2 * engine_thread.MAX_BATCHES)
+                for number in range(engine_thread.MAX_BATCHES + 2)
             ]
             return await asyncio.gather(*asked)
 
@@ -294,16 +294,13 @@ def test_more_ways_of_decoding_than_batches_are_all_answered(served: Served) -> 
     assert len(served.engine._batches) <= engine_thread.MAX_BATCHES
 
 
-def test_200_at_once_with_some_cancelled(served: Served) -> None:
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_many_at_once_with_some_cancelled(served: Served, count: int) -> None:
     """Whoever stays has the answer of `sample`, and nothing is left of those who went."""
-    chats = [[{"role": "user", "content": f"What is {n} + 30?"}] for n in range(200)]
+    chats = [[{"role": "user", "content": f"What is {n} + 30?"}] for n in range(count)]
 
     async def ask() -> list[Any]:
-        options = httpx.Limits(max_connections=None)
-        http = httpx.AsyncClient(limits=options, timeout=120)
-        async with openai.AsyncOpenAI(
-            base_url=served.base, api_key=KEY, http_client=http, max_retries=0
-        ) as client:
+        async with openai.AsyncOpenAI(base_url=served.base, api_key=KEY, max_retries=0) as client:
             asked = [
                 asyncio.create_task(
                     client.chat.completions.create(
@@ -319,11 +316,11 @@ def test_200_at_once_with_some_cancelled(served: Served) -> None:
 
     answers = asyncio.run(ask())
     cancelled = sum(isinstance(answer, asyncio.CancelledError) for answer in answers)
-    assert 0 < cancelled <= 40
-    by_seed = [served.sampled(1, number, chats[number])[0] for number in range(0, 200, 23)]
-    for number, expected in zip(range(0, 200, 23), by_seed, strict=True):
-        if not isinstance(answers[number], asyncio.CancelledError):
-            assert answers[number].choices[0].message.content == expected.text
+    assert 0 < cancelled <= count // 5
+    stayed = [n for n in range(count) if not isinstance(answers[n], asyncio.CancelledError)]
+    for number in stayed[:: count // 8]:
+        expected = served.sampled(1, number, chats[number])[0]
+        assert answers[number].choices[0].message.content == expected.text
     failed = [a for a in answers if isinstance(a, Exception)]
     assert not failed
     wait_for(served.idle)
