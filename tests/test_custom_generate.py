@@ -1,5 +1,6 @@
 """`model.generate` with this project's custom_generate folder: transformers itself calls it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,3 +85,19 @@ def test_what_would_draw_from_another_distribution_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         generated(hf, PROMPTS, **options)
+
+
+def test_the_lines_of_its_card_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = (ROOT / "custom_generate" / "README.md").read_text(encoding="utf-8")
+    lines = card.split("```python\n")[1].split("```")[0]
+    exec(lines, {"MODEL": str(tiny.save(tmp_path / "model")), "FOLDER": str(ROOT)})
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_lines_of_the_page_work(hf: PreTrainedModel) -> None:
+    page = (ROOT / "docs" / "transformers.md").read_text(encoding="utf-8")
+    lines = page.split("```python\n")[1].split("```")[0]
+    assert '"/path/to/powerblend"' in lines
+    names: dict[str, Any] = {"model": hf, "inputs": {"input_ids": torch.tensor(PROMPTS)}}
+    exec(lines.replace("/path/to/powerblend", str(ROOT)), names)
+    assert names["tokens"][:, :3].tolist() == PROMPTS

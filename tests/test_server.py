@@ -1,8 +1,13 @@
 """The server as its clients see it: the real `openai` client, over a socket."""
 
 import asyncio
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -16,11 +21,13 @@ import openai
 import tiny
 from powerblend import Generation, Model, load_model, sample
 from powerblend.api.open_run import OpenRun
+from powerblend.jobs.serve import conditions
 from powerblend.samplers import parse_sampler
 from powerblend.server import engine_thread
 from powerblend.server.application import application
 from powerblend.server.engine_thread import EngineThread
 from served import listening, wait_for
+from small_study import ROOT, environment
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -325,3 +332,59 @@ def test_many_at_once_with_some_cancelled(served: Served, count: int) -> None:
     assert not failed
     wait_for(served.idle)
     assert not served.engine._tickets
+
+
+def test_the_lines_of_the_page_work(served: Served) -> None:
+    page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    lines = page.split("```python\n")[1].split("```")[0]
+    for named, here in (
+        ("http://127.0.0.1:8000/v1", served.base),
+        ('"smollm2-135m-instruct"', '"tiny"'),
+        ('api_key="none"', f'api_key="{KEY}"'),
+    ):
+        assert named in lines
+        lines = lines.replace(named, here)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    decoding = POWER | {"max_new_tokens": 32}
+    expected = sample(served.model, [CHAT], decoding, samples=2, seed=0)[0]
+    assert [c.message.content for c in names["answer"].choices] == [g.text for g in expected]
+
+
+def test_a_study_names_conditions(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    named = conditions(ROOT / "config.yaml", has_draft=False)
+    assert list(named) == ["greedy", "base", "temp", "ps", "blend_greedy", "blend_ps"]
+    assert named["ps"].max_new_tokens == 1024
+    assert "draft_blend_ps is left out: it needs a draft (--draft)" in caplog.text
+    assert "draft_blend_ps" in conditions(ROOT / "config.yaml", has_draft=True)
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("conditions: {ps: {sampler: power, alpha: 0.5, max_new_tokens: 8}}")
+    with pytest.raises(ValueError, match=r"wrong\.yaml: conditions\.ps\.alpha: .* \(it is 0\.5\)"):
+        conditions(wrong, has_draft=False)
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    """`powerblend serve MODEL --port PORT --config PATH`, as a newcomer types it."""
+    directory = tiny.save(tmp_path / "model")
+    (tmp_path / "serve.yaml").write_text(
+        "decoding: {max_new_tokens: 8, alpha: 4.0, blocks: 4, steps: 1}\n"
+        "conditions:\n  ps: {sampler: power}\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "powerblend", "serve", str(directory), "--port", str(port)]
+    command += ["--config", "serve.yaml"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if f"at http://127.0.0.1:{port}/v1" in line:
+                break
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
+        answer = client.chat.completions.create(model="model:ps", messages=CHAT, seed=1)
+        assert answer.choices[0].powerblend["moves"] > 0
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) in (0, 143)
