@@ -22,7 +22,7 @@ import tiny
 from powerblend import Generation, Model, load_model, sample
 from powerblend.api.open_run import OpenRun
 from powerblend.jobs.serve import conditions
-from powerblend.samplers import parse_sampler
+from powerblend.samplers import Sampler, parse_sampler
 from powerblend.server import engine_thread
 from powerblend.server.application import application
 from powerblend.server.engine_thread import EngineThread
@@ -199,6 +199,22 @@ def test_bad_requests_get_the_errors_of_the_api(
     assert isinstance(caught.value.body, dict)
     assert caught.value.body["type"] == "invalid_request_error"
     assert said in caught.value.body["message"]
+
+
+def test_stop_strings_are_those_of_the_engine_or_refused(served: Served) -> None:
+    def asked() -> Any:
+        return served.chat(seed=9, stop=["a", "e"], max_tokens=32, logprobs=True)
+
+    if "stop" not in Sampler.model_fields:
+        with pytest.raises(openai.BadRequestError, match="stop: unknown key"):
+            asked()
+        return
+    decoding: dict[str, Any] = {"sampler": "temperature", "temperature": 1.0, "max_new_tokens": 32}
+    ((expected,),) = sample(served.model, [CHAT], decoding | {"stop": ["a", "e"]}, seed=9)
+    choice = asked().choices[0]
+    assert choice.message.content == expected.text
+    assert choice.finish_reason == ("length" if expected.finish == "length" else "stop")
+    assert not set("ae") & set(choice.message.content)
 
 
 def test_what_is_no_route_and_no_json_is_an_error_of_the_api_too(served: Served) -> None:
