@@ -50,7 +50,8 @@ def main() -> None:
         rows,
         "`share` is the server's requests a second over those of `sample` with as many rows, which "
         f"has all prompts at once. One thread each, {MAX_TOKENS} tokens, α 4, {POWER['blocks']} "
-        "blocks of one move; the questions of the demo without worked examples. `MiB` is the server's resident memory after the requests.",
+        "blocks of one move; the questions of the demo without worked examples. `MiB` is the "
+        "server's resident memory after the requests.",
     )
 
 
