@@ -28,6 +28,10 @@ SHORTEST_ROOM = 256
 """Prompt tokens for which a batch has room at least, so that most prompts share one."""
 
 
+PATIENCE = 5.0
+"""Seconds that the end waits for the step under way: prompts of many rows may take longer."""
+
+
 class QueueFull(Exception):
     """There are as many answers waiting as may be."""
 
@@ -71,11 +75,11 @@ class EngineThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the step under way; whoever still waits is told."""
+        """End after the step under way, if that is soon; whoever still waits is told."""
         with self._something_to_do:
             self._stopping = True
             self._something_to_do.notify()
-        self._thread.join()
+        self._thread.join(PATIENCE)
 
     @property
     def waiting(self) -> int:
