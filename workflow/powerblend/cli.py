@@ -19,6 +19,7 @@ log = logging.getLogger("powerblend")
 JOBS = {
     "sample": "ask a model a question, and see its answers",
     "serve": "answer requests of the OpenAI API",
+    "plan": "say what a study will take, before anything of it runs",
     "config": "write down the configuration that runs",
     "specs": "write down what every job of the model is to do",
     "model": "fetch and convert an embedded model",
@@ -44,8 +45,9 @@ to begin with:
   powerblend serve MODEL --port 8000
   powerblend sample --help
 
-MODEL is a directory or a Hugging Face hub id. The others are jobs of a study, which Snakemake calls
-one by one; they need the study's packages: pip install 'powerblend[study]'
+MODEL is a directory or a Hugging Face hub id. plan is for who runs a study, export for who has; the
+rest are its jobs, which Snakemake calls one by one; they need the study's packages:
+pip install 'powerblend[study]'
 """
 
 EXTRAS = {"serve": "serve"}
