@@ -56,7 +56,7 @@ def test_rows_leave_room_for_what_proposals_may_give_back(
     model: Model, monkeypatch: pytest.MonkeyPatch, steps: int, tokens: int
 ) -> None:
     charged = []
-    monkeypatch.setattr(generation, "decide_rows", lambda model, n: charged.append(n) or 1)
+    monkeypatch.setattr(generation, "decide_rows", lambda model, n, share: charged.append(n) or 1)
     decoding = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": steps}
     Run(model, [Request([5, 7], "problem", 0)], parse_sampler(decoding), 0, None)
     assert charged == [tokens]

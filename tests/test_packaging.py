@@ -59,6 +59,13 @@ def test_a_command_of_the_study_says_what_it_needs() -> None:
     assert done.stderr == "powerblend: this needs pandas: pip install 'powerblend[study]'\n"
 
 
+def test_the_server_says_what_it_needs() -> None:
+    absent = "sys.modules['uvicorn'] = None;"
+    done = run(f"{absent} from powerblend.cli import main; sys.exit(main(['serve', '--help']))")
+    assert done.returncode == 1
+    assert done.stderr == "powerblend: this needs uvicorn: pip install 'powerblend[serve]'\n"
+
+
 def test_help_begins_with_what_a_newcomer_can_type() -> None:
     done = run("from powerblend.cli import main; main(['--help'])")
     assert 'powerblend sample MODEL "What is 12 + 30?" --alpha 4 --samples 4' in done.stdout

@@ -1,5 +1,6 @@
 """The report: every number computed, every claim as strong as its numbers, foreign text inert."""
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -780,8 +781,9 @@ def test_foreign_text_does_nothing_in_the_report(tmp_path: Path) -> None:
     run = {"config_yaml": "a: '```'\n<script>x</script>", "command": "snakemake ```"}
     page = Page(render_html(report(summary, **run), "</title><script>", {}))
     tags = {tag for tag, _ in page.tags}
-    assert not tags & {"script", "iframe", "object", "form"}
-    links = {attrs["href"] for tag, attrs in page.tags if tag == "a"}
+    assert not tags & {"iframe", "object", "form"}
+    assert [tag for tag, _ in page.tags].count("script") == 1  # the page's own
+    links = {attrs["href"] for tag, attrs in page.tags if tag == "a"} - contents(page)
     papers = "2510.14901", "2602.06036", "2609.38104"
     assert links == {f"https://arxiv.org/abs/{paper}" for paper in papers}
     assert len([tag for tag, _ in page.tags if tag == "h1"]) == 1
@@ -802,8 +804,59 @@ def test_the_page_holds_its_figures_and_fetches_nothing(tmp_path: Path) -> None:
     sources = [str(attrs["src"]) for tag, attrs in page.tags if tag == "img"]
     assert len(sources) == len(FIGURES)
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert not {"link", "script"} & {tag for tag, _ in page.tags}
+    assert "link" not in {tag for tag, _ in page.tags}
+    assert [attrs for tag, attrs in page.tags if tag == "script"] == [{}]
     assert "<title>A &amp; B</title>" in html
+
+
+def contents(page: Page) -> set[str | None]:
+    """Links to what the page has a name for."""
+    return {f"#{attrs['id']}" for _, attrs in page.tags if "id" in attrs}
+
+
+def test_the_page_has_a_table_of_contents() -> None:
+    markdown = report(large_study())
+    page = Page(render_html(markdown, "A study", {}))
+    headings = re.findall(r"^##+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", markdown), re.MULTILINE)
+    linked = [a["href"] for tag, a in page.tags if tag == "a" and str(a["href"]).startswith("#")]
+    assert len(linked) == len(set(linked)) == len(headings) > 8
+    assert set(linked) == contents(page)
+    assert "#4-results" in linked
+
+
+def test_headings_of_the_same_words_have_names_of_their_own() -> None:
+    page = Page(render_html("## A b\n\n## A b\n\n### `x` < y\n\n## !\n", "title", {}))
+    assert contents(page) == {"#a-b", "#a-b-", "#x-y", "#section"}
+
+
+TABLE = """
+| name | n | share |
+|---|---:|---|
+| `b` | 10 | 97.3% (72/74) |
+| `a` | 9 | −5.0 |
+| `c` | 1,000 | — |
+"""
+
+
+@pytest.mark.browser
+def test_a_click_sorts_a_table(tmp_path: Path) -> None:
+    from browser import Browser
+
+    page = tmp_path / "page.html"
+    page.write_text(render_html("## Part\n" + TABLE, "A study", {}), encoding="utf-8")
+    names = "[...document.querySelectorAll('tbody tr')].map(r => r.cells[0].textContent).join('')"
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(page)
+
+        def clicked(column: int) -> Any:
+            browser.value(f"document.querySelectorAll('th')[{column}].click()")
+            return browser.value(names)
+
+        assert browser.value(names) == "bac"
+        assert [clicked(0), clicked(0)] == ["abc", "cba"]
+        assert [clicked(1), clicked(1)] == ["abc", "cba"]
+        assert [clicked(2), clicked(2)] == ["abc", "cba"]
+        assert browser.value("document.querySelector('[aria-sort]').textContent") == "share"
 
 
 def test_figures_are_named_relative_to_the_report() -> None:

@@ -18,6 +18,7 @@ log = logging.getLogger("powerblend")
 
 JOBS = {
     "sample": "ask a model a question, and see its answers",
+    "serve": "answer requests of the OpenAI API",
     "plan": "say what a study will take, before anything of it runs",
     "config": "write down the configuration that runs",
     "specs": "write down what every job of the model is to do",
@@ -33,6 +34,7 @@ JOBS = {
     "figures": "draw the figures as PNG and SVG",
     "report": "write the report as Markdown and as one HTML file",
     "answers": "write the page on which to look at answers",
+    "export": "write answers and grades as a dataset for others",
     "schema": "print the JSON schema of a study's configuration",
 }
 """The jobs, each a module of `powerblend.jobs`, and what they do."""
@@ -40,14 +42,16 @@ JOBS = {
 EXAMPLE = """
 to begin with:
   powerblend sample MODEL "What is 12 + 30?" --alpha 4 --samples 4
+  powerblend serve MODEL --port 8000
   powerblend sample --help
 
-MODEL is a directory or a Hugging Face hub id. plan is for who runs a study; the rest are its jobs,
-which Snakemake calls one by one; they need the study's packages: pip install 'powerblend[study]'
+MODEL is a directory or a Hugging Face hub id. plan is for who runs a study, export for who has; the
+rest are its jobs, which Snakemake calls one by one; they need the study's packages:
+pip install 'powerblend[study]'
 """
 
-INSTALL = "pip install 'powerblend[study]'"
-"""What brings the packages of a study's jobs."""
+EXTRAS = {"serve": "serve"}
+"""What brings a job's packages; the others' is study."""
 
 EXPECTED = (ValueError, OSError, RuntimeError)
 """Errors whose message is written for the user."""
@@ -55,10 +59,13 @@ EXPECTED = (ValueError, OSError, RuntimeError)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job; the exit status."""
+    chosen = _chosen(arguments)
     try:
-        options = _parser(_chosen(arguments)).parse_args(arguments)
+        options = _parser(chosen).parse_args(arguments)
     except ModuleNotFoundError as error:
-        print(f"powerblend: this needs {error.name}: {INSTALL}", file=sys.stderr)
+        extra = EXTRAS.get(chosen or "", "study")
+        needed = f"this needs {error.name}: pip install 'powerblend[{extra}]'"
+        print(f"powerblend: {needed}", file=sys.stderr)
         return 1
     try:
         _start_log(options.log)

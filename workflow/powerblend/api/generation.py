@@ -18,7 +18,12 @@ from powerblend.draft.guided import DraftedModel, Guided
 from powerblend.engine import rounds
 from powerblend.engine.chain import Chain
 from powerblend.engine.endings import Ending, Finish
-from powerblend.engine.memory import Sized, decide_rows, is_out_of_memory
+from powerblend.engine.memory import (
+    USABLE_MEMORY_SHARE,
+    Sized,
+    decide_rows,
+    is_out_of_memory,
+)
 from powerblend.engine.model import Model
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
@@ -164,7 +169,8 @@ class Run:
         self._tokenizer = getattr(model, "tokenizer", None)
         self._ending = _ending(model, sampler.stop or ())
         self.tally = Tally()
-        self.rows = self._decide_rows() if rows is None else rows
+        longest = max((len(job.prompt) for job in self._jobs), default=0)
+        self.rows = self._decide_rows(longest) if rows is None else rows
 
     def steps(self) -> Iterator[list[tuple[Request, Generation]]]:
         """Yield, after every step, the answers that it finished; most steps finish none.
@@ -185,11 +191,13 @@ class Run:
                 self.rows = min(self.rows, len(waiting)) // 2 or 1
                 log.warning("out of memory: going on with %d rows", self.rows)
 
-    def _scheduler(self, jobs: Sequence[Job]) -> Scheduler:
-        return Scheduler(self._model, self._sampler, jobs, self.rows, self.tally, self._ending)
+    def _scheduler(self, jobs: Sequence[Job], longest_prompt: int | None = None) -> Scheduler:
+        return Scheduler(
+            self._model, self._sampler, jobs, self.rows, self.tally, self._ending, longest_prompt
+        )
 
-    def _decide_rows(self) -> int:
-        longest = max((len(job.prompt) for job in self._jobs), default=0)
+    def _decide_rows(self, longest: int, share: float = USABLE_MEMORY_SHARE) -> int:
+        """As many as a share of the free memory holds, of prompts of ``longest`` tokens."""
         answer = self._sampler.max_new_tokens
         # What a proposal may have to give back is copied from its cut on, and cuts are uniform:
         # beside a row's own keys there are those of half an answer, on the average or less.
@@ -197,7 +205,7 @@ class Run:
         if self._sampler.strings > 1:
             # A string that waits has its keys beside the rows, and its answer those of the prompt.
             copied = 2 * answer + longest
-        return decide_rows(cast(Sized, self._model), longest + answer + copied)
+        return decide_rows(cast(Sized, self._model), longest + answer + copied, share)
 
     def _generation(self, finished: Finished) -> Generation:
         chain = finished.answer

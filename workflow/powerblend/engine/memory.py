@@ -31,13 +31,13 @@ class Sized(Protocol):
         """Memory of one row of ``capacity`` tokens."""
 
 
-def decide_rows(model: Sized, capacity: int) -> int:
-    """As many rows of ``capacity`` tokens as the free memory holds, up to `MAX_ROWS`; at least 1.
+def decide_rows(model: Sized, capacity: int, share: float = USABLE_MEMORY_SHARE) -> int:
+    """As many rows of ``capacity`` tokens as a share of the free memory holds, at least 1.
 
-    The capacity is to include what is copied of a row.
+    At most `MAX_ROWS`. The capacity is to include what is copied of a row.
     """
     free = free_bytes(model.device)
-    rows = int(USABLE_MEMORY_SHARE * free / model.row_bytes(capacity))
+    rows = int(share * free / model.row_bytes(capacity))
     chosen = max(1, min(rows, MAX_ROWS[model.device.type]))
     log.info("%d rows of up to %d tokens: %.1f GiB are free", chosen, capacity, free / 2**30)
     return chosen

@@ -17,7 +17,7 @@ nothing else, so a table of probabilities runs through the very same loop.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any, NamedTuple, Protocol
@@ -144,6 +144,7 @@ class Running:
     prompt_keys: Any = None
     came: dict[int, Trace] = field(default_factory=dict)  # what the round's proposals became
     asked: int = 0  # proposals of the round
+    cancelled: bool = False  # nobody waits for it any more
 
 
 class Ready(NamedTuple):
@@ -193,7 +194,11 @@ class Step:
 
 
 class Scheduler:
-    """Runs jobs through ``rows`` rows of a model, and adds what it does to ``tally``."""
+    """Runs jobs through ``rows`` rows of a model, and adds what it does to ``tally``.
+
+    With ``longest_prompt``, in tokens, it takes jobs while it runs (`submit`): `run` ends when
+    there are none, and is called again when there are.
+    """
 
     def __init__(
         self,
@@ -203,8 +208,9 @@ class Scheduler:
         rows: int,
         tally: Tally,
         ending: Ending,
+        longest_prompt: int | None = None,
     ) -> None:
-        self.rows = min(rows, len(jobs) * sampler.strings)
+        self.rows = min(rows, len(jobs) * sampler.strings) if longest_prompt is None else rows
         self.tally = tally
         self._model, self._sampler, self._ending = model, sampler, ending
         self._strings = sampler.strings
@@ -215,7 +221,7 @@ class Scheduler:
         self._num_steps, self._num_finished = 0, 0
         self._missed_turns = 0  # by free rows, since the last prefill
         self._slots: list[Slot] = []
-        longest = max((len(job.prompt) for job in jobs), default=0)
+        longest = longest_prompt or max((len(job.prompt) for job in jobs), default=0)
         limit = sampler.max_new_tokens
         self._capacity = longest + limit
         self._shared = common_prefix([job.prompt for job in jobs])
@@ -238,6 +244,24 @@ class Scheduler:
         """Yield, after every step, the chains that are done."""
         while self._admit():
             yield self._advance()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have no row yet."""
+        return len(self._waiting)
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for a row; its prompt is no longer than ``longest_prompt``."""
+        self._waiting.append(job)
+
+    @torch.inference_mode()
+    def cancel(self, names: Collection[Any]) -> None:
+        """Forget the jobs of these names, between two steps, and free their rows."""
+        self._waiting = deque(job for job in self._waiting if job.name not in names)
+        self._ready = deque(r for r in self._ready if r.running.job.name not in names)
+        for slot in [slot for slot in self._slots if slot.running.job.name in names]:
+            slot.running.cancelled = True
+            self._remove(slot)
 
     @torch.inference_mode()
     def _advance(self) -> list[Finished]:
@@ -274,7 +298,8 @@ class Scheduler:
         """Let answers decide whose proposals a step has finished; the slots that left their row."""
         outcome = launched.outcome.wait()
         self.tally.decoded_tokens += int((outcome != RESTED).sum())
-        finished = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
+        stopped = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
+        finished = [(slot, stop) for slot, stop in stopped if not slot.running.cancelled]
         if not finished:
             return []
         # The suffixes of all are read before `_remove` moves any row.

@@ -4,13 +4,10 @@ What a model wrote reaches the page as JSON in a block that no browser runs, and
 script, the only one that its policy lets run, writes it as text.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 
-from powerblend.report.html import fill
+from powerblend.report.html import fill, policy_hash, template_text
 from powerblend.vocabulary.problem import Problem
 from powerblend.vocabulary.records import AnswerRecord, GradeRecord
 
@@ -45,14 +42,14 @@ def render_answers(
         if any(columns := [found.get(problem.unique_id, []) for found in by_condition.values()])
     ]
     data = {"conditions": list(by_condition), "problems": rows}
-    script, style = (_template(name) for name in ("answers.js", "answers.css"))
+    script, style = (template_text(name) for name in ("answers.js", "answers.css"))
     return fill(
         "answers.html.j2",
         title=title,
         script=script,
-        script_hash=_hash(script),
+        script_hash=policy_hash(script),
         style=style,
-        style_hash=_hash(style),
+        style_hash=policy_hash(style),
         data=_inert(data),
     )
 
@@ -74,15 +71,6 @@ def _row(problem: Problem, answers: list[list[dict[str, object]]]) -> dict[str, 
         "level": problem.level,
         "answers": answers,
     }
-
-
-def _template(name: str) -> str:
-    return (files("powerblend.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """What names a script or style in a page's content security policy."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _inert(data: Mapping[str, object]) -> str:

@@ -1,0 +1,135 @@
+"""A batch that is never closed: what comes late, goes early or shares it changes no answer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from equality import nearly, untimed
+from powerblend import Generation, Model, load_model, sample
+from powerblend.api.generation import requests_of
+from powerblend.api.open_run import OpenRun
+from powerblend.samplers import parse_sampler
+
+POWER: dict[str, Any] = {
+    "sampler": "power",
+    "alpha": 3.0,
+    "max_new_tokens": 8,
+    "blocks": 2,
+    "steps": 2,
+}
+CONDITIONS = {
+    "ps": POWER,
+    "ladder": POWER | {"ladder": [1.0, 2.0]},
+    "particles": {"sampler": "particles", "alpha": 3.0, "max_new_tokens": 8, "blocks": 2},
+}
+PROMPTS = [[5, 6, *range(7, 7 + n % 11)] for n in range(9)]
+SEED, ROWS = 2, 4
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(tiny.transformer(vocabulary=24))
+
+
+class Watched:
+    """A run with all of `PROMPTS` as its requests, one more at each step, and its answers."""
+
+    def __init__(self, model: Model, decoding: dict[str, Any]) -> None:
+        sampler = parse_sampler(decoding)
+        self.run = OpenRun(model, sampler, max(map(len, PROMPTS)), ROWS)
+        self._coming = list(enumerate(requests_of(model, PROMPTS, sampler, 1)))
+        self.answers: dict[int, dict[str, Any]] = {}
+
+    def finish(self, each_step: Callable[[int], None] = lambda step: None) -> None:
+        step = 0
+        while self._coming or self.run.unfinished:
+            if self._coming:
+                number, request = self._coming.pop(0)
+                self.run.submit(request, SEED, number)
+            for number, answer in self.run.step():
+                self.answers[number] = record(answer)
+            each_step(step)
+            step += 1
+
+
+def record(answer: Generation) -> dict[str, Any]:
+    """What `equality.nearly` compares; of other strings their tokens."""
+    kept = untimed(answer.as_record())
+    kept |= {"replicas": [replica.tokens for replica in answer.replicas or ()]}
+    return {k: v for k, v in kept.items() if k not in ("token_log_p", "log_normaliser")}
+
+
+def alone(model: Model, decoding: dict[str, Any]) -> list[dict[str, Any]]:
+    answers = sample(model, PROMPTS, decoding, seed=SEED, rows=ROWS)
+    return nearly([record(answer) for (answer,) in answers])
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["cpu", "recorded"])
+@pytest.mark.parametrize("decoding", CONDITIONS.values(), ids=CONDITIONS)
+def test_requests_that_come_and_go_change_no_answer(
+    decoding: dict[str, Any], recorded: bool, model: Model, request: pytest.FixtureRequest
+) -> None:
+    expected = alone(model, decoding)
+    if recorded:
+        request.getfixturevalue("recordings")
+    watched = Watched(model, decoding)
+    gone = {1, 5, 6}
+
+    def leave(step: int) -> None:
+        if step == 7:
+            watched.run.cancel(gone)
+
+    watched.finish(leave)
+    assert set(range(len(PROMPTS))) - set(watched.answers) == gone
+    assert all(answer == expected[number] for number, answer in watched.answers.items())
+
+
+def test_who_leaves_frees_the_row_at_once(model: Model) -> None:
+    watched = Watched(model, POWER)
+    seen = []
+
+    def leave(step: int) -> None:
+        if step == 7:
+            seen.append((watched.run.unfinished, watched.run.waiting))
+            watched.run.cancel(watched.run.names)
+            seen.append((watched.run.unfinished, watched.run.waiting))
+
+    watched.finish(leave)
+    (before, waiting), after = seen
+    assert before - waiting == ROWS
+    assert waiting > 0
+    assert after == (0, 0)
+    # The rows are there for who comes later.
+    assert {8} <= set(watched.answers)
+
+
+def test_where_memory_ends_the_unfinished_start_again_with_half_the_rows(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = alone(model, POWER)
+    step, steps = Model.step, []
+
+    def failing(*arguments: Any) -> Any:
+        steps.append(arguments)
+        if len(steps) == 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(*arguments)
+
+    monkeypatch.setattr(Model, "step", failing)
+    watched = Watched(model, POWER)
+    watched.finish()
+    assert watched.run.rows == ROWS // 2
+    assert [watched.answers[number] for number in range(len(PROMPTS))] == expected
+
+
+def test_every_token_has_its_log_p(model: Model) -> None:
+    sampler = parse_sampler(POWER)
+    run = OpenRun(model, sampler, 4, 1)
+    run.submit(requests_of(model, [[5, 6]], sampler, 1)[0], SEED, "name")
+    ((name, answer),) = [done for _ in range(100) for done in run.step()]
+    assert name == "name"
+    assert answer.token_log_p is not None
+    assert sum(answer.token_log_p) == pytest.approx(answer.log_p, abs=1e-12)
