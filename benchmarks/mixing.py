@@ -40,7 +40,9 @@ LADDER = [1.5, 2, 3]
 GAMMA, TRIES, SWEPT = 4, 4, 8  # as in resources/studies/kernels.yaml
 POWER = {"sampler": "power", "alpha": ALPHA, "max_new_tokens": CAP, "blocks": 1}
 PARTICLES = {"sampler": "particles", "alpha": ALPHA, "max_new_tokens": CAP, "blocks": CAP}
-MOVES = (0, 1, 2, 4, 8, 16, 32, 64)
+MOVES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+DEAR_MOVES = MOVES[:-2]
+"""Of kernels that decode for several strings."""
 SWEEPS = (1, 2, 4, 8)
 COUNTS = (2, 4, 8, 16, 32)
 NEAR = 0.05
@@ -90,10 +92,10 @@ def _tokens(answers: Sequence[Generation]) -> float:
     return float(np.mean([answer.decoded_tokens for answer in answers]))
 
 
-def after_moves(space: Space, transitions: Floats) -> Floats:
-    """Distances to the law after each of `MOVES`, from a draw by q on."""
+def after_moves(space: Space, transitions: Floats, counts: Sequence[int] = MOVES) -> Floats:
+    """Distances to the law after each number of moves, from a draw by q on."""
     start, law = space.first(CAP), space.target(CAP)
-    powers = (np.linalg.matrix_power(transitions, moves) for moves in MOVES)
+    powers = (np.linalg.matrix_power(transitions, moves) for moves in counts)
     return np.array([total_variation(start @ power, law) for power in powers])
 
 
@@ -108,13 +110,15 @@ def chain_curves(
     table: Table, name: str, keys: Decoding, without: str | None = None
 ) -> Iterable[Curve]:
     """A chain of one string, and the same without its correction, which is named."""
-    rungs = table.rungs([ALPHA], keys.get("cut_power"))
+    rungs, tries = table.rungs([ALPHA], keys.get("cut_power")), keys.get("tries")
     (space,), (cuts,) = rungs.spaces, rungs.cuts
-    tokens = table.tokens(POWER | keys | {"steps": moves} for moves in MOVES)
-    yield Curve(name, True, tokens, after_moves(space, kernel(space, CAP, cuts, keys.get("tries"))))
+    counts = DEAR_MOVES if tries else MOVES
+    tokens = table.tokens(POWER | keys | {"steps": moves} for moves in counts)
+    right = kernel(space, CAP, cuts, tries)
+    yield Curve(name, True, tokens, after_moves(space, right, counts))
     if without:
-        wrong = kernel(uncorrected(space, cuts), CAP, cuts, keys.get("tries"))
-        yield Curve(f"{name} {without}", False, tokens, after_moves(space, wrong))
+        wrong = kernel(uncorrected(space, cuts), CAP, cuts, tries)
+        yield Curve(f"{name} {without}", False, tokens, after_moves(space, wrong, counts))
 
 
 def published_curve(table: Table) -> Curve:
@@ -127,27 +131,28 @@ def published_curve(table: Table) -> Curve:
 
 def ladder_curves(table: Table) -> Iterable[Curve]:
     """With swaps; and without, where the answer's string knows nothing of the others."""
-    decodings = [POWER | {"ladder": LADDER, "steps": moves} for moves in MOVES]
+    decodings = [POWER | {"ladder": LADDER, "steps": moves} for moves in DEAR_MOVES]
     tokens = table.tokens(decodings)
     rungs = table.rungs([*LADDER, ALPHA])
     yield Curve("tempering", True, tokens, ladder_distances(rungs))
     space, cuts = rungs.spaces[-1], rungs.cuts[-1]
     tokens = table.tokens(decoding | {"swaps": False} for decoding in decodings)
-    yield Curve("no_swaps", True, tokens, after_moves(space, kernel(space, CAP, cuts)))
+    alone = after_moves(space, kernel(space, CAP, cuts), DEAR_MOVES)
+    yield Curve("no_swaps", True, tokens, alone)
 
 
 def ladder_distances(rungs: Rungs) -> Floats:
-    """Of the last rung's string, after each of `MOVES` with swaps, from draws by q on."""
+    """Of the last rung's string, after each of `DEAR_MOVES` with swaps, from draws by q on."""
     spaces = [states_of(space) for space in rungs.spaces]
     cuts = [Cuts((np.arange(CAP) < space.lengths[:, None]).astype(float)) for space in spaces]
     kernels = [kernel(space, CAP, of, None) for space, of in zip(spaces, cuts, strict=True)]
     ladder = Rungs(rungs.exponents, spaces, cuts)
     joint, law = ladder.distribution(CAP, 1, 0, None, swaps=True), spaces[-1].target(CAP)
     others, distances = tuple(range(len(spaces) - 1)), []
-    for moves in range(MOVES[-1] + 1):
+    for moves in range(DEAR_MOVES[-1] + 1):
         if moves:
             joint = ladder.moved(joint, kernels, swaps=True)
-        if moves in MOVES:
+        if moves in DEAR_MOVES:
             distances.append(total_variation(joint.sum(others), law))
     return np.array(distances)
 
@@ -291,7 +296,7 @@ def rows(curves: Sequence[Curve]) -> list[dict[str, Any]]:
         {
             "kernel": curve.kernel,
             f"tokens to {NEAR:g}": _or_never(price(curve, NEAR)),
-            **{f"at {n} tokens": _or_never(at(curve, n)) for n in (20, 60)},
+            **{f"at {n} tokens": _or_never(at(curve, n)) for n in (20, 50, 100)},
             "last": float(curve.distances[-1]),
             "for tokens": float(curve.tokens[-1]),
         }
