@@ -43,6 +43,8 @@ PARTICLES = {"sampler": "particles", "alpha": ALPHA, "max_new_tokens": CAP, "blo
 MOVES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 DEAR_MOVES = MOVES[:-2]
 """Of kernels that decode for several strings."""
+COUNTED = 16
+"""Moves whose decoded tokens are counted."""
 SWEEPS = (1, 2, 4, 8)
 COUNTS = (2, 4, 8, 16, 32)
 NEAR = 0.05
@@ -78,14 +80,16 @@ class Table:
         sizes = (VOCABULARY, EOS, CAP)
         return rungs_of(self._model.reference(), sizes, exponents, "base", gamma)
 
-    def answers(self, decoding: Decoding, share: float = 1.0) -> list[Generation]:
-        """By one condition: all that were asked for, or a share of them."""
-        count = max(1, round(share * self._answers))
-        return sample(self._model, [[2, 0]], decoding, count, seed=1, rows=512)[0]
+    def answers(self, decoding: Decoding) -> list[Generation]:
+        """By one condition."""
+        return sample(self._model, [[2, 0]], decoding, self._answers, seed=1, rows=512)[0]
 
-    def tokens(self, decodings: Iterable[Decoding]) -> Floats:
-        """Decoded per answer by each condition, of which a few answers tell enough."""
-        return np.array([_tokens(self.answers(decoding, 0.2)) for decoding in decodings])
+    def tokens(self, keys: Decoding, counts: Sequence[int]) -> Floats:
+        """Decoded per answer by so many moves; beyond `COUNTED`, as many a move as before."""
+        few, many = (_tokens(self.answers(POWER | keys | {"steps": n})) for n in (0, COUNTED))
+        half = _tokens(self.answers(POWER | keys | {"steps": COUNTED // 2}))
+        a_move = (many - half) / (COUNTED - COUNTED // 2)
+        return np.array([few if n == 0 else many + (n - COUNTED) * a_move for n in counts])
 
 
 def _tokens(answers: Sequence[Generation]) -> float:
@@ -113,7 +117,7 @@ def chain_curves(
     rungs, tries = table.rungs([ALPHA], keys.get("cut_power")), keys.get("tries")
     (space,), (cuts,) = rungs.spaces, rungs.cuts
     counts = DEAR_MOVES if tries else MOVES
-    tokens = table.tokens(POWER | keys | {"steps": moves} for moves in counts)
+    tokens = table.tokens(keys, counts)
     right = kernel(space, CAP, cuts, tries)
     yield Curve(name, True, tokens, after_moves(space, right, counts))
     if without:
@@ -124,19 +128,18 @@ def chain_curves(
 def published_curve(table: Table) -> Curve:
     """The published procedure."""
     (space,) = table.rungs([ALPHA]).spaces
-    tokens = table.tokens(POWER | {"steps": moves, "mh": "published"} for moves in MOVES)
+    tokens = table.tokens({"mh": "published"}, MOVES)
     distances = after_moves(space, space.kernel(CAP, "published"))
     return Curve("ps as published", False, tokens, distances)
 
 
 def ladder_curves(table: Table) -> Iterable[Curve]:
     """With swaps; and without, where the answer's string knows nothing of the others."""
-    decodings = [POWER | {"ladder": LADDER, "steps": moves} for moves in DEAR_MOVES]
-    tokens = table.tokens(decodings)
+    tokens = table.tokens({"ladder": LADDER}, DEAR_MOVES)
     rungs = table.rungs([*LADDER, ALPHA])
     yield Curve("tempering", True, tokens, ladder_distances(rungs))
     space, cuts = rungs.spaces[-1], rungs.cuts[-1]
-    tokens = table.tokens(decoding | {"swaps": False} for decoding in decodings)
+    tokens = table.tokens({"ladder": LADDER, "swaps": False}, DEAR_MOVES)
     alone = after_moves(space, kernel(space, CAP, cuts), DEAR_MOVES)
     yield Curve("no_swaps", True, tokens, alone)
 
@@ -274,7 +277,7 @@ def main() -> None:
     """Measure, draw, and write the table."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--tables", type=int, default=4, help="random models (default 4)")
-    options.add_argument("--answers", type=int, default=240, help="on each (default 240)")
+    options.add_argument("--answers", type=int, default=160, help="on each (default 160)")
     options.add_argument("--figure", type=Path, default=FIGURE, help="SVG to write")
     chosen = options.parse_args()
     found: dict[str, list[Curve]] = defaultdict(list)
