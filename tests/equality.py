@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 
 from powerblend import Generation
+from powerblend.api.generation import TOKEN_DIGITS
 
-LOG_FIELDS = ("log_p", "log_t", "log_t_by_block")
+LOG_FIELDS = {"log_p", "log_t", "log_t_by_block", "log_normaliser", "weight"}
 LOG_TOLERANCE = 1e-9
 """Nats, absolute, of sums of at most some hundred nats."""
+
+ROUNDED_FIELDS = {"token_log_p", "token_entropy", "token_certainty", "log_p_by_move"}
+ROUNDED = 1.01 * 10**-TOKEN_DIGITS
+"""What the last digit of a last place may make of a rounded number."""
 
 
 def records(answers: Iterable[Iterable[Generation]]) -> list[dict[str, Any]]:
@@ -31,7 +36,12 @@ def nearly(expected: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Use as ``assert records(these) == nearly(records(those))``.
     """
-    return [
-        record | {k: pytest.approx(record[k], abs=LOG_TOLERANCE) for k in LOG_FIELDS}
-        for record in expected
-    ]
+    return [_nearly(record) for record in expected]
+
+
+def _nearly(record: dict[str, Any]) -> dict[str, Any]:
+    """Also of an answer of several strings, whose others are records themselves."""
+    close = {k: pytest.approx(record[k], abs=LOG_TOLERANCE) for k in LOG_FIELDS & record.keys()}
+    close |= {k: pytest.approx(record[k], abs=ROUNDED) for k in ROUNDED_FIELDS & record.keys()}
+    others = {"replicas": [_nearly(r) for r in record["replicas"]]} if "replicas" in record else {}
+    return record | close | others

@@ -89,9 +89,14 @@ class Rungs:
             pairs = zip(self.spaces, self.cuts, strict=True)
             kernels = [kernel(space, cap, cuts, tries) for space, cuts in pairs]
             for _ in range(steps):
-                joint = self._each(joint, kernels)
-                for rung in range(len(self.spaces) - 1 if swaps else 0):
-                    joint = self._swap(joint, rung)
+                joint = self.moved(joint, kernels, swaps)
+        return joint
+
+    def moved(self, joint: Floats, kernels: Sequence[Floats], swaps: bool) -> Floats:
+        """The joint distribution after a move of all and, perhaps, the swaps behind it."""
+        joint = self._each(joint, kernels)
+        for rung in range(len(self.spaces) - 1 if swaps else 0):
+            joint = self._swap(joint, rung)
         return joint
 
     def _each(self, joint: Floats, kernels: Sequence[Floats]) -> Floats:

@@ -282,6 +282,35 @@ def compute(records: Records) -> Table:
     ]
 
 
+def movement(records: Records) -> Table:
+    """What moves changed, of section 4.9, and which answers are another condition's strings."""
+
+    def strings(name: str) -> dict[tuple[str, int], Any]:
+        return {(g["problem_id"], g["sample"]): g.get("string") for g in records[name]}
+
+    kept = all(g.get("string") for grades in records.values() for g in grades)
+    others = [name for name in ("temp", "ps") if kept and name in records]
+    lines = []
+    for name, grades in records.items():
+        if not any(g["moves"] for g in grades):
+            continue
+        changes = [g.get("moved", g["accepted"] - g["unchanged"]) for g in grades]
+        tokens = sum(g["decoded_tokens"] for g in grades)
+        own = strings(name)
+        equal = [
+            "—" if other == name else percent(mean(own[k] == v for k, v in strings(other).items()))
+            for other in others
+        ]
+        lines.append(
+            [
+                *(name, plain(mean(g["moves"] for g in grades)), plain(mean(changes))),
+                *(plain(1000 * sum(changes) / tokens), percent(mean(c == 0 for c in changes))),
+                *equal,
+            ]
+        )
+    return lines
+
+
 def chains(records: Records, longest: int, blocks: int) -> Table:
     """Section 4.9, where all chains have the same blocks."""
     lines = []
@@ -561,7 +590,8 @@ def differences(
         ("4.6", 0, breakdown(records, "level")[1:]),
         ("4.6", 1, breakdown(records, "subject")[1:]),
         ("4.8", 0, compute(records)),
-        ("4.9", 0, chains(records, decoding["max_new_tokens"], decoding["blocks"])),
+        ("4.9", 0, movement(records)),
+        ("4.9", 1, chains(records, decoding["max_new_tokens"], decoding["blocks"])),
         ("4.11", 0, graders(records)),
     ]
     if several:

@@ -25,14 +25,19 @@ from powerblend.vocabulary.summary import (
     ContrastResult,
     Difficulty,
     EqualBeta,
+    Kernels,
+    KernelVote,
     LevelAccuracy,
     MatchedCompute,
+    Mixing,
+    Movement,
     Overlap,
     ProbedCondition,
     ProbeSummary,
     SeveralSamples,
     SubjectAccuracy,
     Summary,
+    SwapRate,
     SweepPoint,
     ValueAtK,
 )
@@ -189,7 +194,48 @@ def large_study() -> Summary:
         sampling=_sampling(summary),
         compute=(*summary.compute, *_points_of_samples(summary)),
         sweep=sweep_points(summary),
+        movements=(
+            movement("ps", {"temp": 68 / 104}),
+            movement("blend_ps", {"temp": 0.4, "ps": 0.5}),
+        ),
+        kernels=kernels(),
     )
+
+
+def movement(condition: str, equal: dict[str, float]) -> Movement:
+    """Of a chain whose every eighth move changes the answer."""
+    return Movement(
+        condition=condition, moves=32, moved=4, unmoved=0.3, moved_per_thousand=0.8, equal=equal
+    )
+
+
+def kernels() -> Kernels:
+    """Every kind of vote, one of them dear and one of them far off; and two kernels."""
+    apart = {"difference": 0.2, "difference_low": 0.1, "difference_high": 0.3}
+    votes = [kernel_vote("ps", "answer", difference=None, difference_low=None)]
+    votes += [kernel_vote("temp", "answer", decoded_tokens=100.0)]
+    votes += [kernel_vote("tempering", "rungs"), kernel_vote("csmc", "weights", **apart)]
+    choices = ("majority", "log_p", "mean_log_p", "certainty", "sharpened")
+    votes += [kernel_vote("temp", choice, k=2.5, gamma=4.0) for choice in choices]
+    some = {"decoded_tokens": 5000.0, "moved_per_thousand": 1.5}
+    absent = {"effective_per_thousand": None, "still": None, "swaps": ()}
+    absent |= {"particles": None, "effective_particles": None}
+    swaps = (SwapRate(alpha=1.5, rate=0.25), SwapRate(alpha=2, rate=0.5))
+    ladder = {"effective_per_thousand": 0.7, "still": 3, "swaps": swaps}
+    particles = {"particles": 8, "effective_particles": 3.4}
+    mixing = (
+        Mixing(condition="tempering", **absent | some | ladder),
+        Mixing(condition="csmc", **absent | some | particles),
+    )
+    return Kernels(reference="ps", votes=tuple(votes), mixing=mixing)
+
+
+def kernel_vote(condition: str, vote: str, **changes: Any) -> KernelVote:
+    """One that is no better than the reference."""
+    fields = {"condition": condition, "vote": vote, "k": 1.0, "decoded_tokens": 5000.0}
+    fields |= {"accuracy": 0.7, "low": 0.65, "high": 0.75}
+    fields |= {"difference": 0.01, "difference_low": -0.02, "difference_high": 0.04}
+    return KernelVote.model_validate(fields | changes)
 
 
 def study(conditions: dict[str, tuple[Decoding, int, int, float]], easy: int, hard: int) -> Summary:

@@ -789,6 +789,29 @@ def test_foreign_text_does_nothing_in_the_report(tmp_path: Path) -> None:
     assert len([tag for tag, _ in page.tags if tag == "h1"]) == 1
 
 
+def test_kernels_are_compared_at_equal_decoded_tokens() -> None:
+    text = section(report(large_study()), "### 4.14 Kernels")
+    assert "is everything but `temp` (100)." in text
+    assert "8 intervals, 1 excludes 0" in text
+    assert "`csmc`, vote of its particles, by weight, +20.0 points." in text
+    for row in (
+        "| `ps` | — | 5000.0 | 70.0% | 65.0% – 75.0% | — | — |",
+        "| `temp` | frequency^4 of 2.5 | 5000.0 | 70.0% | 65.0% – 75.0% | +1.0 points |",
+        "| `tempering` | 5000.0 | 1.5 | 0.7 | 3 | 1.5: 25%, 2: 50% | — |",
+        "| `csmc` | 5000.0 | 1.5 | — | — | — | 3.4 of 8 |",
+    ):
+        assert row in text
+    assert "4.14" not in report(earlier_study())
+
+
+def test_chains_are_told_by_what_they_changed() -> None:
+    text = section(report(large_study()), "### 4.9 The chains")
+    assert "Of the moves, 12.5% changed the answer" in text
+    assert "| `ps` | 32.0 | 4.0 | 0.8 | 30.0% | 65.4% | — |" in text
+    assert "| `blend_ps` | 32.0 | 4.0 | 0.8 | 30.0% | 40.0% | 50.0% |" in text
+    assert text.index("Changed the answer") < text.index("Acceptance |")
+
+
 def test_long_answers_are_cut() -> None:
     assert len(escaped("x" * 1_000_000)) <= 80
 
@@ -860,8 +883,9 @@ def test_a_click_sorts_a_table(tmp_path: Path) -> None:
 
 
 def test_figures_are_named_relative_to_the_report() -> None:
+    text = report(large_study())
     for name in FIGURES:
-        assert f"](math500/{name}.png)" in report(large_study())
+        assert f"](math500/{name}.png)" in text
 
 
 def test_values_as_text() -> None:

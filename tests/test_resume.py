@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,12 @@ import specs
 import tiny
 import warm
 from equality import nearly, untimed
+from powerblend import load_model
 from powerblend.infrastructure.interrupts import Terminated, heed_sigterm, held_back
+from powerblend.study.answers import answer
+from powerblend.study.problems import read_problems
 from powerblend.study.store import ChainStore
+from powerblend.vocabulary.problem import Problem
 from small_study import problems
 
 SPEC = specs.cell(
@@ -215,6 +219,55 @@ def test_shards_and_their_order_do_not_matter(folder: Path, whole: list[dict[str
         for row in records(folder / f"part{index}" / "out.jsonl"):
             tokens[row["problem_id"]] = (row["key"], row["tokens"])
     assert tokens == {row["problem_id"]: (row["key"], row["tokens"]) for row in whole}
+
+
+POWER = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 6, "blocks": 2, "steps": 1}
+KERNELS = {
+    "tries": POWER | {"tries": 2, "cut": "entropy"},
+    "ladder": POWER | {"ladder": [1.5]},
+    "csmc": {
+        **{"sampler": "particles", "alpha": 2.0, "max_new_tokens": 6, "blocks": 2},
+        **{"particles": 2, "sweeps": 2},
+    },
+}
+
+
+class Ending(ChainStore):
+    """A store in which the job ends with every second answer."""
+
+    added = 0
+
+    def add(self, record: dict[str, Any]) -> None:
+        super().add(record)
+        self.added += 1
+        if self.added == 2:
+            raise Terminated
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_answers_of_several_strings_are_kept_whole(
+    kernel: str, folder: Path, tmp_path: Path
+) -> None:
+    """Through interruptions, and in shards done backwards."""
+    spec = specs.cell(KERNELS[kernel], seed=7)
+    model = load_model(folder / "model", dtype="float64")
+    given = read_problems(folder / "all.jsonl")[:6]
+
+    def run(store: ChainStore, problems: Sequence[Problem] = given) -> list[dict[str, Any]]:
+        how: Any = {"labels": {}, "samples": 1, "rows": 4, "store": store}
+        return [untimed(r.model_dump()) for r in answer(spec, model, problems, **how)]
+
+    expected = nearly(run(ChainStore(tmp_path / "whole" / "a.jsonl")))
+    for _ in range(3):
+        with pytest.raises(Terminated):
+            run(Ending(tmp_path / "ended" / "a.jsonl"))
+    assert lines(tmp_path / "ended" / "a.jsonl") == len(given)
+    assert run(ChainStore(tmp_path / "ended" / "a.jsonl")) == expected
+    odd, even = (
+        run(ChainStore(tmp_path / f"{shard}" / "a.jsonl"), given[shard::2][::-1])[::-1]
+        for shard in (1, 0)
+    )
+    assert [*even, *odd] == [*expected[::2], *expected[1::2]]
 
 
 def test_a_torn_line_is_dropped_with_a_warning(

@@ -29,12 +29,12 @@ def matched(grades: pd.DataFrame, conditions: Mapping[str, Condition]) -> list[M
         for chain in answered
         if answered[chain].chain is not None
         for plain in answered
-        if _samples_plainly(answered[plain])
+        if samples_plainly(answered[plain])
         if (bought := float(tokens[chain] / tokens[plain])) >= 1
     ]
 
 
-def _samples_plainly(condition: Condition) -> bool:
+def samples_plainly(condition: Condition) -> bool:
     """Whether each answer is drawn once, token by token, from the model alone."""
     drawn_once = condition.chain is None and not condition.description.deterministic
     return drawn_once and condition.blend is None

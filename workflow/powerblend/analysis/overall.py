@@ -68,18 +68,23 @@ def accuracy(answers: pd.DataFrame) -> Accuracy:
     the wide side for several.
     """
     correct, total = int(answers["correct"].sum()), len(answers)
-    problems = answers["problem_id"].nunique()
-    low, high = proportion_confint(
-        correct / total * problems, problems, alpha=1 - CONFIDENCE, method="wilson"
-    )
+    low, high = wilson(correct / total, answers["problem_id"].nunique())
     return {
         "correct": correct,
         "total": total,
         "accuracy": correct / total,
-        # Rounding leaves 5.6e-17 of 0 of n.
-        "low": float(low) if correct else 0.0,
-        "high": float(high) if correct < total else 1.0,
+        "low": low,
+        "high": high,
     }
+
+
+def wilson(share: float, problems: int) -> tuple[float, float]:
+    """Wilson's score interval of a share of problems."""
+    low, high = proportion_confint(
+        share * problems, problems, alpha=1 - CONFIDENCE, method="wilson"
+    )
+    # Rounding leaves 5.6e-17 of 0 of n.
+    return float(low) if share > 0 else 0.0, float(high) if share < 1 else 1.0
 
 
 def disagreeing(grades: pd.DataFrame) -> pd.Series:

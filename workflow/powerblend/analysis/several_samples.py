@@ -32,9 +32,9 @@ def several_samples(grades: pd.DataFrame) -> list[SeveralSamples]:
 
 
 def _samples(condition: str, answers: pd.DataFrame) -> SeveralSamples:
-    correct = _by_problem(answers, "correct").astype(float)
-    log_p = _by_problem(answers, "log_p").astype(float)
-    spelled = _spellings(answers)
+    correct = by_problem(answers, "correct").astype(float)
+    log_p = by_problem(answers, "log_p").astype(float)
+    spelled = spellings(answers)
     by_sample = correct.mean(axis=0)
 
     def at_each_k(value_at: Callable[[int], float]) -> tuple[ValueAtK, ...]:
@@ -89,20 +89,20 @@ def majority_at(spelled: NDArray[Any], correct: Floats, k: int) -> float:
 
 def votes(answers: pd.DataFrame, k: int) -> Floats:
     """The majority's accuracy on each problem, from a condition's grades; see `majority_at`."""
-    return _votes(_spellings(answers), _by_problem(answers, "correct").astype(float), k)
+    return _votes(spellings(answers), by_problem(answers, "correct").astype(float), k)
 
 
 def shares(answers: pd.DataFrame) -> Floats:
     """The share of right answers to each problem, in the order of `votes`."""
-    return _by_problem(answers, "correct").astype(float).mean(axis=1)
+    return by_problem(answers, "correct").astype(float).mean(axis=1)
 
 
 def _votes(spelled: NDArray[Any], correct: Floats, k: int) -> Floats:
-    ballots = _ballots(correct.shape[1], k)
-    return np.array([_vote(ballots, *problem) for problem in zip(spelled, correct, strict=True)])
+    ballots = ballots_of(correct.shape[1], k)
+    return np.array([vote(ballots, *problem) for problem in zip(spelled, correct, strict=True)])
 
 
-def _vote(ballots: Floats, spelled: NDArray[Any], correct: Floats) -> float:
+def vote(ballots: Floats, spelled: NDArray[Any], correct: Floats) -> float:
     """Expected accuracy of the votes on one problem."""
     codes, answers = pd.factorize(spelled)
     groups = codes[:, None] == np.arange(len(answers))  # [n, answers]
@@ -112,7 +112,7 @@ def _vote(ballots: Floats, spelled: NDArray[Any], correct: Floats) -> float:
     return float(((leads @ right) / np.maximum(leads.sum(axis=1), 1)).mean())
 
 
-def _ballots(n: int, k: int) -> Floats:
+def ballots_of(n: int, k: int) -> Floats:
     """Choices of k out of n samples, as rows of zeros and ones."""
     if special.comb(n, k) <= MAX_SUBSETS:
         chosen = np.array(list(combinations(range(n), k)))
@@ -123,11 +123,18 @@ def _ballots(n: int, k: int) -> Floats:
     return ballots
 
 
-def _by_problem(answers: pd.DataFrame, column: str) -> NDArray[Any]:
+def by_problem(answers: pd.DataFrame, column: str) -> NDArray[Any]:
     """A column as [problems, samples]."""
     return answers.pivot(index="problem_id", columns="sample", values=column).to_numpy()
 
 
-def _spellings(answers: pd.DataFrame) -> NDArray[Any]:
-    normal = answers["answer"].map(lambda answer: spelling(answer) or None, na_action="ignore")
-    return _by_problem(answers.assign(spelled=normal.astype(object)), "spelled")
+def spellings(answers: pd.DataFrame) -> NDArray[Any]:
+    """How answers are spelled after normalisation, [problems, samples]; None for no answer."""
+    return by_problem(
+        answers.assign(spelled=answers["answer"].map(spell).astype(object)), "spelled"
+    )
+
+
+def spell(answer: str | None) -> str | None:
+    """How an answer is spelled after normalisation; None where there is none."""
+    return (spelling(answer) or None) if isinstance(answer, str) else None

@@ -11,7 +11,9 @@ from powerblend.analysis.contrasts import contrasts
 from powerblend.analysis.difficulty import difficulty, difficulty_reference
 from powerblend.analysis.disagreements import disagreements, ungraded
 from powerblend.analysis.grades import check_paired
+from powerblend.analysis.kernels import kernels
 from powerblend.analysis.matched import matched
+from powerblend.analysis.movement import movements
 from powerblend.analysis.overall import CONFIDENCE, overall
 from powerblend.analysis.overlap import overlaps
 from powerblend.analysis.probe import probed
@@ -96,6 +98,8 @@ def summarise(
         compute=tuple(compute(results, several, _deterministic(conditions))),
         matched=tuple(matched(grades, conditions)),
         chains=tuple(chains(grades, conditions)),
+        movements=tuple(movements(grades, conditions)),
+        kernels=kernels(grades, conditions),
         sweep=tuple(sweep(results, conditions)),
         disagreements=tuple(disagreements(grades)),
         ungraded=tuple(ungraded(grades)),

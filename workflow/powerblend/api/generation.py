@@ -106,6 +106,8 @@ class Generation:
     token_log_p, token_entropy, token_certainty
         Of each token with ``token_values``, rounded to `TOKEN_DIGITS`: its log-probability, and
         entropy and KL(uniform || p) of the base model before it, in nats; else None.
+    log_p_by_move
+        With ``move_values``, log_p after each move of the last block, rounded likewise; else None.
     """
 
     tokens: list[int]
@@ -129,6 +131,7 @@ class Generation:
     token_log_p: list[float] | None = None
     token_entropy: list[float] | None = None
     token_certainty: list[float] | None = None
+    log_p_by_move: list[float] | None = None
 
     def as_record(self) -> dict[str, Any]:
         """The fields by name, without those that its sampler does not give."""
@@ -234,6 +237,7 @@ class Run:
             token_log_p=token_log_p,
             token_entropy=token_entropy,
             token_certainty=token_certainty,
+            log_p_by_move=self._move_values(chain),
         )
 
     def _replicas(self, answer: Chain | Rounds) -> list[Replica] | None:
@@ -264,6 +268,12 @@ class Run:
             return [None, None, None]
         values = [string.log_p, *string.columns[:, -2:].T]
         return [column.round(TOKEN_DIGITS).tolist() for column in values]
+
+    def _move_values(self, answer: Chain | Rounds) -> list[float] | None:
+        """The answer's log p after each of its last moves, where that is asked for."""
+        if not self._sampler.move_values:
+            return None
+        return [round(value, TOKEN_DIGITS) for value in answer.log_p_by_move]
 
     def _text(self, tokens: list[int], finish: Finish) -> str | None:
         """What an answer says, up to the EOS or the stop string that ends it."""

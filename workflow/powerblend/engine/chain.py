@@ -112,6 +112,7 @@ class Chain:
         self.moves = Moves()
         self.accepted_by_block: list[int] = []
         self.log_t_by_block: list[float] = []
+        self.log_p_by_move: list[float] = []  # of the last stage
         self.law = law
         self._schedule, self._stream, self._ending = schedule, stream, ending
         self._stage, self._step = 1, 0
@@ -187,6 +188,8 @@ class Chain:
 
     def advance(self) -> None:
         """Go on to the next move, or to the next stage."""
+        if not self.extending and self._stage == self._schedule.blocks:
+            self.log_p_by_move.append(float(self.state.log_p.sum()))
         self._step += 1
         if self._step <= self._schedule.steps:
             return

@@ -43,6 +43,7 @@ class Particles:
         self.moves = Moves()
         self.accepted_by_block: list[int] = []
         self.log_t_by_block: list[float] = []
+        self.log_p_by_move: list[float] = []
         self.log_normaliser: float | None = None
         self._caps, self._count, self._sweeps = caps, particles, sweeps
         self._stream, self._ending = stream, ending
@@ -182,6 +183,7 @@ class Particles:
             unchanged=moves.unchanged + unchanged,
         )
         self.accepted_by_block[0] += accepted
+        self.log_p_by_move.append(float(self.state.log_p.sum()))
 
     def _restart(self) -> None:
         """Begin a sweep, with nothing."""

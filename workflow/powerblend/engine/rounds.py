@@ -61,6 +61,10 @@ class Rounds(Protocol):
         """Log target of the answer at each stage's end."""
 
     @property
+    def log_p_by_move(self) -> list[float]:
+        """Log-probability of the answer after each move of the last stage."""
+
+    @property
     def replicas(self) -> list[Replica]:
         """Its other strings."""
 
@@ -152,3 +156,8 @@ class Together:
     def log_t_by_block(self) -> list[float]:
         """Of the answer's chain."""
         return self.chains[-1].log_t_by_block
+
+    @property
+    def log_p_by_move(self) -> list[float]:
+        """Of the answer's chain."""
+        return self.chains[-1].log_p_by_move

@@ -27,6 +27,7 @@ FIGURES = (
     "training",
     "compute",
     "diagnostics",
+    "kernels",
     "sweep",
     "probe_ranks",
     "probe_hard",

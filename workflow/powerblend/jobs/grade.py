@@ -1,15 +1,28 @@
 """Grade a shard's answers against the reference answers."""
 
 import argparse
+import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
-from powerblend.graders import Case, Grader
+from powerblend.graders import Case, Grader, Verdict
 from powerblend.infrastructure.files import DamagedFile, write_jsonl
 from powerblend.jobs import arguments
 from powerblend.study.problems import read_problems
 from powerblend.study.record_files import REMADE, read_records
-from powerblend.vocabulary.records import AnswerCounts, AnswerRecord, GradeRecord
+from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.records import (
+    AnswerCounts,
+    AnswerRecord,
+    GradeRecord,
+    ReplicaGrade,
+    ReplicaRecord,
+)
+
+STRING_DIGITS = 16
+"""Of the digest that tells strings apart, in hexadecimal digits."""
 
 COUNTS = set(AnswerCounts.model_fields)
 """Fields of an answer's record that its grade has too."""
@@ -46,26 +59,59 @@ def grade_records(
     answers = [record for _, record in numbered]
     asked = [by_id[record.problem_id] for record in answers]
     cases = [
-        Case(
-            grader.answer_to(record.completion, problem.problem, problem.answer),
-            problem.problem,
-            problem.answer,
-        )
+        _case(grader, text, problem)
+        for record, problem in zip(answers, asked, strict=True)
+        for text in (record.completion, *(r.text or "" for r in record.replicas or ()))
+    ]
+    judged = zip(cases, grader.verdicts(cases, workers), strict=True)
+    grades = [
+        _grade(record, problem, next(judged), islice(judged, len(record.replicas or ())))
         for record, problem in zip(answers, asked, strict=True)
     ]
-    verdicts = list(grader.verdicts(cases, workers))
-    grades = [
-        GradeRecord(
-            **record.model_dump(include=COUNTS),
-            subject=problem.subject,
-            level=problem.level,
-            answer=case.answer,
-            gold=case.reference,
-            **verdict._asdict(),
-        )
-        for record, problem, case, verdict in zip(answers, asked, cases, verdicts, strict=True)
-    ]
     write_jsonl(output, (grade.model_dump() for grade in grades))
+
+
+def _case(grader: Grader, text: str, problem: Problem) -> Case:
+    answer = grader.answer_to(text, problem.problem, problem.answer)
+    return Case(answer, problem.problem, problem.answer)
+
+
+def _grade(
+    record: AnswerRecord,
+    problem: Problem,
+    judged: tuple[Case, Verdict],
+    others: Iterable[tuple[Case, Verdict]],
+) -> GradeRecord:
+    """An answer's grade, and those of its other strings."""
+    case, verdict = judged
+    grade = GradeRecord(
+        **record.model_dump(include=COUNTS),
+        subject=problem.subject,
+        level=problem.level,
+        answer=case.answer,
+        gold=case.reference,
+        string=hashlib.sha256(str(record.tokens).encode()).hexdigest()[:STRING_DIGITS],
+        **verdict._asdict(),
+    )
+    if record.token_certainty:
+        grade = grade.model_copy(update={"certainty": fmean(record.token_certainty)})
+    if record.replicas:
+        graded = [_replica(*pair) for pair in zip(record.replicas, others, strict=True)]
+        grade = grade.model_copy(update={"replicas": graded})
+    return grade
+
+
+def _replica(record: ReplicaRecord, judged: tuple[Case, Verdict]) -> ReplicaGrade:
+    case, verdict = judged
+    return ReplicaGrade(
+        answer=case.answer,
+        correct=verdict.correct,
+        log_p=record.log_p,
+        alpha=record.alpha,
+        weight=record.weight,
+        moves=record.moves,
+        swaps=record.swaps,
+    )
 
 
 def _check_complete(

@@ -96,6 +96,10 @@ class Sampler(BaseModel):
         default=None,
         description="true: records hold each token's log p and how sure the model was of it",
     )
+    move_values: bool | None = Field(
+        default=None,
+        description="true: records hold the answer's log p after each move of the last block",
+    )
 
     @classmethod
     def keys(cls) -> set[str]:

@@ -56,6 +56,7 @@ class AnswerCounts(BaseModel):
     seconds: float
     moved: int | None = None
     log_normaliser: float | None = None
+    log_p_by_move: list[float] | None = None
 
     @model_serializer(mode="wrap")
     def _what_was_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -93,13 +94,32 @@ class AnswerRecord(AnswerCounts):
         return {key: line[key] for key in ANSWER_FIRST if key in line} | line
 
 
+class ReplicaGrade(BaseModel):
+    """The verdict on another string of an answer, and what it is: a rung's, or a particle's."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
+
+    answer: str | None
+    correct: bool
+    log_p: float
+    alpha: float | None
+    weight: float | None
+    moves: int | None
+    swaps: int | None
+
+
 class GradeRecord(AnswerCounts):
     """A line of what a grade job writes: an answer's counts and the verdicts on it.
 
     ``correct`` is the grader's verdict, ``second`` that of a second one (None where it gave none),
     ``reason`` says why an answer could not be graded, and ``rule`` what made it equal to the
-    reference (None where nothing did).
+    reference (None where nothing did). ``string`` is the same for equal tokens; ``certainty`` is
+    the mean of ``token_certainty``, where the record has that, and ``replicas`` are graded too.
     """
+
+    string: str | None = None
+    certainty: float | None = None
+    replicas: list[ReplicaGrade] | None = None
 
     subject: str
     level: int | None

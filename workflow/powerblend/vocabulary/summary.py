@@ -241,6 +241,97 @@ class ChainProgress(Frozen):
     log_t_per_token_by_block: tuple[float, ...]
 
 
+class Movement(Frozen):
+    """What the moves of a condition did, as means per answer.
+
+    Attributes
+    ----------
+    moves, moved
+        Moves, and those that changed the answer.
+    unmoved
+        Share of answers that no move changed: they are what the chain's extensions drew.
+    moved_per_thousand
+        Moves that changed the answer, for 1,000 decoded tokens.
+    equal
+        Shares of answers that are another condition's to the same problem, token for token.
+    """
+
+    condition: str
+    moves: float
+    moved: float
+    unmoved: float
+    moved_per_thousand: float
+    equal: dict[str, float]
+
+
+class SwapRate(Frozen):
+    """How often the rung at ``alpha`` swaps strings with the one above it, a share."""
+
+    alpha: float
+    rate: float
+
+
+class Mixing(Frozen):
+    """How fast a kernel mixes for what it decodes; None for what it does not have.
+
+    Attributes
+    ----------
+    decoded_tokens
+        Mean per answer.
+    effective_per_thousand
+        Effective draws of log p in the last block's moves, for 1,000 decoded tokens; ``still``
+        counts the problems in which log p never varies, which add nothing.
+    effective_particles
+        1 / sum of the squared shares of the weights, of so many ``particles``; mean.
+    """
+
+    condition: str
+    decoded_tokens: float
+    moved_per_thousand: float
+    effective_per_thousand: float | None
+    still: int | None
+    swaps: tuple[SwapRate, ...]
+    particles: int | None
+    effective_particles: float | None
+
+
+class KernelVote(Frozen):
+    """An answer of a condition, or a choice among several, and what it costs.
+
+    Attributes
+    ----------
+    vote
+        ``answer`` for one answer as it is; ``majority``; the best by ``log_p``, ``mean_log_p`` or
+        ``certainty``; ``sharpened``, an answer drawn with chances in proportion to its frequency to
+        the power ``gamma``; or one answer's own strings: the ``rungs`` of a ladder, each with a
+        vote, or particles by their ``weights``.
+    k
+        Answers among which is chosen, on average.
+    difference, difference_low, difference_high
+        From the reference's accuracy; None of the reference itself.
+    """
+
+    condition: str
+    vote: str
+    k: float
+    gamma: float | None = None
+    decoded_tokens: float
+    accuracy: float
+    low: float
+    high: float
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+
+
+class Kernels(Frozen):
+    """Ways of sampling p^alpha at the decoded tokens of one of them, the ``reference``."""
+
+    reference: str
+    votes: tuple[KernelVote, ...]
+    mixing: tuple[Mixing, ...]
+
+
 class SweepPoint(Frozen):
     """A condition at a point of a sweep; None for what its sampler or blend does not have."""
 
@@ -346,6 +437,8 @@ class Summary(Frozen):
     compute: tuple[ComputePoint, ...] = ()
     matched: tuple[MatchedCompute, ...] = ()
     chains: tuple[ChainProgress, ...] = ()
+    movements: tuple[Movement, ...] = ()
+    kernels: Kernels | None = None
     sweep: tuple[SweepPoint, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
     ungraded: tuple[Ungraded, ...] = ()
