@@ -20,7 +20,14 @@ from powerblend.engine.memory import Sized, decide_rows, is_out_of_memory
 from powerblend.engine.model import Model
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
-from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
+from powerblend.engine.scheduler import (
+    Finished,
+    Job,
+    LanguageModel,
+    Scheduler,
+    Speculation,
+    Tally,
+)
 from powerblend.engine.strings import Trace
 from powerblend.infrastructure.sentences import sentences
 from powerblend.samplers import Sampler, parse_sampler
@@ -87,6 +94,8 @@ class Generation:
         Accepted moves of each stage, and log t of the state at its end.
     seconds
         The answer's share of wall time: each step's time divided by the rows at work.
+    passes
+        Steps of the model in which the answer had a row; fewer than tokens where these were guessed.
     moved
         Moves, with what swaps follow them, that changed the answer; None of one chain with uniform
         cuts, of which it is accepted - unchanged.
@@ -114,6 +123,7 @@ class Generation:
     accepted_by_block: list[int]
     log_t_by_block: list[float]
     seconds: float
+    passes: int
     moved: int | None = None
     replicas: list[Replica] | None = None
     log_normaliser: float | None = None
@@ -149,6 +159,7 @@ class Run:
         sampler: Sampler,
         seed: int,
         rows: int | None,
+        speculate: Speculation = "auto",
     ) -> None:
         if rows is not None:
             _check_whole("rows", rows, least=1, otherwise=", or None to choose by free memory")
@@ -158,6 +169,7 @@ class Run:
         ]
         self._model, self._sampler = _prepared(model, sampler.blend), sampler
         self._tokenizer = getattr(model, "tokenizer", None)
+        self._speculate = speculate
         self.tally = Tally()
         self.rows = self._decide_rows() if rows is None else rows
 
@@ -181,7 +193,8 @@ class Run:
                 log.warning("out of memory: going on with %d rows", self.rows)
 
     def _scheduler(self, jobs: Sequence[Job]) -> Scheduler:
-        return Scheduler(self._model, self._sampler, jobs, self.rows, self.tally)
+        how = (self._model, self._sampler, jobs, self.rows, self.tally, self._speculate)
+        return Scheduler(*how)
 
     def _decide_rows(self) -> int:
         longest = max((len(job.prompt) for job in self._jobs), default=0)
@@ -215,6 +228,7 @@ class Run:
             accepted_by_block=chain.accepted_by_block,
             log_t_by_block=chain.log_t_by_block,
             seconds=finished.seconds,
+            passes=finished.passes,
             moved=None if plain else chain.moved,
             replicas=self._replicas(chain),
             log_normaliser=None if isinstance(chain, Chain) else chain.log_normaliser,
@@ -267,6 +281,7 @@ def sample(
     samples: int = 1,
     seed: int = 0,
     rows: int | None = 32,
+    speculate: Speculation = "auto",
 ) -> list[list[Generation]]:
     """Generate answers.
 
@@ -288,6 +303,9 @@ def sample(
         answers.
     rows
         Chains at once; None: as many as the free memory holds. Halved if memory ends all the same.
+    speculate
+        ``auto``: on the CPU, next tokens are guessed from what was written before where that is
+        likely to save time; ``off``: never. It changes no answer.
 
     Returns
     -------
@@ -308,7 +326,7 @@ def sample(
     requests = requests_of(model, prompts, sampler, samples)
     done = {
         (request.problem_id, request.sample): generation
-        for finished in Run(model, requests, sampler, seed, rows).steps()
+        for finished in Run(model, requests, sampler, seed, rows, speculate).steps()
         for request, generation in finished
     }
     return [

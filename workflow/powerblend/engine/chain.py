@@ -47,18 +47,17 @@ class Proposal(NamedTuple):
     chain now holds: a draw stays on its token with the uniforms below the token's probability.
     The proposal may be given up once sum w - log S, over what is generated so far, S = ``mass`` of
     the tokens before the cut and that of what is generated (their number, where cuts are uniform),
-    is below ``floor``. ``last`` is the token before its first, None where that is the prompt's
-    last one. ``rung`` is the number of its exponent, and ``keys`` are those of the string that it
-    goes on from.
+    is below ``floor``. ``head`` [cut] are the tokens before its first, ``rung`` is the number of its
+    exponent, and ``keys`` are those of the string that it goes on from.
     """
 
     cut: int
     cap: int
     uniforms: Floats
     current: NDArray[np.int64]
+    head: NDArray[np.int64]
     floor: float = -math.inf
     mass: float = 0.0
-    last: int | None = None
     rung: int = 0
     keys: Any = None
 
@@ -221,9 +220,9 @@ class Chain:
             cap,
             uniforms[cut:],
             self.state.tokens[cut:],
+            self.state.tokens[:cut],
             floor,
             self.law.cut_mass(self.state, cut),
-            int(self.state.tokens[cut - 1]) if cut else None,
             self.law.rung,
             self.state.keys,
         )

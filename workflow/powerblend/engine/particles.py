@@ -112,8 +112,9 @@ class Particles:
         cut = len(string)
         stream = self._stream.of(string=number)
         uniforms = stream.uniforms(Role.TOKEN, self._block, self._sweep, cap)[cut:]
-        last = int(string.tokens[-1]) if cut else None
-        return Proposal(cut, cap, uniforms, string.tokens[cut:], last=last, keys=string.keys)
+        return Proposal(
+            cut, cap, uniforms, string.tokens[cut:], string.tokens[:cut], keys=string.keys
+        )
 
     def _close_block(self) -> None:
         """What follows when every string has ended or is at the cap."""
