@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -95,7 +95,7 @@ class Generation:
     seconds
         The answer's share of wall time: each step's time divided by the rows at work.
     passes
-        Steps of the model in which the answer had a row; fewer than tokens where these were guessed.
+        Steps of the model in which the answer had a row: fewer than tokens where some were guessed.
     moved
         Moves, with what swaps follow them, that changed the answer; None of one chain with uniform
         cuts, of which it is accepted - unchanged.
@@ -163,6 +163,8 @@ class Run:
     ) -> None:
         if rows is not None:
             _check_whole("rows", rows, least=1, otherwise=", or None to choose by free memory")
+        if speculate not in get_args(Speculation):
+            raise ValueError(f"speculate is {speculate!r}; use 'auto' or 'off'")
         self._jobs = [
             Job(np.asarray(r.prompt, np.int64), Stream(seed, r.problem_id, r.sample), r)
             for r in requests

@@ -193,9 +193,7 @@ def attend(
     prefix = cache.prefix(layer)
     before = None if prefix is None else _as_written(prefix, *shape)
     query = ragged.gathered(grouped)
-    output = ragged.scattered(
-        attention(query, *own, ragged.hidden(extras.window), before, extras)
-    )
+    output = ragged.scattered(attention(query, *own, ragged.hidden(extras.window), before, extras))
     return output.flatten(1, 2).transpose(1, 2).contiguous(), None
 
 

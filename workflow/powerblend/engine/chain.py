@@ -47,8 +47,8 @@ class Proposal(NamedTuple):
     chain now holds: a draw stays on its token with the uniforms below the token's probability.
     The proposal may be given up once sum w - log S, over what is generated so far, S = ``mass`` of
     the tokens before the cut and that of what is generated (their number, where cuts are uniform),
-    is below ``floor``. ``head`` [cut] are the tokens before its first, ``rung`` is the number of its
-    exponent, and ``keys`` are those of the string that it goes on from.
+    is below ``floor``. ``head`` [cut] are the tokens before its first, ``rung`` is its exponent's
+    number, and ``keys`` are those of the string that it goes on from.
     """
 
     cut: int

@@ -1,4 +1,4 @@
-"""Guesses of a row's next tokens, from what was written after the same tokens before. Knows no torch.
+"""Guesses of a row's next tokens: what was written after the same ones before. Knows no torch.
 
 An answer's proposals repeat one another, its sibling samples and its prompt. So what followed the
 longest match of a row's last tokens in any of them is a guess of what follows now (prompt lookup;
@@ -24,7 +24,7 @@ MAX_PLACES = 64
 MOST_GUESSED = 8
 """Tokens guessed of a row at once."""
 
-PRIOR_RIGHT = 0.3, 0.9
+PRIOR_RIGHT = 0.5, 0.9
 """Shares of guesses taken to be right, after a match of one token and of the longest, ..."""
 
 PRIOR_GUESSES = 4.0

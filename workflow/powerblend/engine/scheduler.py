@@ -50,8 +50,11 @@ MAX_PADDING_TOKENS = {"cpu": 64, "cuda": 512}
 """In one pass of a prefill: about as many as take as long as reading the weights once more."""
 
 
-RIDGE = 12
-"""Tokens that add as much time to a step on the CPU as reading the weights takes."""
+RIDGE = 16
+"""Tokens that add as much time to a step on the CPU as it takes for none: reading the weights."""
+
+MIN_CHANCE = 0.15
+"""Of a guess to be right, below which it does not pay in a step of one row either."""
 
 Speculation = Literal["auto", "off"]
 """Whether next tokens are guessed where that is likely to save time; it changes no string."""
@@ -300,8 +303,10 @@ class Scheduler:
 
     def _guess(self) -> NDArray[np.int64]:
         """Let the next step check guesses of each row's next tokens; how many of each, [live]."""
+        # A step of n tokens takes time in proportion to n + RIDGE, and yields one for each row: what
+        # a further one adds must bring as many tokens for its time.
         live = len(self._slots)
-        worth = live / (live + RIDGE)
+        worth = max(live / (live + RIDGE), MIN_CHANCE)
         guessed = [self._guess_of(slot, worth) for slot in self._slots]
         self._batch.guess(guessed)
         counts = np.array([len(tokens) for tokens in guessed])
@@ -334,7 +339,9 @@ class Scheduler:
         """Let answers decide whose proposals a step has finished; the slots that left their row."""
         outcome, drawn, last = launched.outcome.wait().T.tolist()
         self._count(launched.slots, drawn, last)
-        finished = [(slot, stop) for slot, stop in zip(launched.slots, outcome, strict=True) if stop > 0]
+        finished = [
+            (slot, stop) for slot, stop in zip(launched.slots, outcome, strict=True) if stop > 0
+        ]
         if not finished:
             return []
         # The suffixes of all are read before `_remove` moves any row.
