@@ -87,8 +87,11 @@ class Guesses(NamedTuple):
         tokens = [token for row in guessed for token in (*row, NO_TOKEN)]
         offsets = [offset for count in fed for offset in range(count)]
         first = np.cumsum([0, *fed[:-1]])
-        parts = (np.repeat(np.arange(len(fed)), fed), np.array(offsets), np.array(tokens), first)
-        return cls(*(upload(part, device) for part in parts), max(fed))
+        rows = np.repeat(np.arange(len(fed)), fed)
+        parts = (
+            upload(part, device) for part in (rows, np.array(offsets), np.array(tokens), first)
+        )
+        return cls._make([*parts, max(fed)])
 
 
 class Assignment(NamedTuple):
@@ -235,7 +238,7 @@ class Batch:
         outcome, drawn = torch.full((2, live), RESTED, device=going.device)
         for offset in range(guesses.width):
             place = (guesses.first + offset).clamp(max=last)
-            here = Draw(*(None if column is None else column[place] for column in draw))
+            here = Draw._make(None if column is None else column[place] for column in draw)
             outcome = torch.where(going, self._append(here, current[place], going), outcome)
             drawn += going
             going = going & (outcome == DECODED) & (here.token == guesses.guess[place])

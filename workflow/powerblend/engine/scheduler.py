@@ -303,8 +303,8 @@ class Scheduler:
 
     def _guess(self) -> NDArray[np.int64]:
         """Let the next step check guesses of each row's next tokens; how many of each, [live]."""
-        # A step of n tokens takes time in proportion to n + RIDGE, and yields one for each row: what
-        # a further one adds must bring as many tokens for its time.
+        # A step that feeds n tokens takes time in proportion to n + RIDGE and yields one a row: a
+        # guess pays if, for the time that it adds, it is likely to bring as many.
         live = len(self._slots)
         worth = max(live / (live + RIDGE), MIN_CHANCE)
         guessed = [self._guess_of(slot, worth) for slot in self._slots]
