@@ -67,8 +67,10 @@ class LanguageModel(Protocol):
     device: torch.device
     own_lengths: bool
     """Whether a step looks at every row's own length, and is the same for all larger ones."""
-    block_size: int | None
-    """A step feeds a row several tokens of one block of its answer at most; None: of any."""
+
+    @property
+    def block_size(self) -> int | None:
+        """What a step feeds to a row ends with a block of its answer; None: anywhere."""
 
     def cache(self, slots: int, capacity: int, prefix: Any = None) -> Any:
         """An empty cache with `save`, `restore` and `copy`, as `engine.cache.RaggedCache`.
