@@ -103,7 +103,7 @@ class Guessing:
         """The next tokens, as far as the chance that all are right is ``worth`` or more."""
         self._matched, found = self._written.after(self._text, self._not)
         self._guessed, chance = [], 1.0
-        for token in found[: min(most, self._left - 1)]:
+        for token in found[: max(0, min(most, self._left - 1))]:
             chance *= rates[self._matched + len(self._guessed)]
             if chance < worth:
                 break

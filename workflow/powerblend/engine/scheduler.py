@@ -37,7 +37,7 @@ from powerblend.engine import cuda_graphs
 from powerblend.engine.batch import Assignment, Batch, FinishedRow, StepInputs
 from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.distributions import Draw, Logits
-from powerblend.engine.guesses import MOST_GUESSED, Guessing, Rates, Written
+from powerblend.engine.guesses import Guessing, Rates, Written
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
 from powerblend.engine.strings import Trace
@@ -55,6 +55,9 @@ RIDGE = 16
 
 MIN_CHANCE = 0.15
 """Of a guess to be right, below which it does not pay in a step of one row either."""
+
+MOST_GUESSED_IN_STEP = 64
+"""Tokens: each has its logits, and rows are chosen by the memory of one token's each."""
 
 Speculation = Literal["auto", "off"]
 """Whether next tokens are guessed where that is likely to save time; it changes no string."""
@@ -309,15 +312,19 @@ class Scheduler:
         # guess pays if, for the time that it adds, it is likely to bring as many.
         live = len(self._slots)
         worth = max(live / (live + RIDGE), MIN_CHANCE)
-        guessed = [self._guess_of(slot, worth) for slot in self._slots]
+        guessed: list[list[int]] = []
+        left = MOST_GUESSED_IN_STEP
+        for slot in self._slots:
+            guessed.append(self._guess_of(slot, worth, left))
+            left -= len(guessed[-1])
         self._batch.guess(guessed)
         counts = np.array([len(tokens) for tokens in guessed])
         self.tally.guessed += int(counts.sum())
         return counts
 
-    def _guess_of(self, slot: Slot, worth: float) -> list[int]:
+    def _guess_of(self, slot: Slot, worth: float, most: int) -> list[int]:
         """A row's next tokens, guessed as far as the chance that all are right is ``worth``."""
-        block, most = self._model.block_size, MOST_GUESSED
+        block = self._model.block_size
         if block is not None:
             # A block's first token is fed with none before it.
             most = min(most, block - 1 - (int(self._answer_lengths[slot.row]) - 1) % block)
