@@ -1,7 +1,6 @@
 """Recomputes the tables of a report from grade records, with nothing of the package.
 
-    cd results/demo
-    python ../../tests/recompute.py ../../report/demo.md config-….json grade/math-… probe/….json
+    python tests/recompute.py report/demo.md results/demo
 
 prints every value of the report that its records do not give.
 """
@@ -11,7 +10,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -26,14 +25,36 @@ Table = list[list[str]]
 """Its header, then its lines."""
 
 
-def read_grades(folder: Path, conditions: Sequence[str]) -> Records:
-    """The grades in the folders of cells, which are named after their conditions."""
-    found = {}
-    for name in conditions:
-        cells = [cell for cell in folder.iterdir() if cell.name.split("-")[0] == name]
-        lines = [line for cell in cells for file in cell.iterdir() for line in file.open()]
-        found[name] = [json.loads(line) for line in lines]
-    return found
+def cells_of(grades: Path, specs: Path, study: Mapping[str, Any]) -> dict[str, str]:
+    """The cell of each condition: the one whose spec decodes with the condition's keys."""
+    decodings = {
+        cell.name: json.loads((specs / f"{cell.name}.json").read_text())["decoding"]
+        for cell in grades.iterdir()
+    }
+    return {
+        name: next(cell for cell, how in decodings.items() if is_decoded(how, name, study))
+        for name in study["use"]
+    }
+
+
+def is_decoded(decoding: Mapping[str, Any], name: str, study: Mapping[str, Any]) -> bool:
+    wanted = {**study["decoding"], **study["conditions"][name]}
+    if wanted["sampler"] == "temperature":
+        wanted.setdefault("temperature", 1 / wanted["alpha"])
+    blend = wanted.pop("blend", None)
+    source = study["blends"].get(blend, {}).get("source") if blend else None
+    if decoding.get("blend", {}).get("source") != source:
+        return False
+    return all(wanted.get(key) == value for key, value in decoding.items() if key != "blend")
+
+
+def read_grades(folder: Path, cells: Mapping[str, str]) -> Records:
+    """The grades of conditions, each in the folder of its cell."""
+    lines = {
+        name: [line for file in (folder / cell).iterdir() for line in file.open()]
+        for name, cell in cells.items()
+    }
+    return {name: [json.loads(line) for line in found] for name, found in lines.items()}
 
 
 def tables(markdown: str) -> dict[str, list[Table]]:
@@ -394,6 +415,10 @@ def cells(
         if "this study" in line[0]:
             ours = percent(share(records[line[2].strip("`")]))
             yield "5.1", line[3:], [ours, str(problems)]
+    ours = own_settings(records, study)
+    for line in shown["5.2"][0][1:] if "conditions" in study else []:
+        if line[0] in ours:
+            yield "5.2", [line[-1]], [ours[line[0]]]
     for line in shown["5.3"][0][1:]:
         yield "5.3", [line[-1]], [gain(records, GAINS.get(line[0], ["?"]))]
     for name, *line in shown["6"][0][1:] if "6" in shown else []:
@@ -432,6 +457,85 @@ def probed(
         shares = percent(found["better"]), percent(found["hard_better"])
         kl, flips = f"{found['kl']:.2g}", percent(found["flips"])
         yield "4.13", line[2:], [kl, flips, plain(found["scale"], 2), *shares]
+
+    yield from equal_kl(shown["4.13"][1][1:], probe)
+    for offset, *line in shown["4.13"][2][1:] if probe["draft"] else []:
+        draft = probe["draft"]
+        places = {str(place["offset"]): place for place in draft["offsets"]} | {"all": draft}
+        found = places[offset]
+        mean_rank = found["mean_rank"]
+        ours = [f"{mean_rank:,.0f}" if mean_rank >= 100 else plain(mean_rank)]
+        ours += [plain(found["median_rank"]), plain(found["log_loss"], 2)]
+        yield "4.13", line, [str(found["tokens"]), *ours, percent(found["agreement"])]
+
+
+def equal_kl(
+    lines: Table, probe: Mapping[str, Any]
+) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """The beta at which a source has a condition's KL: a line in log KL and log beta."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for blend in probe["blends"]:
+        label = blend["source"]
+        if "layer" in blend:
+            label += f" {blend['layer']}, norm {blend['norm']}"
+        if blend["beta"] > 0:
+            curves.setdefault(label, []).append((math.log(blend["beta"]), math.log(blend["kl"])))
+    for condition, label, kl, beta in lines:
+        exact = next(b["kl"] for b in probe["configured"] if f"{b['kl']:.2g}" == kl)
+        wanted, points = math.log(exact), sorted(curves[label])
+        (below, low), *_ = points
+        found: float | None = below + (wanted - low) / 2
+        if wanted > points[-1][1]:
+            found = None
+        for (left, low), (right, high) in pairwise(points):
+            if low <= wanted <= high:
+                found = left + (right - left) * (wanted - low) / (high - low)
+        ours = "—" if found is None else f"{math.exp(found):.3g}"
+        yield "4.13", [condition, beta], [condition, ours]
+
+
+def own_settings(records: Records, study: Mapping[str, Any]) -> dict[str, str]:
+    """The last column of section 5.2."""
+    blends = [study["blends"][how["blend"]] for how in study["conditions"].values()
+              if "blend" in how]  # fmt: skip
+    decoding = study["decoding"]
+    return {
+        "problems": str(len({g["problem_id"] for grades in records.values() for g in grades})),
+        "α": f"{decoding['alpha']:g}",
+        "moves per block": str(decoding["steps"]),
+        "blocks": str(decoding["blocks"]),
+        "longest answer (tokens)": str(decoding["max_new_tokens"]),
+        "β": ", ".join(f"{beta:g}" for beta in sorted({blend["beta"] for blend in blends})),
+        "blend layer": ", ".join(sorted({str(b["layer"]) for b in blends if "layer" in b})),
+    }
+
+
+def votes(shown: Table, records: Records) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """Of section 4.8: the majority, and the likeliest, of all samples drawn."""
+    for label, k, tokens, accuracy in shown:
+        name, _, method = label.partition(", ")
+        problems: dict[str, list[Mapping[str, Any]]] = {}
+        for grade in records[name]:
+            problems.setdefault(grade["problem_id"], []).append(grade)
+        if method and {len(answers) for answers in problems.values()} == {int(k)}:
+            each = [
+                voted(answers) if method.startswith("majority")
+                else float(max(answers, key=lambda g: g["log_p"])["correct"])
+                for answers in problems.values()
+            ]  # fmt: skip
+            spent = int(k) * mean(g["decoded_tokens"] for g in records[name])
+            yield "4.8", [label, tokens, accuracy], [label, plain(spent), percent(mean(each))]
+
+
+def voted(answers: Sequence[Mapping[str, Any]]) -> float:
+    """The expected accuracy of the most frequent answer; a tie is settled by lot."""
+    ballots: dict[str, list[bool]] = {}
+    for grade in answers:
+        if grade["answer"] is not None:
+            ballots.setdefault(grade["answer"], []).append(grade["correct"])
+    most = max(map(len, ballots.values()), default=0)
+    leading = [mean(right) for right in ballots.values() if len(right) == most]
+    return mean(leading) if leading else 0.0
 
 
 def differences(
@@ -472,6 +576,7 @@ def differences(
             if line[: len(ours)] != ours:
                 yield f"{section}: the report has {line[: len(ours)]}, the records give {ours}"
     others = [*cells(shown, records, study), *(probed(shown, probe) if probe else ())]
+    others += votes(shown["4.8"][0][1:], records)
     for section, there, given in others:
         if list(there) != list(given):
             yield f"{section}: the report has {list(there)}, the records give {list(given)}"
@@ -481,12 +586,31 @@ def differences(
             yield f"4.6: the report has {shown['4.6'][index][0]}, the records give {header}"
 
 
-def main(report: str, config: str, grades: str, *probes: str) -> None:
+def only(folder: Path, pattern: str) -> Path:
+    """The one file or folder of a pattern; a study that ran with several settings has more."""
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def all_differences(report: Path, results: Path) -> list[str]:
+    """What a report's tables and sentences have that the study's records do not give."""
+    from recompute_prose import unexplained
+
+    study = json.loads(only(results, "config-*.json").read_text())
+    probe = json.loads(only(results, "probe/probe-*.json").read_text())
+    training = json.loads(only(results, "draft/*/training.json").read_text())
+    grades = only(results, "grade/*")
+    records = read_grades(grades, cells_of(grades, results / "specs", study))
+    text = report.read_text()
+    return [
+        *differences(text, records, study, probe),
+        *unexplained(text, records, study, probe, training),
+    ]
+
+
+def main(report: str, results: str) -> None:
     """Print what differs; the exit code says whether anything does."""
-    study = json.loads(Path(config).read_text())
-    records = read_grades(Path(grades), study["use"])
-    measured = [json.loads(Path(probe).read_text()) for probe in probes]
-    found = list(differences(Path(report).read_text(), records, study, *measured))
+    found = all_differences(Path(report), Path(results))
     print("\n".join(found) or "Every number is that of the records.")
     sys.exit(bool(found))
 

@@ -70,9 +70,9 @@ module study:
 use rule * from study as study_*
 
 rule mine:
-    input: "report/small.md"
+    input: "report/small.md", "report/small_answers.html"
     output: "mine.txt"
-    shell: "cp {{input}} {{output}}"
+    shell: "cp {{input[0]}} {{output}}"
 """
 
 

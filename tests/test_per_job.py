@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def generate(folder: Path, where: Path, shards: list[str], samples: int = SAMPLES) -> None:
     """One job that does these shards, with its stores and outputs in ``where``."""
-    stores, outputs = ([str(where / k / name) for name in shards] for k in ("chains", "out"))
+    stores, outputs = ([str(where / k / f"{s}.jsonl") for s in shards] for k in ("chains", "out"))
     options = ["--spec", str(folder / "spec.json"), "--problems", str(folder / "problems.jsonl")]
     options += ["--rows", "3", "--samples", str(samples), "--shards", *shards]
     assert main(["generate", *options, "--store", *stores, "--output", *outputs]) == 0
@@ -52,7 +52,8 @@ def generate(folder: Path, where: Path, shards: list[str], samples: int = SAMPLE
 
 def records(where: Path) -> dict[str, list[dict[str, Any]]]:
     return {
-        name: [untimed(record) for record in read_jsonl(where / "out" / name)] for name in SHARDS
+        name: [untimed(record) for record in read_jsonl(where / f"out/{name}.jsonl")]
+        for name in SHARDS
     }
 
 
@@ -68,7 +69,7 @@ def test_one_job_for_all_shards_gives_the_records_of_one_for_each(
     assert [len(grouped[shard]) for shard in SHARDS] == [6, 4, 4]
     assert grouped[SHARDS[1]][0]["problem_id"] == "sums/1"
     for shard in SHARDS:
-        keys = {str(r["key"]) for r in read_jsonl(tmp_path / "grouped" / "chains" / shard)}
+        keys = {str(r["key"]) for r in read_jsonl(tmp_path / f"grouped/chains/{shard}.jsonl")}
         assert keys == {str(r["key"]) for r in single[shard]}
 
     caplog.clear()

@@ -172,6 +172,7 @@ KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
         },
         PROBED,
     ),
+    "how it is run": ({"shards.per_job": {"shards": {"per_job": 2}}}, {}),
     "no probe": ({"probe.enabled": {"probe": {"enabled": False}}}, {"check": 1} | WRITTEN),
 }
 """Changes of the configuration by the keys that they change, and the jobs that they take."""
@@ -492,13 +493,17 @@ def test_no_output_of_a_job_is_left_out(finished: DryStudy) -> None:
 
 
 BODIES = re.compile(
-    r"^(?:use rule \w+ as|rule) (\w+)(?: with)?:(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL
+    r"""^(?:(?:use\ rule\ \w+\ as|rule)\ (\w+)(?:\ with)?:
+    |for\ number,.*?name:\s+"(\w+)")       # one of many, for groups of shards
+    (.*?)(?=^\S|\Z)""",
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 
 
 def test_no_stage_lacks_a_revision_or_its_code() -> None:
     files = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
-    bodies = dict(BODIES.findall("".join(path.read_text() for path in files)))
+    found = BODIES.findall("".join(path.read_text() for path in files))
+    bodies = {name or named: body for name, named, body in found}
     assert bodies.keys() == CODE.keys() | REVISED.keys() | NAMED_BY_CONTENT.keys()
     for rule in CODE.keys() - set(IN_PATH):
         assert f'code("{rule}"' in bodies[rule]

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,25 @@ def test_the_draft_is_trained_once_and_named_in_the_report(finished: Path) -> No
 
 def test_a_finished_study_plans_nothing(finished: Path) -> None:
     assert planned(finished) == {}
+
+
+def test_snakemakes_own_report_has_captions_labels_and_tables(finished: Path) -> None:
+    snakemake(finished, "--report", "whole.zip")
+    with zipfile.ZipFile(finished.parent / "whole.zip") as archive:
+        packed = {Path(name).name for name in archive.namelist()}
+        page = archive.read("whole/report.html").decode()
+    shown = {
+        name: json.loads(re.findall(rf"^    var {name} = ({{.*}});?$", page, re.MULTILINE)[0])
+        for name in ("results", "categories")
+    }
+    assert packed >= {Path(name).name for name in shown["results"]}
+    for name, result in shown["results"].items():
+        assert result["caption"], name
+        assert result["labels"], name
+    assert shown["categories"].keys() == {"Tables", "Figures", "Report"}
+    assert "results/small/tables/overall.csv" in shown["categories"]["Tables"]["Conditions"]
+    assert "report/small/accuracy.png" in shown["categories"]["Figures"]["Answers"]
+    assert "Power sampling draws an answer from" in page  # the description of the workflow
 
 
 def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(

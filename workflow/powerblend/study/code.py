@@ -47,7 +47,8 @@ CODE = {
     "figures": ("jobs/figures.py", "figures", *SUMMARY, *READ_SUMMARY),
     "report": ("jobs/report.py", "report", "vocabulary/checked.py", *SUMMARY, *READ_SUMMARY),
     "answers": (
-        *("jobs/answers.py", "report/answers.py", "report/html.py"),
+        *("jobs/answers.py", "report/answers.py", "report/html.py", "study/record_files.py"),
+        *("study/problems.py", "vocabulary/records.py", "vocabulary/problem.py"),
         *(f"report/templates/answers.{part}" for part in ("html.j2", "css", "js")),
     ),
 }

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
+from pydantic.main import IncEx
 
 from powerblend.infrastructure.files import found
 from powerblend.study.cells import Cell, betas_of, cells_of, probe_of, read_named, training_of
@@ -30,6 +31,9 @@ from powerblend.vocabulary.specs import LOCAL_SUFFIXES, DatasetSpec, canonical, 
 
 EMBEDDED = "embedded/"
 """Prefix of the names of models that the workflow fetches itself."""
+
+HOW_IT_IS_RUN: IncEx = {"resources": True, "shards": {"per_job": True}}
+"""Keys of a study that decide nothing of what comes out."""
 
 
 class Layout:
@@ -47,7 +51,7 @@ class Layout:
         self._study, self._root = study, root
         self.results = root / "results" / study.study
         # By its content: a changed parameter goes unseen in a fresh clone, a missing file never.
-        decides = study.model_dump(mode="json", exclude={"resources"})
+        decides = study.model_dump(mode="json", exclude=HOW_IT_IS_RUN)
         self.config = self.results / f"config-{digest(canonical(decides))}.json"
         fetched = _fetched(study.model.name)
         self.model = fetched and root / fetched
@@ -140,7 +144,7 @@ class Layout:
     def _check(self) -> dict[str, JsonValue]:
         """The study without what its check has no use for."""
         study = self._study.model_copy(update=dict(title="", seed=0, samples=1, contrasts=[]))
-        return study.model_dump(mode="json", exclude={"resources", "equivalence_margin"})
+        return study.model_dump(mode="json", exclude={**HOW_IT_IS_RUN, "equivalence_margin": True})
 
     def _read_for_check(self) -> list[JsonValue]:
         """What files hold that the study names for its prompts and its model."""
