@@ -12,11 +12,11 @@ import tiny
 from equality import nearly, records
 from powerblend import Generation, Model, load_model, sample
 from powerblend.api.generation import Run, requests_of
+from powerblend.engine import scheduler
 from powerblend.engine.batch import Batch
 from powerblend.engine.chain import Proposal
 from powerblend.engine.distributions import NO_TOKEN, Draw
 from powerblend.engine.guesses import MOST_GUESSED, Guessing, Rates, Written
-from powerblend.engine.scheduler import Scheduler
 from powerblend.samplers import parse_sampler
 from table_model import TableModel
 
@@ -187,6 +187,22 @@ def test_more_rows_guess_less(table: TableModel) -> None:
     assert shares[0] > shares[1] > shares[2]
 
 
+def test_a_step_guesses_so_many_tokens_at_most(
+    table: TableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its logits, for which rows leave no room."""
+    numbers, guess = [], Batch.guess
+
+    def watched(self: Batch, guessed: Sequence[Sequence[int]]) -> None:
+        numbers.append(sum(map(len, guessed)))
+        guess(self, guessed)
+
+    monkeypatch.setattr(Batch, "guess", watched)
+    monkeypatch.setattr(scheduler, "MOST_GUESSED_IN_STEP", 3)
+    answers(table, "power", rows=6)
+    assert max(numbers) == 3
+
+
 def test_a_model_may_want_one_token_a_row(
     table: TableModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +214,7 @@ def test_a_model_may_want_one_token_a_row(
 def test_steps_ahead_of_decisions_are_not_guessed(
     table: TableModel, recordings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Scheduler, "_guess", None)
+    monkeypatch.setattr(scheduler.Scheduler, "_guess", None)
     out = answers(table, "power", rows=3)
     assert passes(out) == decoded(out)
     assert recordings
