@@ -18,6 +18,7 @@ log = logging.getLogger("powerblend")
 
 JOBS = {
     "sample": "ask a model a question, and see its answers",
+    "plan": "say what a study will take, before anything of it runs",
     "config": "write down the configuration that runs",
     "specs": "write down what every job of the model is to do",
     "model": "fetch and convert an embedded model",
@@ -41,8 +42,8 @@ to begin with:
   powerblend sample MODEL "What is 12 + 30?" --alpha 4 --samples 4
   powerblend sample --help
 
-MODEL is a directory or a Hugging Face hub id. All but sample are jobs of a study, which Snakemake
-calls one by one; they need the study's packages: pip install 'powerblend[study]'
+MODEL is a directory or a Hugging Face hub id. plan is for who runs a study; the rest are its jobs,
+which Snakemake calls one by one; they need the study's packages: pip install 'powerblend[study]'
 """
 
 INSTALL = "pip install 'powerblend[study]'"

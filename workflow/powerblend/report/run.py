@@ -59,7 +59,7 @@ def hardware() -> str:
     """The machine in one line."""
     gpus = _output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]).splitlines()
     memory = psutil.virtual_memory().total / 2**30
-    parts = [f"{psutil.cpu_count()} × {_cpu()}", f"{memory:.0f} GiB memory"]
+    parts = [f"{psutil.cpu_count()} × {cpu_name()}", f"{memory:.0f} GiB memory"]
     if gpus:
         parts.append(f"{len(gpus)} × {gpus[0]}")
     return ", ".join(parts)
@@ -76,7 +76,8 @@ def git_revision() -> str:
     return f"{commit}-dirty" if commit and changed else commit or "unknown"
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """The processor, in its maker's words."""
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
         if line.startswith("model name"):

@@ -1,0 +1,96 @@
+"""What `powerblend plan` says, against what is known otherwise."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+import tiny
+from powerblend import load_model
+from powerblend.cli import main
+from powerblend.infrastructure.files import write_json, write_jsonl
+from powerblend.samplers import parse_sampler
+from powerblend.study.costs import StepTimes, read_step_times, row_bytes, run_job, weights_gb
+from powerblend.study.expected import positions_per_token
+from powerblend.study.layout import Layout
+from small_study import ROOT, parsed, write_study
+
+DEVICE = StepTimes(device="a", kind="cpu", weights_gb=1.0, milliseconds={1: 100, 3: 200})
+
+
+def test_steps_between_and_beyond_what_was_measured() -> None:
+    assert DEVICE.seconds(2, 1.0) == pytest.approx(0.15)
+    assert DEVICE.seconds(6, 1.0) == pytest.approx(0.4)
+    assert DEVICE.seconds(1, 2.0) == pytest.approx(0.2)
+
+
+def test_a_jobs_time_is_that_of_its_steps_one_by_one() -> None:
+    decoded, rows = [5, 1, 4, 2, 2, 7], 3
+    live, waiting, seconds, steps = [], list(decoded), 0.0, 0
+    while live or waiting:
+        while waiting and len(live) < rows:
+            live.append(waiting.pop(0))
+        seconds += DEVICE.seconds(len(live), 1.0)
+        live = [left - 1 for left in live if left > 1]
+        steps += 1
+    job = run_job(decoded, rows, DEVICE, 1.0)
+    assert job.steps == steps
+    assert job.seconds == pytest.approx(seconds + 11.0)  # ten to start, one to read the weights
+
+
+def test_memory_is_that_of_the_model(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "model")
+    model = load_model(folder, dtype="float64")
+    config = json.loads((Path(folder) / "config.json").read_text())
+    assert row_bytes(config, 100, 8) == model.row_bytes(100)
+    parts = dict(AutoModelForCausalLM.from_pretrained(folder).named_parameters())
+    weights = sum(part.numel() for name, part in parts.items() if "norm" not in name)
+    assert weights_gb(config, 8) == pytest.approx(weights * 8 / 1e9)
+
+
+def test_a_chain_decodes_more_than_a_draw() -> None:
+    shared = {"max_new_tokens": 64, "alpha": 4.0, "blocks": 8, "steps": 2}
+    assert positions_per_token(parse_sampler({"sampler": "greedy", "max_new_tokens": 64}), 30) == 1
+    one = positions_per_token(parse_sampler({"sampler": "power", **shared}), 27)
+    four = positions_per_token(parse_sampler({"sampler": "power", "tries": 4, **shared}), 27)
+    assert 1.5 < one < four
+
+
+def test_a_plan_begins_with_what_is_assumed_and_goes_on_with_what_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = write_study(tmp_path, use=["greedy", "ps"])
+    command = ["plan", "--configfile", str(study), "--device", "epyc"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "6 problems × 1 answers × 2 conditions, in 4 generate jobs" in shown
+    assert "assumed: half the longest answer" in shown
+    assert "device: AMD EPYC" in shown
+
+    cell = Layout(parsed(study)).cells["ps"]
+    results = tmp_path / "results" / "earlier"
+    write_json(results / "specs" / f"{cell.name}.json", cell.spec.model_dump(mode="json"))
+    record = {"n_tokens": 5, "decoded_tokens": 11, "prompt_tokens": 9}
+    write_jsonl(results / "generate" / cell.name / "shard-0-of-2x1.jsonl", [record, record])
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line.split() for line in lines if line.startswith("ps ")]
+    # Two jobs of three answers, each in one batch of four rows.
+    assert line[1:5] == ["6", "5.0", "11.0", "22"]
+    assert "its own records" in " ".join(line)
+    assert any("lengths of this model's answers" in line for line in lines)
+
+
+def test_what_cannot_be_planned_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    study = write_study(tmp_path)
+    assert main(["plan", "--configfile", str(study), "--device", "abacus"]) == 1
+    assert "--device: nothing is known of 'abacus'; known are AMD EPYC" in caplog.text
+    assert main(["plan", "--configfile", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml: No such file" in caplog.text
+
+
+def test_the_shipped_step_times_can_be_read() -> None:
+    kinds = {device.kind for device in read_step_times(ROOT / "resources" / "step_times.yaml")}
+    assert kinds == {"cpu", "gpu"}

@@ -1,0 +1,134 @@
+"""What a study will take on a device: steps, hours, memory and disk, from what its answers take."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from powerblend.vocabulary.errors import ConfigError
+
+START_SECONDS = {"cpu": 10.0, "gpu": 25.0}
+"""Of a job of the model, before its first step: imports, and the load check."""
+
+READ_GB_PER_SECOND = 1.0
+"""How fast weights are read."""
+
+SLOWER_WITH_DRAFT = 1.15
+"""A step with a draft's passes, over one without (the demo's seconds per decoded token)."""
+
+RECORD_BYTES = {"answer": 900, "token": 12}
+"""Of a line of a generation record, of a chain store and of a grade together."""
+
+
+class StepTimes(BaseModel):
+    """A device's decode steps, as a benchmark measured them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: str
+    kind: Literal["cpu", "gpu"]
+    weights_gb: float
+    milliseconds: dict[int, float]
+
+    def seconds(self, rows: int, weights_gb: float) -> float:
+        """A step of some rows by a model of other weights; a line between what was measured.
+
+        Beyond the most rows that were measured it grows as they do.
+        """
+        measured = sorted(self.milliseconds.items())
+        counts, times = zip(*measured, strict=True)
+        scale = weights_gb / self.weights_gb / 1000
+        beyond = max(1.0, rows / counts[-1])
+        return float(np.interp(rows, counts, times)) * scale * beyond
+
+
+class Hours(NamedTuple):
+    """One generate job: its steps, and its time with the start."""
+
+    steps: int
+    seconds: float
+
+
+def read_step_times(path: Path) -> list[StepTimes]:
+    """Every device whose steps were measured."""
+    return TypeAdapter(list[StepTimes]).validate_python(yaml.safe_load(path.read_text()))
+
+
+def own_device(devices: Sequence[StepTimes], kind: str, machine: str) -> StepTimes:
+    """The device of a kind that this machine is; the kind's first if this one was not measured."""
+    ours = [device for device in devices if device.kind == kind]
+    return next((device for device in ours if device.device in machine), ours[0])
+
+
+def named_device(devices: Sequence[StepTimes], wanted: str) -> StepTimes:
+    """The device that a user named.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
+    for device in devices:
+        if wanted.lower() in device.device.lower():
+            return device
+    names = ", ".join(device.device for device in devices)
+    raise ConfigError(f"--device: nothing is known of {wanted!r}; known are {names}")
+
+
+def run_job(
+    decoded: Sequence[int], rows: int, device: StepTimes, weights_gb: float, slower: float = 1.0
+) -> Hours:
+    """A generate job of answers that take ``decoded`` steps each, ``rows`` at once.
+
+    A row takes the next answer when its own has ended, so that only the end of a job has free rows.
+    """
+    free = [0] * min(rows, len(decoded))
+    ends = []
+    for steps in decoded:
+        ends.append(heapq.heappop(free) + steps)
+        heapq.heappush(free, ends[-1])
+    # Rows finish for good one after another, at these steps; until then all are live.
+    seconds, before = 0.0, 0
+    for finished, step in enumerate(sorted(free)):
+        seconds += (step - before) * device.seconds(len(free) - finished, weights_gb)
+        before = step
+    start = START_SECONDS[device.kind] + weights_gb / READ_GB_PER_SECOND
+    return Hours(max(ends), slower * seconds + start)
+
+
+def disk_bytes(answers: int, tokens: float) -> float:
+    """What records, chain stores and grades take."""
+    return answers * (RECORD_BYTES["answer"] + RECORD_BYTES["token"] * tokens)
+
+
+def weights_gb(config: Mapping[str, object], dtype_bytes: int) -> float:
+    """The bytes of a decoder's weights, from its ``config.json``, in 10^9; norms are left out."""
+    hidden, heads = _number(config, "hidden_size"), _number(config, "num_attention_heads", 1)
+    attention = hidden * _head(config) * 2 * (heads + _number(config, "num_key_value_heads", heads))
+    inner = _number(config, "moe_intermediate_size", _number(config, "intermediate_size"))
+    feed_forward = 3 * hidden * inner * _number(config, "num_experts", 1)
+    tables = 1 if config.get("tie_word_embeddings", True) else 2
+    embeddings = tables * _number(config, "vocab_size") * hidden
+    blocks = _number(config, "num_hidden_layers") * (attention + feed_forward)
+    return (blocks + embeddings) * dtype_bytes / 1e9
+
+
+def row_bytes(config: Mapping[str, object], capacity: int, dtype_bytes: int) -> float:
+    """The keys and values of a row of ``capacity`` positions, and its logits in float32."""
+    heads = _number(config, "num_key_value_heads", _number(config, "num_attention_heads", 1))
+    keys = 2 * _number(config, "num_hidden_layers") * heads * _head(config)
+    return keys * dtype_bytes * capacity + 6 * 4 * _number(config, "vocab_size")
+
+
+def _head(config: Mapping[str, object]) -> int:
+    width = _number(config, "hidden_size") // _number(config, "num_attention_heads", 1)
+    return _number(config, "head_dim", width)
+
+
+def _number(config: Mapping[str, object], key: str, otherwise: int = 0) -> int:
+    value = config.get(key)
+    return int(value) if isinstance(value, int | float) and value else otherwise

@@ -1,0 +1,94 @@
+"""What answers are likely to take, before they are generated: by earlier records, or by assumption.
+
+Records of the very cell come first; then those of any study that decoded in the same way with the
+same model, whatever the blend; then the lengths of any answers of that model. Where there are none,
+an answer is taken to be half as long as it may be.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from powerblend.infrastructure.files import read_jsonl
+from powerblend.samplers import Sampler
+from powerblend.study.cells import Cell
+from powerblend.vocabulary.specs import CellSpec
+
+UNSKIPPED = 0.22
+"""Share of a chain's decoded tokens that is left after what speed-ups save: 1.9 of 8.4 positions a
+token at alpha 4 (benchmarks/work.py)."""
+
+AT_MOST = 2000
+"""Records that are read for one condition: their mean is known well enough."""
+
+
+class Expected(NamedTuple):
+    """Tokens of answers of one condition: as a sample of what to expect, answer by answer."""
+
+    tokens: Sequence[int]
+    decoded: Sequence[int]
+    prompt: int
+    """Tokens of the longest prompt; 0 where no record says."""
+    source: str
+
+
+def expected(cell: Cell, results: Path) -> Expected:
+    """What the answers of a cell are likely to take, from the records under ``results``."""
+    spec = cell.spec
+    assert isinstance(spec, CellSpec)
+    known = list(_earlier_cells(results, spec))
+    own = [folder for folder, _ in known if folder.name == cell.name]
+    alike = [folder for folder, other in known if _alike(other) == _alike(spec.decoding)]
+    for folders, source in ((own, "its own records"), (alike, "records of the same sampler")):
+        if found := _read(folders):
+            return Expected(*found, source)
+    found = _read([folder for folder, _ in known])
+    lengths = found[0] if found else [spec.decoding.max_new_tokens // 2]
+    source = "lengths of this model's answers" if found else "assumed: half the longest answer"
+    decoded = [round(n * positions_per_token(spec.decoding, n)) for n in lengths]
+    return Expected(lengths, decoded, found[2] if found else 0, source)
+
+
+def positions_per_token(sampler: Sampler, length: int) -> float:
+    """Positions that a sampler decodes for a token of an answer of ``length`` tokens, about.
+
+    A move regenerates half of what the stage has on average (cuts are uniform), of which the
+    speed-ups leave `UNSKIPPED`; each of an answer's strings costs the same.
+    """
+    schedule = sampler.schedule()
+    cap = sampler.max_new_tokens / max(schedule.blocks, 1)
+    states = [min(length, stage * cap) for stage in range(1, schedule.blocks + 1)]
+    moves = schedule.steps * (getattr(sampler, "tries", None) or 1) * sum(states) / 2
+    if not schedule.steps:
+        return float(sampler.strings)
+    return sampler.strings * (1 + (moves / length + 1) * UNSKIPPED)
+
+
+def _alike(sampler: Sampler) -> Sampler:
+    """The sampler without its blend, which hardly changes how long answers are."""
+    return sampler.model_copy(update={"blend": None})
+
+
+def _earlier_cells(results: Path, spec: CellSpec) -> Iterator[tuple[Path, Sampler]]:
+    """Folders of answers by the same model to the same dataset, each with what decoded them."""
+    for folder in sorted(results.glob("*/generate/*")):
+        written = folder.parents[1] / "specs" / f"{folder.name}.json"
+        try:
+            other = CellSpec.model_validate_json(written.read_text())
+        except (OSError, ValueError):
+            continue  # of another version, or its spec was deleted: it says nothing
+        if (other.model.name, other.dataset) == (spec.model.name, spec.dataset):
+            yield folder, other.decoding
+
+
+def _read(folders: Sequence[Path]) -> tuple[list[int], list[int], int] | None:
+    records = [
+        (int(record["n_tokens"]), int(record["decoded_tokens"]), record.get("prompt_tokens") or 0)
+        for folder in folders
+        for file in sorted(folder.glob("*.jsonl"))
+        for record in read_jsonl(file)
+    ][:AT_MOST]
+    if not records:
+        return None
+    tokens, decoded, prompts = zip(*records, strict=True)
+    return list(tokens), list(decoded), max(prompts)
