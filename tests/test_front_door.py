@@ -8,6 +8,7 @@ import torch
 
 import tiny
 from powerblend import Model, load_model, sample
+from powerblend.api.token_texts import decoded
 
 GREEDY = {"sampler": "greedy", "max_new_tokens": 4}
 WARM = {"sampler": "temperature", "max_new_tokens": 4}
@@ -111,3 +112,25 @@ def test_a_number_that_is_none_is_named(
 ) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(sentence)):
         sample(model, [[5]], GREEDY, **arguments)
+
+
+def test_tokens_of_a_padded_vocabulary_are_shown_and_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tokenizer = tiny.tokenizer()
+    known = tokenizer.encode("12")
+    assert decoded(tokenizer, known) == "12"
+    assert not caplog.records
+    padded = [known[0], len(tokenizer), len(tokenizer) + 3, known[1]]
+    assert decoded(tokenizer, padded) == "1<token 98><token 101>2"
+    decoded(tokenizer, padded)
+    (record,) = caplog.records
+    assert "its tokenizer of 98 does not know" in record.getMessage()
+
+
+def test_answers_show_tokens_without_text() -> None:
+    model = Model(tiny.transformer(vocabulary=200), tiny.tokenizer(), [1])
+    decoding = {"sampler": "temperature", "temperature": 3.0, "max_new_tokens": 12}
+    ((answer,),) = sample(model, [[5, 6]], decoding)
+    (shown,) = {f"<token {t}>" in str(answer.text) for t in answer.tokens if t >= 98}
+    assert shown

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from powerblend.api.prompts import ChatTemplate, token_ids
-from powerblend.api.token_texts import token_texts
+from powerblend.api.token_texts import decoded, token_texts
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.guided import DraftedModel, Guided
 from powerblend.engine import rounds
@@ -277,9 +277,7 @@ class Run:
         """What an answer says, up to the EOS or the stop string that ends it."""
         if self._tokenizer is None:
             return None
-        text: str = self._tokenizer.decode(
-            tokens[:-1] if finish == "eos" else tokens, skip_special_tokens=True
-        )
+        text = decoded(self._tokenizer, tokens[:-1] if finish == "eos" else tokens)
         stops = self._sampler.stop if finish == "stop" and self._sampler.stop else ()
         places = [place for stop in stops if (place := text.find(stop)) >= 0]
         return text[: min(places, default=len(text))]

@@ -4,10 +4,16 @@ Knows no model and no sampler.
 """
 
 import json
+import logging
 import re
+from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
 from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+log = logging.getLogger(__name__)
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 """How vocabularies with a token for each byte write them."""
@@ -67,3 +73,31 @@ def _decoded(tokenizer: Any, known: int) -> list[bytes]:
         .encode()
         for token in range(known)
     ]
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of an answer's tokens; one that the tokenizer does not know is shown by its number.
+
+    A vocabulary is often padded, so that its size suits the hardware: logits are wider than the
+    tokenizer, and a token without text may be drawn. That is said once.
+    """
+    known = len(tokenizer)
+    if all(token < known for token in tokens):
+        return str(tokenizer.decode(tokens, skip_special_tokens=True))
+    _say_padded(known)
+    runs = groupby(tokens, key=lambda token: token < known)
+    return "".join(
+        tokenizer.decode(list(run), skip_special_tokens=True)
+        if has_text
+        else "".join(f"<token {token}>" for token in run)
+        for has_text, run in runs
+    )
+
+
+@cache
+def _say_padded(known: int) -> None:
+    log.warning(
+        "the model drew a token that its tokenizer of %d does not know (its vocabulary is padded); "
+        "texts show it as <token NUMBER>",
+        known,
+    )
