@@ -117,7 +117,7 @@ def breakdown(rows: int, steps: int) -> dict[str, float]:
 
     Scheduler._advance = counted  # type: ignore[method-assign]
     try:
-        sample(model, prompts(104), DECODING, samples=2 + rows // 16, rows=rows)
+        sample(model, prompts(104), DECODING, samples=2 + rows // 16, rows=rows, speculate="off")
     except Enough:
         return {part: 1e3 * seconds[part] / steps for part in PARTS}
     raise RuntimeError(f"there were fewer than {steps} steps with all of {rows} rows at work")

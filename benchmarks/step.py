@@ -67,7 +67,7 @@ def powerblend(rows: int, repeats: int) -> float:
 
     def run(new: int) -> None:
         decoding = {"sampler": "temperature", "alpha": ALPHA, "max_new_tokens": new}
-        out = sample(model, prompts, decoding, rows=rows)
+        out = sample(model, prompts, decoding, rows=rows, speculate="off")
         assert all(answer.n_tokens == new for (answer,) in out)
 
     return rows * NEW / _seconds(run, repeats)

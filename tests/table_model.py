@@ -47,6 +47,7 @@ class TableModel:
     tokenizer = None
     device = torch.device("cpu")
     own_lengths = False
+    block_size = None
 
     def __init__(
         self, seed: int, vocabulary: int, eos: int, longest: int, prompt_tokens: int
@@ -70,8 +71,8 @@ class TableModel:
     def step(
         self, cache: TokenCache, inputs: StepInputs, blend: HiddenBlend | None = None
     ) -> Logits:
-        tokens, positions, _, length = inputs
-        rows = torch.arange(len(tokens))
+        tokens, positions, _, length, _ = inputs
+        rows = inputs.rows
         cache.tokens[rows, positions] = tokens
         context = torch.ones_like(tokens)
         for position in range(self.prompt_tokens, length):

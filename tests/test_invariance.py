@@ -177,8 +177,12 @@ def test_the_caller_s_model_is_left_as_it_was() -> None:
     assert hf.generate(prompt, **settings).tolist() == generated
 
 
-def test_the_work_is_counted_and_the_clock_shared_out(model: Model) -> None:
-    """decoded_tokens sums to the rows that were stepped; seconds to the time that it took."""
+@pytest.mark.parametrize("speculate", ["off", "auto"])
+def test_the_work_is_counted_and_the_clock_shared_out(model: Model, speculate: Any) -> None:
+    """passes sum to the rows that were stepped, as decoded_tokens do where none are guessed.
+
+    And seconds to the time that it took.
+    """
     steps: list[int] = []
     step = Step.__call__
 
@@ -188,6 +192,8 @@ def test_the_work_is_counted_and_the_clock_shared_out(model: Model) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Step, "__call__", counting)
-        answers = [a for row in sample(model, PROMPTS, POWER, samples=2, rows=5) for a in row]
-    assert sum(a.decoded_tokens for a in answers) == sum(steps)
+        out = sample(model, PROMPTS, POWER, 2, rows=5, speculate=speculate)
+    answers = [a for row in out for a in row]
+    assert sum(a.passes for a in answers) == sum(steps)
+    assert (sum(a.decoded_tokens for a in answers) == sum(steps)) == (speculate == "off")
     assert all(a.seconds > 0 for a in answers)

@@ -173,7 +173,9 @@ def with_rows(*options):
     def settings(wildcards, input, output, resources):
         given = [o(wildcards) if callable(o) else o for o in options]
         words = [w for o in given for w in (o if isinstance(o, list) else [o])]
-        return shlex.join(map(str, [*words, "--rows", STUDY.resources.rows]))
+        batch = STUDY.resources
+        words += ["--rows", batch.rows, "--speculate", batch.speculate]
+        return shlex.join(map(str, words))
 
     return settings
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -27,7 +27,14 @@ from powerblend.engine.memory import (
 from powerblend.engine.model import Model
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
-from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Tally
+from powerblend.engine.scheduler import (
+    Finished,
+    Job,
+    LanguageModel,
+    Scheduler,
+    Speculation,
+    Tally,
+)
 from powerblend.engine.strings import Trace
 from powerblend.infrastructure.sentences import sentences
 from powerblend.samplers import Sampler, parse_sampler
@@ -96,6 +103,8 @@ class Generation:
         Accepted moves of each stage, and log t of the state at its end.
     seconds
         The answer's share of wall time: each step's time divided by the rows at work.
+    passes
+        Steps of the model in which the answer had a row: fewer than tokens where some were guessed.
     moved
         Moves, with what swaps follow them, that changed the answer; None of one chain with uniform
         cuts, of which it is accepted - unchanged.
@@ -125,6 +134,7 @@ class Generation:
     accepted_by_block: list[int]
     log_t_by_block: list[float]
     seconds: float
+    passes: int
     moved: int | None = None
     replicas: list[Replica] | None = None
     log_normaliser: float | None = None
@@ -161,15 +171,19 @@ class Run:
         sampler: Sampler,
         seed: int,
         rows: int | None,
+        speculate: Speculation = "auto",
     ) -> None:
         if rows is not None:
             _check_whole("rows", rows, least=1, otherwise=", or None to choose by free memory")
+        if speculate not in get_args(Speculation):
+            raise ValueError(f"speculate is {speculate!r}; use 'auto' or 'off'")
         self._jobs = [
             Job(np.asarray(r.prompt, np.int64), Stream(seed, r.problem_id, r.sample), r)
             for r in requests
         ]
         self._model, self._sampler = _prepared(model, sampler.blend), sampler
         self._tokenizer = getattr(model, "tokenizer", None)
+        self._speculate = speculate
         self._ending = _ending(model, sampler.stop or ())
         self.tally = Tally()
         longest = max((len(job.prompt) for job in self._jobs), default=0)
@@ -195,9 +209,8 @@ class Run:
                 log.warning("out of memory: going on with %d rows", self.rows)
 
     def _scheduler(self, jobs: Sequence[Job], longest_prompt: int | None = None) -> Scheduler:
-        return Scheduler(
-            self._model, self._sampler, jobs, self.rows, self.tally, self._ending, longest_prompt
-        )
+        batch = self.rows, self.tally, self._ending, self._speculate
+        return Scheduler(self._model, self._sampler, jobs, *batch, longest_prompt)
 
     def _decide_rows(self, longest: int, share: float = USABLE_MEMORY_SHARE) -> int:
         """As many as a share of the free memory holds, of prompts of ``longest`` tokens."""
@@ -231,6 +244,7 @@ class Run:
             accepted_by_block=chain.accepted_by_block,
             log_t_by_block=chain.log_t_by_block,
             seconds=finished.seconds,
+            passes=finished.passes,
             moved=None if plain else chain.moved,
             replicas=self._replicas(chain),
             log_normaliser=None if isinstance(chain, Chain) else chain.log_normaliser,
@@ -292,6 +306,7 @@ def sample(
     samples: int = 1,
     seed: int = 0,
     rows: int | None = 32,
+    speculate: Speculation = "auto",
     chat_template: ChatTemplate | None = None,
 ) -> list[list[Generation]]:
     """Generate answers.
@@ -315,6 +330,9 @@ def sample(
         answers.
     rows
         Chains at once; None: as many as the free memory holds. Halved if memory ends all the same.
+    speculate
+        ``auto``: on the CPU, next tokens are guessed from what was written before where that is
+        likely to save time; ``off``: never. It changes no answer.
     chat_template
         Options of the chat template, as ``{"enable_thinking": False}``, or the template itself
         under ``chat_template``.
@@ -338,7 +356,7 @@ def sample(
     requests = requests_of(model, prompts, sampler, samples, chat_template)
     done = {
         (request.problem_id, request.sample): generation
-        for finished in Run(model, requests, sampler, seed, rows).steps()
+        for finished in Run(model, requests, sampler, seed, rows, speculate).steps()
         for request, generation in finished
     }
     return [

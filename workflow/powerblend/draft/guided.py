@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from powerblend.blends import Blend
 from powerblend.draft.dflash import Context, Draft, TargetSizes
 from powerblend.engine.batch import StepInputs
-from powerblend.engine.cache import RaggedCache
+from powerblend.engine.cache import CacheIndex, RaggedCache
 from powerblend.engine.distributions import Logits
 from powerblend.engine.fused_layers import fused
 from powerblend.engine.model import Model
@@ -111,7 +111,8 @@ class Guided:
         self.eos_token_ids, self.tokenizer = model.eos_token_ids, model.tokenizer
         self.device, self.own_lengths = model.device, model.own_lengths
         self._model, self._draft = model, draft
-        self._block_size = draft.architecture.block_size
+        self.block_size = draft.architecture.block_size
+        self._features = draft.architecture.feature_layers
         self._mask = model.embed(torch.tensor(draft.architecture.mask_token, device=model.device))
 
     def cache(self, slots: int, capacity: int, prefix: Saved | None = None) -> GuidedCache:
@@ -122,21 +123,25 @@ class Guided:
         shape = (config.num_hidden_layers, slots, heads, capacity, config.head_dim)
         before = prefix.context if prefix else None
         context = RaggedCache(*shape, like.dtype, like.device, before, target.by_position)
-        predicted = like.new_zeros(slots, capacity + self._block_size, config.hidden_size)
-        return GuidedCache(target, context, predicted, self._block_size)
+        predicted = like.new_zeros(slots, capacity + self.block_size, config.hidden_size)
+        return GuidedCache(target, context, predicted, self.block_size)
 
     def row_bytes(self, capacity: int) -> int:
         """Memory that a row of ``capacity`` tokens takes."""
         context, predicted = self.cache(1, 1).save(0, 0, 1)[1:]
         own = (context.numel() + predicted[:1].numel()) * predicted.itemsize
-        return self._model.row_bytes(capacity) + own * (capacity + self._block_size)
+        return self._model.row_bytes(capacity) + own * (capacity + self.block_size)
 
     @torch.inference_mode()
     def prefill(self, cache: GuidedCache, slots: slice, start: Tensor, tokens: Tensor) -> None:
         """Put tokens [rows, new] into the caches at positions ``start`` [rows] and on."""
         positions = start[:, None] + torch.arange(tokens.shape[1])
         length = int(positions.max()) + 1
-        self._forward(cache, slots, tokens, upload(positions.numpy(), self.device), length)
+        on_device = upload(positions.numpy(), self.device)
+        _, features = self._model.forward(
+            cache.target, slots, tokens, on_device, length, self._features
+        )
+        self._keep(cache, slots, cache.context.index(on_device), features, on_device)
 
     @torch.inference_mode()
     def prepare(
@@ -146,36 +151,34 @@ class Guided:
 
         It is given what was fed before the block and the block's first token.
         """
-        opening = np.flatnonzero(answer_lengths % self._block_size == 1)
+        opening = np.flatnonzero(answer_lengths % self.block_size == 1)
         if len(opening):
             self._open_blocks(cache, inputs, upload(opening, self.device))
 
     @torch.inference_mode()
     def step(self, cache: GuidedCache, inputs: StepInputs, blend: Blend | None) -> Logits:
-        """Feed one token to each of the first rows, return the logits of the next."""
-        rows = slice(0, len(inputs.tokens))
-        tokens, positions = inputs.tokens[:, None], inputs.positions[:, None]
-        final = self._forward(cache, rows, tokens, positions, inputs.length)[:, 0]
-        predicted = cache.predicted_states[
-            torch.arange(len(final), device=self.device), inputs.positions + 1
-        ]
+        """Feed tokens to each of the first rows, return the logits of what follows each."""
+        final, features = self._model.feed(cache.target, inputs, self._features)
+        final, positions = final[:, 0], inputs.positions
+        index = cache.context.index(positions[:, None], inputs.rows)
+        self._keep(cache, slice(0, inputs.num_rows), index, features, positions[:, None])
+        predicted = cache.predicted_states[inputs.rows, positions + 1]
         # The draft is given a block's first token and predicts nothing of it.
-        first = (inputs.answer_lengths % self._block_size == 0)[:, None]
+        first = (inputs.answer_lengths % self.block_size == 0)[:, None]
         return self._model.guided(final, torch.where(first, final, predicted), blend)
 
-    def _forward(
-        self, cache: GuidedCache, slots: slice, tokens: Tensor, positions: Tensor, length: int
-    ) -> Tensor:
-        """The target's pass, whose features give the draft its keys at the same positions."""
-        layers = self._draft.architecture.feature_layers
-        final, features = self._model.forward(
-            cache.target, slots, tokens, positions, length, layers
-        )
+    def _keep(
+        self,
+        cache: GuidedCache,
+        slots: slice,
+        index: CacheIndex,
+        features: tuple[Tensor, ...],
+        positions: Tensor,
+    ) -> None:
+        """Let features [rows, new, hidden] give the draft its keys at the same positions."""
         known = self._draft.context(torch.cat(features, -1), positions)
-        index = cache.context.index(positions)
         for layer, kv in enumerate(known):
             cache.context.write(layer, slots, index, (kv[0], kv[1]))
-        return final
 
     def _open_blocks(self, cache: GuidedCache, inputs: StepInputs, rows: Tensor) -> None:
         """Let the draft predict the blocks that begin with what is fed to ``rows``."""
@@ -188,5 +191,5 @@ class Guided:
         )
         own = range(cache.context.start, inputs.length)
         predicted = self._draft.predict(tokens, self._mask, first, contexts, own)
-        positions = first[:, None] + torch.arange(self._block_size, device=self.device)
+        positions = first[:, None] + torch.arange(self.block_size, device=self.device)
         cache.predicted_states[rows[:, None], positions] = predicted

@@ -22,6 +22,7 @@ from torch.nn.attention.varlen import AuxRequest, varlen_attn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from powerblend.engine.batch import Guesses
 from powerblend.engine.cache import CacheIndex, RaggedCache
 
 try:
@@ -70,6 +71,9 @@ class Ragged:
     ``positions`` are [rows, new]; ``length``, the largest position + 1, is given by the caller, who
     knows it without asking the device. ``windows`` are those of the layers. What the layers need
     besides is computed by the first.
+
+    With ``guesses`` the pass is [fed, 1] tokens, of which a row has as many as it is fed: what goes
+    by tokens is computed of these alone, and only attention sees them row by row, filled up.
     """
 
     cache: RaggedCache
@@ -77,12 +81,36 @@ class Ragged:
     positions: Tensor
     length: int
     windows: Sequence[int | None]
+    guesses: Guesses | None = None
     _hidden: dict[int | None, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
 
     @cached_property
     def index(self) -> CacheIndex:
         """Where the cache has the positions."""
-        return self.cache.index(self.positions)
+        return self.cache.index(self.positions, self.guesses and self.guesses.row)
+
+    @cached_property
+    def by_row(self) -> Tensor:
+        """The positions of each row's queries, [rows, width]."""
+        if self.guesses is None:
+            return self.positions
+        widths = torch.arange(self.guesses.width, device=self.positions.device)
+        return self.positions[self.guesses.first] + widths
+
+    def gathered(self, query: Tensor) -> Tensor:
+        """Queries [fed, heads, group, 1, width] as [rows, heads, group, width of rows, width]."""
+        if self.guesses is None:
+            return query
+        rows, width = self.by_row.shape
+        filled = query.new_zeros(rows, width, *query.shape[1:3], query.shape[4])
+        filled[self.guesses.row, self.guesses.offset] = query[:, :, :, 0]
+        return filled.movedim(1, 3)
+
+    def scattered(self, output: Tensor) -> Tensor:
+        """The inverse of `gathered`."""
+        if self.guesses is None:
+            return output
+        return output.movedim(3, 1)[self.guesses.row, self.guesses.offset][:, :, :, None]
 
     def hidden(self, window: int | None) -> tuple[Tensor, Tensor | None]:
         """Keys that a query may not see, [rows, 1, 1, new, keys] bool: own ones, and the prefix's.
@@ -90,7 +118,7 @@ class Ragged:
         None where it sees all of the prefix.
         """
         if window not in self._hidden:
-            queries, start = self.positions[:, None, None, :, None], self.cache.start
+            queries, start = self.by_row[:, None, None, :, None], self.cache.start
             keys = torch.arange(self.length, device=queries.device)
             own, before = keys[start:] > queries, None
             if window is not None:
@@ -150,7 +178,7 @@ def attend(
     if ragged is None:
         return _without_cache(query, key, value, scaling, Extras(None, softcap, s_aux)), None
     cache, extras = ragged.cache, Extras(ragged.windows[layer], softcap, s_aux)
-    if cache.by_position and query.shape[2] == 1:
+    if cache.by_position and query.shape[2] == 1 and ragged.guesses is None:
         if flash_attn_with_kvcache is not None:
             return _flash(layer, query, key, value, scaling, extras, ragged), None
         if softcap is None:
@@ -164,7 +192,8 @@ def attend(
     own = _as_written((keys, values), *shape)
     prefix = cache.prefix(layer)
     before = None if prefix is None else _as_written(prefix, *shape)
-    output = attention(grouped, *own, ragged.hidden(extras.window), before, extras)
+    query = ragged.gathered(grouped)
+    output = ragged.scattered(attention(query, *own, ragged.hidden(extras.window), before, extras))
     return output.flatten(1, 2).transpose(1, 2).contiguous(), None
 
 

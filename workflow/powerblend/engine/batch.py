@@ -1,6 +1,13 @@
 """What each row of the batch is generating: arrays on the device, one entry per row.
 
-A row's proposal is loaded once, then advances token by token without Python touching single rows.
+A row's proposal is loaded once, then advances token by token without Python touching single rows,
+or by several at once where its next tokens were guessed (`Batch.guess`):
+
+    fed        last token of the row | guess 1 | guess 2 | guess 3 |
+    drawn                    token 1 | token 2 | token 3 | token 4 |
+
+Each is drawn with its own uniform number, so token 1 is what it would be without guesses; token 2
+is if token 1 is guess 1, and so on. Those up to the first that was not guessed are kept.
 A row at rest, because its proposal is finished or because it has none, is stepped with the others
 and stays as it is, so that a step may be run ahead of the decisions that the last one calls for.
 Knows no model and no cache, and of a chain its proposals and traces alone.
@@ -24,20 +31,68 @@ WORD_BYTES = 8
 """Of every number here, so that the records of many rows are one table of words."""
 
 RESTED, DECODED = 0, -1
-"""What a step did for a row: nothing, or a token that is not its proposal's last."""
+"""What a step did for a row: nothing, or tokens that are not its proposal's last."""
 
 
 class StepInputs(NamedTuple):
-    """What a decode step feeds to rows 0, 1, ...; tensors are [rows].
+    """What a decode step feeds to rows 0, 1, ...; tensors are [rows], or [fed] with ``guesses``.
 
     ``tokens`` are those that the model reads, at ``positions``; ``answer_lengths`` count the tokens
-    that each answer has before the one that the step draws; ``length`` is above all positions.
+    that each answer has before the one that is drawn there; ``length`` is above all positions.
+    ``guesses`` say whose each token is, where a row is fed several.
     """
 
     tokens: Tensor
     positions: Tensor
     answer_lengths: Tensor
     length: int
+    guesses: "Guesses | None" = None
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows are fed."""
+        return len(self.tokens if self.guesses is None else self.guesses.first)
+
+    @property
+    def rows(self) -> Tensor:
+        """The row of each token."""
+        if self.guesses is not None:
+            return self.guesses.row
+        return torch.arange(len(self.tokens), device=self.tokens.device)
+
+
+class Guesses(NamedTuple):
+    """What a step feeds behind the last token of each row: guesses of the next ones.
+
+    Row after row; tensors are [fed]. ``offset`` is 0 at a row's own last token and counts its
+    guesses from 1. ``guess`` is that of the token which is drawn there, `NO_TOKEN` at a row's end.
+    ``first`` [rows] are the places of the rows' own last tokens, ``width`` is the largest number
+    of tokens that a row is fed.
+    """
+
+    row: Tensor
+    offset: Tensor
+    guess: Tensor
+    first: Tensor
+    width: int
+
+    @property
+    def fed(self) -> Tensor:
+        """The guess that is fed at each place; at a row's own last token it is none."""
+        return self.guess.roll(1)
+
+    @classmethod
+    def of(cls, guessed: Sequence[Sequence[int]], device: torch.device) -> "Guesses":
+        """Of each row, the tokens guessed."""
+        fed = [1 + len(tokens) for tokens in guessed]
+        tokens = [token for row in guessed for token in (*row, NO_TOKEN)]
+        offsets = [offset for count in fed for offset in range(count)]
+        first = np.cumsum([0, *fed[:-1]])
+        rows = np.repeat(np.arange(len(fed)), fed)
+        parts = (
+            upload(part, device) for part in (rows, np.array(offsets), np.array(tokens), first)
+        )
+        return cls._make([*parts, max(fed)])
 
 
 class Assignment(NamedTuple):
@@ -115,6 +170,7 @@ class Batch:
         self._states = None if table is None else torch.from_numpy(table).to(device)
         self._row = torch.arange(rows, device=device)
         self._reader = Reader(device)
+        self._guesses: Guesses | None = None
 
     def load(self, assignments: Sequence[Assignment]) -> None:
         """Give rows their proposals, of many rows in as few copies as of one."""
@@ -135,26 +191,68 @@ class Batch:
         words = loaded.view(np.int64).reshape(len(assignments), -1)
         self._table[upload(rows, device)] = upload(words, device)
 
+    def guess(self, guessed: Sequence[Sequence[int]]) -> None:
+        """Let the next step of as many first rows check these guesses of their next tokens.
+
+        Each row's are fewer than the tokens up to its cap.
+        """
+        self._guesses = Guesses.of(guessed, self._row.device) if any(guessed) else None
+
     def inputs(self, live: int, length: int) -> StepInputs:
         """Those of the next step of the first rows."""
-        return StepInputs(self._token[:live], self._position[:live], self._index[:live], length)
+        guesses = self._guesses
+        if guesses is None:
+            return StepInputs(self._token[:live], self._position[:live], self._index[:live], length)
+        row, offset = guesses.row, guesses.offset
+        tokens = torch.where(offset > 0, guesses.fed, self._token[row])
+        positions, answer_lengths = self._position[row] + offset, self._index[row] + offset
+        return StepInputs(tokens, positions, answer_lengths, length, guesses)
 
     def pending(self, live: int) -> Pending:
-        """What the next draw of the first rows needs to know.
+        """What the next draws of the first rows need to know.
 
         A proposal may stay on the current string's token only while it has not left that string.
         """
-        row, index = self._row[:live], self._index[:live]
-        current = torch.where(self._following[:live] > 0, self._current[row, index], NO_TOKEN)
-        return Pending(self._uniforms[row, index], current, self._rung[:live])
+        row, index, following = self._row[:live], self._index[:live], self._following[:live] > 0
+        if self._guesses is not None:
+            row, offset = self._guesses.row, self._guesses.offset
+            index, following = index[row] + offset, following[row]
+            left = (offset > 0) & (self._guesses.fed != self._current[row, index - 1])
+            times_left = left.cumsum(0)
+            following &= times_left == times_left[self._guesses.first][row]
+        current = torch.where(following, self._current[row, index], NO_TOKEN)
+        return Pending(self._uniforms[row, index], current, self._rung[row])
 
     def advance(self, draw: Draw, current: Tensor) -> Tensor:
-        """Append the drawn tokens to the rows at work; what the step did for each row, [live].
+        """Append the drawn tokens to the rows at work; what the step did for each, [live, 3].
 
-        That is `RESTED`, `DECODED` or, for a finished proposal, the number of its string's tokens.
+        That is `RESTED`, `DECODED` or, for a finished proposal, the number of its string's tokens;
+        how many tokens were drawn; and the last of them.
         """
-        live = len(draw.token)
-        row, index, active = self._row[:live], self._index[:live], self._active[:live] > 0
+        guesses, self._guesses = self._guesses, None
+        if guesses is None:
+            active = self._active[: len(draw.token)] > 0
+            outcome = self._append(draw, current, active)
+            return torch.stack([outcome, active.long(), self._token[: len(active)]], -1)
+        return self._advance_several(draw, current, guesses)
+
+    def _advance_several(self, draw: Draw, current: Tensor, guesses: Guesses) -> Tensor:
+        """The same of draws behind guesses, [fed]: token by token, up to the first wrong guess."""
+        live, last = len(guesses.first), len(guesses.row) - 1
+        going = self._active[:live] > 0
+        outcome, drawn = torch.full((2, live), RESTED, device=going.device)
+        for offset in range(guesses.width):
+            place = (guesses.first + offset).clamp(max=last)
+            here = Draw._make(None if column is None else column[place] for column in draw)
+            outcome = torch.where(going, self._append(here, current[place], going), outcome)
+            drawn += going
+            going = going & (outcome == DECODED) & (here.token == guesses.guess[place])
+        return torch.stack([outcome, drawn, self._token[:live]], -1)
+
+    def _append(self, draw: Draw, current: Tensor, active: Tensor) -> Tensor:
+        """Append a token each to those of the first rows that are active; its outcome, [live]."""
+        live = len(active)
+        row, index = self._row[:live], self._index[:live]
         drawn = torch.stack([column.double() for column in draw[:4]], -1)
         if draw.columns is not None:
             drawn = torch.cat([drawn, draw.columns], -1)
@@ -166,19 +264,19 @@ class Batch:
         self._gain[:live] += torch.where(active, draw.log_weight, 0.0)
         self._mass[:live] += active if draw.cut_weight is None else active * draw.cut_weight
         hopeless = self._gain[:live] - self._mass[:live].log() < self._floor[:live]
-        ended = (draw.token[:, None] == self._eos).any(-1) | self._stopped(draw.token)
+        ended = (draw.token[:, None] == self._eos).any(-1) | self._stopped(draw.token, active)
         done = ended | (index == self._cap[:live]) | hopeless
         outcome = torch.where(active, torch.where(done, index, DECODED), RESTED)
-        self._active[:live] &= ~done
+        self._active[:live] &= ~(done & active)
         return outcome
 
-    def _stopped(self, token: Tensor) -> Tensor:
-        """Whether a row's string now holds a stop string, [live]."""
+    def _stopped(self, token: Tensor, active: Tensor) -> Tensor:
+        """Whether a row's string now holds a stop string, [live], if it is active."""
         live = len(token)
         if self._states is None:
             return torch.zeros_like(token, dtype=torch.bool)
         state = self._states[self._state[:live], token].long()
-        self._state[:live] = torch.where(self._active[:live] > 0, state, self._state[:live])
+        self._state[:live] = torch.where(active, state, self._state[:live])
         return self._state[:live] == len(self._states) - 1
 
     def fence(self) -> None:

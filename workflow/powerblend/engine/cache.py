@@ -51,9 +51,10 @@ class RaggedCache:
             if prefix is not None:
                 self._store[:, :, :, :, : prefix.shape[3]] = prefix[:, :, None]
 
-    def index(self, positions: Tensor) -> CacheIndex:
-        """Where ``positions`` [rows, new] of as many slots are."""
-        rows = torch.arange(len(positions), device=positions.device)
+    def index(self, positions: Tensor, rows: Tensor | None = None) -> CacheIndex:
+        """Where ``positions`` [rows, new] of some slots are: ``rows`` [rows], by default all."""
+        if rows is None:
+            rows = torch.arange(len(positions), device=positions.device)
         return rows[:, None], positions - self.start
 
     def write(self, layer: int, slots: slice, index: CacheIndex, kv: tuple[Tensor, Tensor]) -> None:

@@ -48,18 +48,18 @@ class Proposal(NamedTuple):
     chain now holds: a draw stays on its token with the uniforms below the token's probability.
     The proposal may be given up once sum w - log S, over what is generated so far, S = ``mass`` of
     the tokens before the cut and that of what is generated (their number, where cuts are uniform),
-    is below ``floor``. ``last`` is the token before its first, None where that is the prompt's
-    last one. ``rung`` is the number of its exponent, ``keys`` are those of the string that it goes
-    on from, and ``state`` is how much of a stop string that has before the cut (`endings`).
+    is below ``floor``. ``head`` [cut] are the tokens before its first, ``rung`` is its exponent's
+    number, ``keys`` are those of the string that it goes on from, and ``state`` is how much of a
+    stop string that has before the cut (`endings`).
     """
 
     cut: int
     cap: int
     uniforms: Floats
     current: NDArray[np.int64]
+    head: NDArray[np.int64]
     floor: float = -math.inf
     mass: float = 0.0
-    last: int | None = None
     rung: int = 0
     keys: Any = None
     state: int = 0
@@ -226,9 +226,9 @@ class Chain:
             cap,
             uniforms[cut:],
             self.state.tokens[cut:],
+            self.state.tokens[:cut],
             floor,
             self.law.cut_mass(self.state, cut),
-            int(self.state.tokens[cut - 1]) if cut else None,
             self.law.rung,
             self.state.keys,
             self._ending.state(self.state.tokens[:cut]),

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from powerblend.blends import Blend, HiddenBlend
 from powerblend.engine import attention
-from powerblend.engine.batch import StepInputs
+from powerblend.engine.batch import Guesses, StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.distributions import Logits
 from powerblend.engine.falcon import plugged
@@ -66,7 +66,11 @@ class Model:
         The longest prompt and answer that it has positions for, or None where it names no end.
     own_lengths
         Whether decode steps take each row's length from the device, whatever the longest is.
+    block_size
+        None: a step may feed a row any number of tokens.
     """
+
+    block_size: int | None = None
 
     def __init__(self, hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int]) -> None:
         self.tokenizer = tokenizer
@@ -138,7 +142,7 @@ class Model:
 
     @torch.inference_mode()
     def step(self, cache: RaggedCache, inputs: StepInputs, blend: Blend | None = None) -> Logits:
-        """Feed one token to each of the first rows and return the logits of the next.
+        """Feed tokens to each of the first rows; return the logits of what follows each of them.
 
         Parameters
         ----------
@@ -149,14 +153,22 @@ class Model:
         blend
             What the target mixes in; the base logits come from the same pass.
         """
-        rows = slice(0, len(inputs.tokens))
         layers = blend.layers_read if isinstance(blend, HiddenBlend) else ()
-        tokens, positions = inputs.tokens[:, None], inputs.positions[:, None]
-        final, outputs = self.forward(cache, rows, tokens, positions, inputs.length, layers)
+        final, outputs = self.feed(cache, inputs, layers)
         if not isinstance(blend, HiddenBlend):
             return self.guided(final[:, 0])
         source = blend.hidden(tuple(h[:, 0] for h in outputs), self)
         return self.guided(final[:, 0], source, blend)
+
+    def feed(
+        self, cache: RaggedCache, inputs: StepInputs, layers_read: Sequence[int] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run what a step feeds, [fed, 1] tokens; returns as `forward` does."""
+        rows = slice(0, inputs.num_rows)
+        tokens, positions = inputs.tokens[:, None], inputs.positions[:, None]
+        return self.forward(
+            cache, rows, tokens, positions, inputs.length, layers_read, inputs.guesses
+        )
 
     def forward(
         self,
@@ -166,13 +178,15 @@ class Model:
         positions: Tensor,
         length: int,
         layers_read: Sequence[int] = (),
+        guesses: Guesses | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run tokens [rows, new]; what feeds ``lm_head``, and the outputs of ``layers_read``.
 
-        All are [rows, new, hidden]; ``length`` is the largest position + 1.
+        All are [rows, new, hidden]; ``length`` is the largest position + 1. With ``guesses`` they
+        are [fed, 1], of which a row has as many as it is fed.
         """
         windows = [layer.window for layer in self.layer_attention]
-        where = attention.Ragged(cache, slots, positions, length, windows)
+        where = attention.Ragged(cache, slots, positions, length, windows, guesses)
         with self._outputs_of(layers_read) as outputs, attention.attending_to(where):
             final: Tensor = self._base(
                 input_ids=tokens, position_ids=positions, use_cache=False

@@ -114,10 +114,8 @@ class Particles:
         cut = len(string)
         stream = self._stream.of(string=number)
         uniforms = stream.uniforms(Role.TOKEN, self._block, self._sweep, cap)[cut:]
-        last = int(string.tokens[-1]) if cut else None
         return Proposal(
-            *(cut, cap, uniforms, string.tokens[cut:]),
-            last=last,
+            *(cut, cap, uniforms, string.tokens[cut:], string.tokens[:cut]),
             keys=string.keys,
             state=self._ending.state(string.tokens),
         )

@@ -1,8 +1,12 @@
-"""The loop: a row of the batch is a string, and every step advances every row by one token.
+"""The loop: a row of the batch is a string, and every step advances every row.
 
 A row that finishes a proposal decides at once and starts its chain's next one in the same step; a
 chain that is done leaves, the last row moves into its slot, and waiting jobs take the free ones. No
 row waits for another, and no prefix is computed twice.
+
+Where its next tokens can be guessed from what was written before (`guesses`), a row advances by
+several tokens a step: each is drawn as ever, and a guess is kept where it is the token drawn. So
+strings are those of one token a step, and there are fewer steps.
 
 The strings of an answer that has several do wait for one another, their rows do not: a string that
 has finished its proposal gives its row to the next one that is ready, of whatever answer, and takes
@@ -20,7 +24,8 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -29,10 +34,11 @@ from torch import Tensor
 
 from powerblend.blends import Blend
 from powerblend.engine import cuda_graphs
-from powerblend.engine.batch import RESTED, Assignment, Batch, FinishedRow, StepInputs
+from powerblend.engine.batch import Assignment, Batch, FinishedRow, StepInputs
 from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.endings import Ending
+from powerblend.engine.guesses import Guessing, Rates, Written
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
 from powerblend.engine.strings import Trace
@@ -45,6 +51,19 @@ MAX_PADDING_TOKENS = {"cpu": 64, "cuda": 512}
 """In one pass of a prefill: about as many as take as long as reading the weights once more."""
 
 
+RIDGE = 16
+"""Tokens that add as much time to a step on the CPU as it takes for none: reading the weights."""
+
+MIN_CHANCE = 0.15
+"""Of a guess to be right, below which it does not pay in a step of one row either."""
+
+MOST_GUESSED_IN_STEP = 64
+"""Tokens: each has its logits, and rows are chosen by the memory of one token's each."""
+
+Speculation = Literal["auto", "off"]
+"""Whether next tokens are guessed where that is likely to save time; it changes no string."""
+
+
 class LanguageModel(Protocol):
     """What the loop needs of a model; `engine.model.Model` is one."""
 
@@ -52,6 +71,10 @@ class LanguageModel(Protocol):
     device: torch.device
     own_lengths: bool
     """Whether a step looks at every row's own length, and is the same for all larger ones."""
+
+    @property
+    def block_size(self) -> int | None:
+        """What a step feeds to a row ends with a block of its answer; None: anywhere."""
 
     def cache(self, slots: int, capacity: int, prefix: Any = None) -> Any:
         """An empty cache with `save`, `restore` and `copy`, as `engine.cache.RaggedCache`.
@@ -69,7 +92,7 @@ class LanguageModel(Protocol):
         """
 
     def step(self, cache: Any, inputs: StepInputs, blend: Blend | None) -> Logits:
-        """Feed one token to each of the first rows, return the logits of the next.
+        """Feed tokens to each of the first rows, return the logits of what follows each of them.
 
         On a GPU it is recorded, and so must not ask the device for anything.
         """
@@ -110,11 +133,12 @@ class Job(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """An answer that is done, with its share of the wall time."""
+    """An answer that is done, with its share of the wall time and the steps it took part in."""
 
     job: Job
     answer: Chain | Rounds
     seconds: float
+    passes: int
 
 
 @dataclass
@@ -125,12 +149,15 @@ class Tally:
     moves: int = 0
     accepted: int = 0
     decoded_tokens: int = 0
+    guessed: int = 0  # tokens, wrong ones included
+    guessed_right: int = 0
+    busy: int = 0  # rows that were at work, over all steps
     capacity: int = 0  # rows that were there, over all steps
 
     @property
     def occupancy(self) -> float:
         """Mean share of the rows that were at work."""
-        return self.decoded_tokens / self.capacity if self.capacity else 0.0
+        return self.busy / self.capacity if self.capacity else 0.0
 
 
 @dataclass
@@ -139,6 +166,8 @@ class Running:
 
     job: Job
     answer: Chain | Rounds
+    written: Written | None  # after its prompt, where tokens are guessed
+    passes: int = 0  # steps in which it had a row at work
     counted: Moves = field(default_factory=Moves)  # those of its moves that the tally has
     seconds: float = 0.0  # of its strings in rows that they have left
     prompt_keys: Any = None
@@ -164,6 +193,7 @@ class Slot:
     admitted: float  # clock time at which its share of the wall time began
     number: int = 0  # of its proposal in the answer's round
     proposal: Proposal = field(init=False)
+    guessing: Guessing | None = field(default=None, init=False)
     saved: Any = field(default=None, init=False)  # the current suffix's part of the cache
 
     @property
@@ -208,6 +238,7 @@ class Scheduler:
         rows: int,
         tally: Tally,
         ending: Ending,
+        speculate: Speculation = "auto",
         longest_prompt: int | None = None,
     ) -> None:
         self.rows = min(rows, len(jobs) * sampler.strings) if longest_prompt is None else rows
@@ -236,6 +267,11 @@ class Scheduler:
                 self._step, self._batch.at_rest, largest, multiple, device
             )
         self._launched: deque[Launched] = deque()
+        # A recorded step has as many tokens as rows; and guesses go by the last step's outcome.
+        waits = not cuda_graphs.pays_on(device) and not STEPS_AHEAD[device.type]
+        self._speculates = speculate == "auto" and waits
+        self._rates = Rates()
+        self._texts: WeakValueDictionary[bytes, Written] = WeakValueDictionary()
         # Copies on the host of what the batch has on the device, to be read without waiting for it.
         self._positions, self._answer_lengths = np.zeros((2, self.rows), np.int64)
         self._clock = 0.0  # seconds of wall time per row, since the start
@@ -279,7 +315,7 @@ class Scheduler:
         self._num_steps += 1
         self._num_finished += len(done)
         self.tally.chains += len(done)
-        return [Finished(r.job, r.answer, r.seconds) for r in done]
+        return [Finished(r.job, r.answer, r.seconds, r.passes) for r in done]
 
     def _launch(self, live: int) -> Launched:
         """Start a step of the first rows."""
@@ -288,18 +324,58 @@ class Scheduler:
         length = min(int(positions.max()) + 1, self._capacity - 1)
         self._batch.fence()
         self._model.prepare(self._cache, self._batch.inputs(live, length), answer_lengths)
+        if self._speculates:
+            length = max(length, int((positions + self._guess()).max()) + 1)
         outcome = Download(self._step(live, length))
         positions += 1
         answer_lengths += 1
         self.tally.capacity += self.rows
         return Launched(list(self._slots), outcome)
 
+    def _guess(self) -> NDArray[np.int64]:
+        """Let the next step check guesses of each row's next tokens; how many of each, [live]."""
+        # A step that feeds n tokens takes time in proportion to n + RIDGE and yields one a row: a
+        # guess pays if, for the time that it adds, it is likely to bring as many.
+        live = len(self._slots)
+        worth = max(live / (live + RIDGE), MIN_CHANCE)
+        guessed: list[list[int]] = []
+        left = MOST_GUESSED_IN_STEP
+        for slot in self._slots:
+            guessed.append(self._guess_of(slot, worth, left))
+            left -= len(guessed[-1])
+        self._batch.guess(guessed)
+        counts = np.array([len(tokens) for tokens in guessed])
+        self.tally.guessed += int(counts.sum())
+        return counts
+
+    def _guess_of(self, slot: Slot, worth: float, most: int) -> list[int]:
+        """A row's next tokens, guessed as far as the chance that all are right is ``worth``."""
+        block = self._model.block_size
+        if block is not None:
+            # A block's first token is fed with none before it.
+            most = min(most, block - 1 - (int(self._answer_lengths[slot.row]) - 1) % block)
+        return slot.guessing.guess(self._rates, worth, most) if slot.guessing else []
+
+    def _count(self, slots: Sequence[Slot], drawn: Sequence[int], last: Sequence[int]) -> None:
+        """Take note of how many tokens a step has drawn for each slot, and of the last of them."""
+        at_work = [slot for slot, count in zip(slots, drawn, strict=True) if count]
+        for running in {id(slot.running): slot.running for slot in at_work}.values():
+            running.passes += 1
+        self.tally.busy += len(at_work)
+        self.tally.decoded_tokens += sum(drawn)
+        for slot, count, token in zip(slots, drawn, last, strict=True):
+            if slot.guessing is not None:
+                self.tally.guessed_right += slot.guessing.drawn(count, token, self._rates)
+                # Of the one token that is sure the launch took note.
+                self._positions[slot.row] += count - 1
+                self._answer_lengths[slot.row] += count - 1
+
     def _settle(self, launched: Launched) -> list[Slot]:
         """Let answers decide whose proposals a step has finished; the slots that left their row."""
-        outcome = launched.outcome.wait()
-        self.tally.decoded_tokens += int((outcome != RESTED).sum())
-        stopped = [(launched.slots[row], int(outcome[row])) for row in (outcome > 0).nonzero()[0]]
-        finished = [(slot, stop) for slot, stop in stopped if not slot.running.cancelled]
+        outcome, drawn, last = launched.outcome.wait().T.tolist()
+        self._count(launched.slots, drawn, last)
+        stopped = zip(launched.slots, outcome, strict=True)
+        finished = [(s, stop) for s, stop in stopped if stop > 0 and not s.running.cancelled]
         if not finished:
             return []
         # The suffixes of all are read before `_remove` moves any row.
@@ -388,7 +464,9 @@ class Scheduler:
         proposal, prompt, row = slot.proposal, slot.prompt, slot.row
         self._positions[row] = len(prompt) + proposal.cut - 1
         self._answer_lengths[row] = proposal.cut
-        last_token = int(prompt[-1]) if proposal.last is None else proposal.last
+        last_token = int(proposal.head[-1] if proposal.cut else prompt[-1])
+        if slot.running.written is not None:
+            slot.guessing = Guessing(slot.running.written, prompt, proposal)
         return Assignment(row, proposal, len(prompt), last_token)
 
     def _count_moves(self, running: Running) -> None:
@@ -496,8 +574,16 @@ class Scheduler:
         """Start a job's answer in the next free row."""
         answer = self._sampler.answer(job.stream, self._ending)
         row = len(self._slots)
-        self._slots.append(Slot(Running(job, answer), row, self._clock))
+        written = self._written(job.prompt) if self._speculates else None
+        self._slots.append(Slot(Running(job, answer, written), row, self._clock))
         return row
+
+    def _written(self, prompt: NDArray[np.int64]) -> Written:
+        """What all answers to a prompt have written, kept while one of them is under way."""
+        written = self._texts.get(prompt.tobytes())
+        if written is None:
+            written = self._texts[prompt.tobytes()] = Written(prompt)
+        return written
 
     def _prefill(
         self, cache: Any, slots: slice, prompts: list[NDArray[np.int64]], start: int

@@ -33,7 +33,14 @@ def add_spec(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def add_rows(parser: argparse.ArgumentParser) -> None:
-    """The size of the batch."""
+    """The size of the batch, and whether a row may advance by several tokens a step."""
+    parser.add_argument(
+        "--speculate",
+        choices=["auto", "off"],
+        default="auto",
+        help="guess next tokens from what was written before, where that is likely to save time; "
+        "it changes no answer (default auto)",
+    )
     parser.add_argument(
         "--rows",
         type=lambda text: None if text == "auto" else int(text),

@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
                 samples=options.samples,
                 rows=options.rows,
                 store=chains,
+                speculate=options.speculate,
             )
             for shard, output in zip(shards, options.output, strict=True):
                 own = islice(records, len(shard) * options.samples)

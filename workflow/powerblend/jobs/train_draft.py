@@ -16,6 +16,7 @@ from powerblend.draft import training
 from powerblend.draft.dflash import Architecture, Draft
 from powerblend.draft.training import WrittenAnswer
 from powerblend.engine.model import Model
+from powerblend.engine.scheduler import Speculation
 from powerblend.infrastructure.files import write_json
 from powerblend.infrastructure.progress import followed
 from powerblend.jobs import arguments
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
             model,
             read_problems(options.problems),
             rows=options.rows,
+            speculate=options.speculate,
             store=options.store,
             output=options.output,
         )
@@ -69,6 +71,7 @@ def train_draft(
     problems: Sequence[Problem],
     *,
     rows: int | None,
+    speculate: Speculation,
     store: Path,
     output: Path,
 ) -> None:
@@ -82,10 +85,11 @@ def train_draft(
         raise ValueError(f"training.problems: {wanted.problems} holds too few problems")
     longest = wanted.max_new_tokens
     ordinary = Temperature(sampler="temperature", temperature=1.0, max_new_tokens=longest)
-    written = _answers(spec, ordinary, model, problems, rows, store / "answers")
+    batch = rows, speculate
+    written = _answers(spec, ordinary, model, problems, *batch, store / "answers")
     others, texts = written[::HELD_OUT], [t for i, t in enumerate(written) if i % HELD_OUT]
     likeliest = Greedy(sampler="greedy", max_new_tokens=longest)
-    surest = _answers(spec, likeliest, model, problems[::HELD_OUT], rows, store / "greedy")
+    surest = _answers(spec, likeliest, model, problems[::HELD_OUT], *batch, store / "greedy")
     draft = _untrained(spec, model)
     log.info("the target reads %d answers", len(texts) + len(others) + len(surest))
     layers = draft.architecture.feature_layers
@@ -123,6 +127,7 @@ def _answers(
     model: Model,
     problems: Sequence[Problem],
     rows: int | None,
+    speculate: Speculation,
     store: Path,
 ) -> list[WrittenAnswer]:
     """The model's answers to problems, in their order; those in the store are not made again."""
@@ -136,7 +141,18 @@ def _answers(
     )
     chains = ChainStore(store / "answers.jsonl")
     try:
-        records = list(answer(cell, model, problems, labels={}, samples=1, rows=rows, store=chains))
+        records = list(
+            answer(
+                cell,
+                model,
+                problems,
+                labels={},
+                samples=1,
+                rows=rows,
+                speculate=speculate,
+                store=chains,
+            )
+        )
     finally:
         chains.close()
     prompts = {t.problem.unique_id: t.prompt for t in tasks_of(cell, model, problems, 1)}

@@ -9,6 +9,7 @@ from powerblend.api.generation import Generation, Request, Run
 from powerblend.draft.guided import draft_of
 from powerblend.engine import REVISION
 from powerblend.engine.model import Model
+from powerblend.engine.scheduler import Speculation
 from powerblend.infrastructure.interrupts import held_back
 from powerblend.infrastructure.progress import Progress
 from powerblend.study.prompts import tokenise
@@ -38,6 +39,7 @@ def answer(
     samples: int,
     rows: int | None,
     store: ChainStore | StoreByShard,
+    speculate: Speculation = "auto",
 ) -> Iterator[AnswerRecord]:
     """Generate what the store lacks, then yield all records, in the order of the problems.
 
@@ -51,6 +53,8 @@ def answer(
         Answers per problem.
     rows
         Chains at once; None: as many as the free memory holds.
+    speculate
+        ``auto``: next tokens are guessed where that is likely to save time; ``off``: never.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def answer(
     tasks = list(tasks_of(spec, model, problems, samples))
     missing = [task for task in tasks if task.key not in store]
     log.info("%d of %d chains are in the store", len(tasks) - len(missing), len(tasks))
-    for finished in _run(spec, model, missing, rows):
+    for finished in _run(spec, model, missing, rows, speculate):
         with held_back():
             for task, generation in finished:
                 store.add(_record(task, generation, spec, labels).model_dump())
@@ -95,7 +99,11 @@ def tasks_of(
 
 
 def _run(
-    spec: CellSpec, model: Model, tasks: Sequence[Task], rows: int | None
+    spec: CellSpec,
+    model: Model,
+    tasks: Sequence[Task],
+    rows: int | None,
+    speculate: Speculation,
 ) -> Iterator[list[tuple[Task, Generation]]]:
     """Run the tasks, yielding those that a step finished.
 
@@ -105,7 +113,7 @@ def _run(
         return
     by_name = {(task.problem.unique_id, task.sample): task for task in tasks}
     requests = [Request(task.prompt, *name) for name, task in by_name.items()]
-    run = Run(model, requests, spec.decoding, spec.seed, rows)
+    run = Run(model, requests, spec.decoding, spec.seed, rows, speculate)
     schedule = spec.decoding.schedule()
     per_chain = max(1, schedule.blocks * schedule.steps)
     progress = Progress(len(tasks) * per_chain, "moves" if schedule.steps else "answers")
@@ -126,6 +134,7 @@ def _tally(run: Run, chains: int, seconds: float) -> str:
         f"{tally.chains}/{chains} chains",
         f"{acceptance:.0%} of {tally.moves} moves accepted" if tally.moves else "",
         f"{speed:.0f} tokens/s",
+        f"{tally.guessed_right / tally.guessed:.0%} of guesses right" if tally.guessed else "",
         f"{tally.occupancy:.0%} of {min(run.rows, chains)} rows busy",
     ]
     return ", ".join(filter(None, parts))

@@ -96,6 +96,11 @@ class Resources(Section):
     rows: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(
         default="auto", description="chains at once; auto: as many as the free memory holds"
     )
+    speculate: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: on the CPU, next tokens are guessed from what was written before and "
+        "checked several in a step, where that is likely to save time; off: never",
+    )
     gpu: int = Field(default=1, ge=0, le=1, description="GPUs per job; 0: generate on the CPU")
     threads: int = Field(default=1, gt=0, description="CPU threads per job")
     mem_mb: int = Field(default=16000, gt=0, description="memory per job")

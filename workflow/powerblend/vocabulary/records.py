@@ -54,6 +54,7 @@ class AnswerCounts(BaseModel):
     accepted_by_block: list[int]
     log_t_by_block: list[float]
     seconds: float
+    passes: int | None = None
     moved: int | None = None
     log_normaliser: float | None = None
     log_p_by_move: list[float] | None = None
