@@ -89,7 +89,8 @@ class Table:
         few, many = (_tokens(self.answers(POWER | keys | {"steps": n})) for n in (0, COUNTED))
         half = _tokens(self.answers(POWER | keys | {"steps": COUNTED // 2}))
         a_move = (many - half) / (COUNTED - COUNTED // 2)
-        return np.array([few if n == 0 else many + (n - COUNTED) * a_move for n in counts])
+        between = np.interp(counts, [0, COUNTED // 2, COUNTED], [few, half, many])
+        return between + a_move * np.maximum(0, np.array(counts) - COUNTED)
 
 
 def _tokens(answers: Sequence[Generation]) -> float:
