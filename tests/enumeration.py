@@ -20,15 +20,23 @@ Floats = NDArray[np.float64]
 Logits = Callable[[Sequence[String]], tuple[Floats, Floats]]
 """Strings -> base and guided logits [strings, longest, vocabulary], each before its token."""
 
+Ends = Callable[[String], bool]
+"""Whether a string has ended of which no proper part has."""
 
-def ended_or_full(vocabulary: int, eos: int, cap: int) -> list[String]:
-    """The states of a stage: strings with EOS at their end, and those of ``cap`` tokens without."""
+
+def at_eos(eos: int) -> Ends:
+    """That it ends with EOS, and nothing else, ends a string."""
+    return lambda string: string[-1] == eos
+
+
+def ended_or_full(vocabulary: int, ends: Ends, cap: int) -> list[String]:
+    """The states of a stage: strings that have ended, and those of ``cap`` tokens that have not."""
     states: list[String] = []
     open_: list[String] = [()]
     for _ in range(cap):
         longer = [(*s, v) for s in open_ for v in range(vocabulary)]
-        states += [s for s in longer if s[-1] == eos]
-        open_ = [s for s in longer if s[-1] != eos]
+        states += [s for s in longer if ends(s)]
+        open_ = [s for s in longer if not ends(s)]
     return states + open_
 
 
@@ -125,12 +133,12 @@ def log_softmax(z: Floats) -> Floats:
 class Space:
     """Strings with what each of their tokens is worth; the arrays are [strings, longest].
 
-    ``strings`` holds every string of up to ``cap`` tokens in which EOS can only be the last:
-    the states of all stages, and those that only the published kernel wanders into.
+    ``strings`` holds every string of up to ``cap`` tokens that end nowhere before their last
+    token: the states of all stages, and those that only the published kernel wanders into.
     """
 
     strings: list[String]
-    eos: int
+    ends: Ends
     log_p: Floats
     log_t: Floats
     log_q: Floats
@@ -141,7 +149,7 @@ class Space:
 
     @cached_property
     def ended(self) -> NDArray[np.bool_]:
-        return np.array([s[-1] == self.eos for s in self.strings])
+        return np.array([self.ends(s) for s in self.strings])
 
     @cached_property
     def shared(self) -> NDArray[np.int64]:
@@ -208,10 +216,14 @@ class Space:
 
 
 def enumerate_space(
-    logits: Logits, vocabulary: int, eos: int, alpha: float, proposal: str, cap: int
+    logits: Logits, vocabulary: int, ends: Ends | int, alpha: float, proposal: str, cap: int
 ) -> Space:
-    """Every string of up to ``cap`` tokens, with p, t = p_guided^alpha and q for each token."""
-    unique = {s[:k] for s in ended_or_full(vocabulary, eos, cap) for k in range(1, len(s) + 1)}
+    """Every string of up to ``cap`` tokens, with p, t = p_guided^alpha and q for each token.
+
+    ``ends`` is what ends a string, or its EOS token.
+    """
+    ends = at_eos(ends) if isinstance(ends, int) else ends
+    unique = {s[:k] for s in ended_or_full(vocabulary, ends, cap) for k in range(1, len(s) + 1)}
     strings = sorted(unique)
     base, guided = logits(strings)
     source = guided if proposal == "target" else base
@@ -222,7 +234,7 @@ def enumerate_space(
         return np.where(real, np.take_along_axis(log_probs, drawn, -1)[..., 0], 0.0)
 
     log_q = worth(log_softmax(alpha * source))
-    return Space(strings, eos, worth(log_softmax(base)), alpha * worth(log_softmax(guided)), log_q)
+    return Space(strings, ends, worth(log_softmax(base)), alpha * worth(log_softmax(guided)), log_q)
 
 
 def distribution_of(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from enumeration import Floats, Logits, Space, enumerate_space, log_softmax
+from enumeration import Ends, Floats, Logits, Space, enumerate_space, log_softmax
 
 EPSILON = 0.01
 """In nats; added to an entropy."""
@@ -111,14 +111,14 @@ class Rungs:
 
 def rungs_of(
     logits: Logits,
-    sizes: tuple[int, int, int],
+    sizes: tuple[int, Ends | int, int],
     exponents: Sequence[float],
     proposal: str,
     power: float | None,
 ) -> Rungs:
-    """``sizes`` are vocabulary, EOS and cap."""
-    vocabulary, eos, cap = sizes
-    spaces = [enumerate_space(logits, vocabulary, eos, a, proposal, cap) for a in exponents]
+    """``sizes`` are vocabulary, what ends a string and cap."""
+    vocabulary, ends, cap = sizes
+    spaces = [enumerate_space(logits, vocabulary, ends, a, proposal, cap) for a in exponents]
     cuts = [
         cuts_of(space, logits, a, proposal, power)
         for space, a in zip(spaces, exponents, strict=True)

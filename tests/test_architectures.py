@@ -13,6 +13,8 @@ import enumeration
 import tiny
 from architectures import CASES, MIXED, PROMPTS, SLIDING, VOCABULARY, WINDOW, Case
 from powerblend import load_model, sample
+from powerblend.api.loading import check_config
+from powerblend.engine.model import check_architecture
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 TRIED_ALWAYS = [
@@ -139,3 +141,46 @@ def test_attention_that_chooses_its_tokens_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(LlamaAttention, "forward", sparse)
     with pytest.raises(ValueError, match="LlamaAttention attends to tokens that it chooses"):
         load_model(hf)
+
+
+RECURRENT = ["Falcon Mamba", "LFM2", "Mamba", "Qwen3-Next", "RWKV", "RecurrentGemma"]
+
+
+def said_without_weights(name: str) -> str:
+    case = CASES[name]
+    with torch.device("meta"):
+        hf = tiny.transformer(case.family, 6, VOCABULARY, torch.float32, **case.settings)
+    try:
+        check_architecture(hf)
+    except ValueError as error:
+        return f"refused: {error}"
+    return "exact"
+
+
+@pytest.mark.parametrize("name", [*TRIED_ALWAYS, *RECURRENT])
+def test_what_is_refused_is_refused_without_weights(name: str) -> None:
+    """So that a study's check says it before anything is generated."""
+    assert said_without_weights(name) == SENTENCES[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in CASES if n not in (*TRIED_ALWAYS, *RECURRENT)])
+def test_nothing_else_is_refused_without_weights(name: str) -> None:
+    assert said_without_weights(name).split(":")[0] == SENTENCES[name].split(":")[0]
+
+
+def test_sparse_attention_and_long_angles_are_seen_without_weights() -> None:
+    case = CASES["Phi-3.5-mini, Phi-4-mini"]
+    assert check_config(tiny.transformer(case.family, 6, VOCABULARY, **case.settings).config) == 64
+    hf = tiny.transformer("llama", 6, VOCABULARY)
+    attention = hf.model.layers[1].self_attn
+    attention.indexer = type("LlamaIndexer", (nn.Module,), {})()
+    with pytest.raises(ValueError, match="LlamaAttention attends to tokens that it chooses"):
+        check_architecture(hf)
+
+
+def test_weights_that_cannot_be_read_are_named() -> None:
+    config = tiny.transformer("llama", 6, VOCABULARY).config
+    config.quantization_config = {"quant_method": "hqq", "bits": 4}
+    with pytest.raises(ValueError, match="its weights are quantised, and cannot be read here: "):
+        check_config(config)

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from enumeration import chi_squared
 from powerblend.engine.chain import Chain, Proposal, Schedule, Trace, log_acceptance
+from powerblend.engine.endings import Ending
 from powerblend.engine.randomness import Role, Stream
 
 EOS = 0
@@ -18,7 +19,7 @@ SCHEDULE = Schedule(max_new_tokens=12, blocks=3, steps=2)
 
 
 def new_chain(schedule: Schedule = SCHEDULE, sample: int = 0) -> Chain:
-    return Chain(schedule, Stream(0, "problem", sample), {EOS, 9})
+    return Chain(schedule, Stream(0, "problem", sample), Ending([EOS, 9]))
 
 
 def trace(tokens: Sequence[int], log_weight: float = 0.0, q: float = 1e-30) -> Trace:

@@ -8,6 +8,7 @@ import torch
 
 import tiny
 from powerblend import Model, load_model, sample
+from powerblend.api.token_texts import decoded
 
 GREEDY = {"sampler": "greedy", "max_new_tokens": 4}
 WARM = {"sampler": "temperature", "max_new_tokens": 4}
@@ -30,8 +31,7 @@ def model() -> Model:
         ),
         (MESSAGE, "prompts[0] is a message, not a prompt"),
         ([5, 6], "prompts[0] is a token id, not a prompt; where there is but one prompt, prompts"),
-        (["Hi"], "prompts[0] is the string 'Hi'; give a chat, as [{'role': 'user', 'content': "),
-        ("Hi", "prompts[0] is the string 'Hi'; give a chat"),
+        (["Hi", ""], "prompts[1] has no tokens: it needs at least one"),
         ([[5], ["a"]], "prompts[1]: 'str' object cannot be interpreted as an integer; give token"),
         ([[5], [5.5]], "prompts[1]: 'float' object cannot be interpreted as an integer; give"),
         ([None], "prompts[0]: 'NoneType' object is not iterable; give token ids or chat messages"),
@@ -55,6 +55,17 @@ def test_a_prompt_that_is_none_is_named(model: Model, prompts: Any, sentence: st
 def test_a_model_of_bare_token_ids_reads_no_chat() -> None:
     with pytest.raises(ValueError, match=r"prompts\[0\] has messages, which need a tokenizer"):
         sample(load_model(tiny.transformer()), [[MESSAGE]], GREEDY)
+    with pytest.raises(ValueError, match=r"prompts\[0\] is a text, which needs a tokenizer"):
+        sample(load_model(tiny.transformer()), ["Hi"], GREEDY)
+
+
+def test_a_tokenizer_without_a_chat_template_reads_texts_alone() -> None:
+    words = tiny.tokenizer()
+    words.chat_template = None
+    bare = load_model(tiny.transformer(vocabulary=len(words)), tokenizer=words)
+    assert sample(bare, "Hi", GREEDY)[0][0].n_tokens
+    with pytest.raises(ValueError, match=r"prompts\[0\] has messages, but the tokenizer has no"):
+        sample(bare, [[MESSAGE]], GREEDY)
 
 
 def test_arrays_are_prompts_and_the_last_position_is_used(model: Model) -> None:
@@ -101,3 +112,25 @@ def test_a_number_that_is_none_is_named(
 ) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(sentence)):
         sample(model, [[5]], GREEDY, **arguments)
+
+
+def test_tokens_of_a_padded_vocabulary_are_shown_and_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tokenizer = tiny.tokenizer()
+    known = tokenizer.encode("12")
+    assert decoded(tokenizer, known) == "12"
+    assert not caplog.records
+    padded = [known[0], len(tokenizer), len(tokenizer) + 3, known[1]]
+    assert decoded(tokenizer, padded) == "1<token 98><token 101>2"
+    decoded(tokenizer, padded)
+    (record,) = caplog.records
+    assert "its tokenizer of 98 does not know" in record.getMessage()
+
+
+def test_answers_show_tokens_without_text() -> None:
+    model = Model(tiny.transformer(vocabulary=200), tiny.tokenizer(), [1])
+    decoding = {"sampler": "temperature", "temperature": 3.0, "max_new_tokens": 12}
+    ((answer,),) = sample(model, [[5, 6]], decoding)
+    (shown,) = {f"<token {t}>" in str(answer.text) for t in answer.tokens if t >= 98}
+    assert shown

@@ -13,6 +13,7 @@ from powerblend import Generation, load_model, sample
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import Guided
 from powerblend.engine.batch import Batch, StepInputs
+from powerblend.engine.endings import Ending
 from powerblend.engine.scheduler import Step
 from powerblend.samplers import parse_sampler
 
@@ -144,7 +145,7 @@ def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None
         model = Guided(model)
     with torch.inference_mode():
         cache = model.cache(4, 32)
-        rows = Batch(4, 24, model.eos_token_ids, model.device, resting=0)
+        rows = Batch(4, 24, Ending(model.eos_token_ids), model.device, resting=0)
         step = Step(model, cache, rows, sampler)
         step(4, 32)
         torch.cuda.set_sync_debug_mode("error")

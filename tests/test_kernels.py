@@ -18,6 +18,7 @@ from enumeration import Floats, Space, chi_squared, total_variation
 from equality import LOG_FIELDS, LOG_TOLERANCE, records
 from kernel_enumeration import rungs_of
 from powerblend import Generation, sample
+from powerblend.engine.endings import Ending
 from powerblend.engine.ladder import Ladder
 from powerblend.engine.particles import Particles
 from powerblend.engine.randomness import Stream
@@ -300,7 +301,7 @@ def grown(weights: Sequence[float]) -> list[Trace]:
 
 def test_weights_are_equal_after_resampling_and_their_mean_is_kept() -> None:
     """So that the estimate of the normaliser is the product of the mean weights."""
-    particles = Particles([1, 2], 4, 1, Stream(0, "a", 0), {1})
+    particles = Particles([1, 2], 4, 1, Stream(0, "a", 0), Ending([1]))
     first, second = (0.0, -9.0, -9.0, -9.0), (-1.0, -2.0, -3.0, -4.0)
     for weights in (first, second):
         assert len(particles.begin()) == 4

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import AutoConfig
 
+import tiny
 from powerblend.jobs.check import check_study
 from powerblend.study.cells import cells_of
 from powerblend.study.layout import Layout
@@ -222,3 +224,12 @@ def test_a_model_that_cannot_be_had_is_named(name: str, monkeypatch: pytest.Monk
     missing = study(model={"name": name})
     with pytest.raises(ConfigError, match=rf"model\.name: cannot load {name}"):
         check_study(missing, None, [])
+
+
+def test_a_model_that_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
+    small = parsed(write_study(tmp_path))
+    recurrent = tmp_path / "recurrent"
+    tiny.tokenizer().save_pretrained(recurrent)
+    AutoConfig.for_model("mamba", hidden_size=16, num_hidden_layers=2).save_pretrained(recurrent)
+    with pytest.raises(ConfigError, match=r"model\.name: .*: decoder layer 0 \(MambaBlock: Mamba"):
+        check_study(small, recurrent, load_problems(small.dataset))

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from pydantic import ValidationError
 
-from powerblend.api.prompts import token_ids
+from powerblend.api.prompts import ChatTemplate, token_ids
+from powerblend.api.token_texts import decoded, token_texts
 from powerblend.blends import Blend, DraftBlend
 from powerblend.draft.guided import DraftedModel, Guided
 from powerblend.engine import rounds
 from powerblend.engine.chain import Chain
+from powerblend.engine.endings import Ending, Finish
 from powerblend.engine.memory import (
     USABLE_MEMORY_SHARE,
     Sized,
@@ -76,11 +78,13 @@ class Generation:
     Attributes
     ----------
     tokens, text
-        The answer's token ids, EOS included; and as text, None where there is no tokenizer.
+        The answer's token ids, with those that end it; and as text, without what ends it, None
+        where there is no tokenizer.
     n_tokens, prompt_tokens
         How many the answer has, and how many the prompt.
     finish
-        ``eos``, or ``length`` if the answer was cut at ``max_new_tokens``.
+        ``eos``; ``stop`` if a stop string ended the answer; ``length`` if it was cut at
+        ``max_new_tokens``.
     decoded_tokens
         Tokens drawn for the answer, rejected work included.
     moves, accepted, unchanged, early_rejected
@@ -163,6 +167,7 @@ class Run:
         ]
         self._model, self._sampler = _prepared(model, sampler.blend), sampler
         self._tokenizer = getattr(model, "tokenizer", None)
+        self._ending = _ending(model, sampler.stop or ())
         self.tally = Tally()
         longest = max((len(job.prompt) for job in self._jobs), default=0)
         self.rows = self._decide_rows(longest) if rows is None else rows
@@ -187,7 +192,8 @@ class Run:
                 log.warning("out of memory: going on with %d rows", self.rows)
 
     def _scheduler(self, jobs: Sequence[Job], longest_prompt: int | None = None) -> Scheduler:
-        return Scheduler(self._model, self._sampler, jobs, self.rows, self.tally, longest_prompt)
+        batch = self._model, self._sampler, jobs, self.rows, self.tally, self._ending
+        return Scheduler(*batch, longest_prompt)
 
     def _decide_rows(self, longest: int, share: float = USABLE_MEMORY_SHARE) -> int:
         """As many as a share of the free memory holds, of prompts of ``longest`` tokens."""
@@ -202,14 +208,14 @@ class Run:
 
     def _generation(self, finished: Finished) -> Generation:
         chain = finished.answer
-        tokens = chain.state.tokens.tolist()
+        tokens, finish = chain.state.tokens.tolist(), self._ending.finish(chain.state.tokens)
         plain = isinstance(chain, Chain) and not chain.law.exponents
         token_log_p, token_entropy, token_certainty = self._token_values(chain.state)
         return Generation(
             tokens=tokens,
-            text=self._text(tokens, chain.ended),
+            text=self._text(tokens, finish),
             n_tokens=len(tokens),
-            finish="eos" if chain.ended else "length",
+            finish=finish,
             prompt_tokens=len(finished.job.prompt),
             decoded_tokens=chain.decoded_tokens,
             moves=chain.moves.proposed,
@@ -237,11 +243,12 @@ class Run:
 
     def _replica(self, replica: rounds.Replica) -> Replica:
         tokens, moves = replica.string.tokens.tolist(), replica.moves
+        finish = self._ending.finish(replica.string.tokens)
         return Replica(
             tokens=tokens,
-            text=self._text(tokens, replica.ended),
+            text=self._text(tokens, finish),
             log_p=float(replica.string.log_p.sum()),
-            finish="eos" if replica.ended else "length",
+            finish=finish,
             alpha=replica.exponent,
             swaps=replica.swaps,
             moves=moves and moves.proposed,
@@ -257,22 +264,24 @@ class Run:
         values = [string.log_p, *string.columns[:, -2:].T]
         return [column.round(TOKEN_DIGITS).tolist() for column in values]
 
-    def _text(self, tokens: list[int], ended: bool) -> str | None:
+    def _text(self, tokens: list[int], finish: Finish) -> str | None:
+        """What an answer says, up to the EOS or the stop string that ends it."""
         if self._tokenizer is None:
             return None
-        text: str = self._tokenizer.decode(
-            tokens[:-1] if ended else tokens, skip_special_tokens=True
-        )
-        return text
+        text = decoded(self._tokenizer, tokens[:-1] if finish == "eos" else tokens)
+        stops = self._sampler.stop if finish == "stop" and self._sampler.stop else ()
+        places = [place for stop in stops if (place := text.find(stop)) >= 0]
+        return text[: min(places, default=len(text))]
 
 
 def sample(
     model: LanguageModel,
-    prompts: Sequence[Sequence[Any]],
+    prompts: str | Sequence[Any],
     decoding: Mapping[str, Any] | Sampler,
     samples: int = 1,
     seed: int = 0,
     rows: int | None = 32,
+    chat_template: ChatTemplate | None = None,
 ) -> list[list[Generation]]:
     """Generate answers.
 
@@ -281,8 +290,9 @@ def sample(
     model
         From `load_model`.
     prompts
-        Lists of token ids, or of chat messages (mappings with ``role`` and ``content``), which go
-        through the tokenizer's chat template.
+        Texts, lists of token ids, or lists of chat messages (mappings with ``role`` and
+        ``content``). Messages go through the tokenizer's chat template; a text does not, and gets
+        the special tokens that the tokenizer begins a text with. One text alone is one prompt.
     decoding
         A condition: ``{"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8,
         "steps": 2, "blend": {"source": "layer", "layer": 27, "beta": 0.05}}``.
@@ -294,6 +304,9 @@ def sample(
         answers.
     rows
         Chains at once; None: as many as the free memory holds. Halved if memory ends all the same.
+    chat_template
+        Options of the chat template, as ``{"enable_thinking": False}``, or the template itself
+        under ``chat_template``.
 
     Returns
     -------
@@ -311,7 +324,7 @@ def sample(
         sampler = parse_sampler(decoding)
     except ValidationError as error:
         raise ValueError("\n".join(sentences(error, "decoding"))) from None
-    requests = requests_of(model, prompts, sampler, samples)
+    requests = requests_of(model, prompts, sampler, samples, chat_template)
     done = {
         (request.problem_id, request.sample): generation
         for finished in Run(model, requests, sampler, seed, rows).steps()
@@ -324,9 +337,10 @@ def sample(
 
 def requests_of(
     model: LanguageModel,
-    prompts: Sequence[Sequence[Any]],
+    prompts: str | Sequence[Any],
     sampler: Sampler,
     samples: int,
+    chat_template: ChatTemplate | None = None,
 ) -> list[Request]:
     """All samples of one prompt after another.
 
@@ -339,7 +353,7 @@ def requests_of(
     _check_whole("samples", samples, least=1)
     if sampler.blend is not None and isinstance(model, Model):
         sampler.blend.check(model.num_layers)
-    tokens = token_ids(model, prompts, sampler.max_new_tokens)
+    tokens = token_ids(model, prompts, sampler.max_new_tokens, chat_template)
     return [
         Request(prompt, problem_id, sample)
         for prompt, problem_id in zip(tokens, _identities(tokens), strict=True)
@@ -364,6 +378,20 @@ def _prepared(model: LanguageModel, blend: Blend | None) -> LanguageModel:
             "load_model(..., draft=load_draft(...))"
         )
     return Guided(model)
+
+
+def _ending(model: LanguageModel, stops: Sequence[str]) -> Ending:
+    """When an answer ends: by the model's EOS tokens, or by a stop string."""
+    if not stops:
+        return Ending(model.eos_token_ids)
+    tokenizer, vocabulary = getattr(model, "tokenizer", None), getattr(model, "vocabulary", None)
+    if tokenizer is None:
+        raise ValueError(
+            f"stop is {list(stops)}, which needs a tokenizer: load the model with one, or name the "
+            "tokens that end an answer: load_model(..., eos_token_ids=[...])"
+        )
+    texts = token_texts(tokenizer, vocabulary or len(tokenizer))
+    return Ending(model.eos_token_ids, [stop.encode() for stop in stops], texts)
 
 
 def _identities(prompts: list[list[int]]) -> list[str]:

@@ -3,6 +3,7 @@
 Knows no samplers and no prompts.
 """
 
+import copy
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +18,14 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoTokenizer,
     GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.quantizers.auto import AutoHfQuantizer
 
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import DraftedModel
-from powerblend.engine.model import Model
+from powerblend.engine.model import Model, check_architecture
 
 DTYPES: dict[str, torch.dtype | str] = {
     "float32": torch.float32,
@@ -95,7 +98,7 @@ def load_model(
         )
     try:
         tokenizer, hf = _from_files(source, DTYPES[name], revision)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, SafetensorError) as error:
         where = f"{source} at revision {revision}" if revision else str(source)
         reason = str(error).strip().splitlines()[0]
         raise OSError(
@@ -124,15 +127,20 @@ def _unwrapped(module: nn.Module) -> PreTrainedModel:
         If there is none, or if its layers are on several devices.
     """
     inner: Any = module
-    for name in ("_orig_mod", "module"):  # torch.compile; DataParallel and its kin
-        inner = getattr(inner, name, inner)
-    if not isinstance(inner, PreTrainedModel) and hasattr(inner, "get_base_model"):  # peft
-        if getattr(inner.active_peft_config, "is_prompt_learning", False):
-            raise ValueError(
-                f"source is a {type(module).__name__} with tokens of its own before a prompt, "
-                "which would be lost here: give the model that it was made of"
-            )
-        inner = inner.get_base_model()
+    while not isinstance(inner, PreTrainedModel):
+        if hasattr(inner, "get_base_model"):  # peft
+            if getattr(inner.active_peft_config, "is_prompt_learning", False):
+                raise ValueError(
+                    f"source is a {type(inner).__name__} with tokens of its own before a prompt, "
+                    "which would be lost here: give the model that it was made of"
+                )
+            inner = inner.get_base_model()
+            continue
+        # torch.compile; DataParallel and its kin.
+        within = getattr(inner, "_orig_mod", None) or getattr(inner, "module", None)
+        if within is None:
+            break
+        inner = within
     if not isinstance(inner, PreTrainedModel):
         raise ValueError(
             f"source is a {type(module).__name__}, which holds no transformers model: give a "
@@ -160,9 +168,7 @@ def _from_files(
         GenerationConfig.from_pretrained(source)
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     config = AutoConfig.from_pretrained(source, **options)
-    text_only = type(config) in AutoModelForCausalLM._model_mapping
-    kind = AutoModelForCausalLM if text_only else AutoModelForImageTextToText
-    loaded: Any = kind.from_pretrained(
+    loaded: Any = _kind(config).from_pretrained(
         source,
         dtype=dtype,
         use_safetensors=True,
@@ -177,12 +183,54 @@ def _from_files(
     return tokenizer, hf
 
 
+def check_config(config: PretrainedConfig) -> int | None:
+    """The positions of a model, if its configuration and code say nothing against decoding it.
+
+    Reads no weights; None where the configuration names no end, or where an architecture cannot be
+    made without weights, which is then left to `load_model`.
+
+    Raises
+    ------
+    ValueError
+        In one sentence, as `load_model` would.
+    """
+    _check_quantisation(config)
+    try:
+        with torch.device("meta"):
+            hf = _kind(config).from_config(copy.deepcopy(config))
+    except ValueError as error:
+        raise ValueError(str(error).strip().splitlines()[0]) from error
+    except (ImportError, NotImplementedError, RuntimeError):
+        return getattr(config.get_text_config(), "max_position_embeddings", None)
+    return check_architecture(hf)
+
+
+def _check_quantisation(config: PretrainedConfig) -> None:
+    """Refuse quantised weights whose library is not installed."""
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
+        return
+    try:
+        AutoHfQuantizer.from_config(settings).validate_environment()
+    except ImportError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"its weights are quantised, and cannot be read here: {reason}") from error
+    except (RuntimeError, ValueError):
+        # What it says of devices is of this machine, and not of the one that generates.
+        return
+
+
+def _kind(config: PretrainedConfig) -> Any:
+    """The class that makes a model of a configuration, of a multimodal wrapper too."""
+    text_only = type(config) in AutoModelForCausalLM._model_mapping
+    return AutoModelForCausalLM if text_only else AutoModelForImageTextToText
+
+
 def _eos_token_ids(hf: PreTrainedModel, tokenizer: Any) -> list[int]:
     """Every EOS token that the model's files name, as one set for all conditions."""
     named = [
-        getattr(hf.generation_config, "eos_token_id", None),
-        getattr(hf.config, "eos_token_id", None),
-        getattr(tokenizer, "eos_token_id", None),
+        getattr(owner, "eos_token_id", None)
+        for owner in (hf.generation_config, hf.config, tokenizer)
     ]
-    ids = itertools.chain.from_iterable(n if isinstance(n, list) else [n] for n in named)
+    ids = itertools.chain.from_iterable(n if isinstance(n, list | tuple) else [n] for n in named)
     return sorted({i for i in ids if i is not None})

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from powerblend.engine.chain import Proposal
 from powerblend.engine.distributions import NO_TOKEN, Draw
+from powerblend.engine.endings import Ending
 from powerblend.engine.strings import NO_COLUMNS, Trace
 from powerblend.engine.transfers import Reader, upload
 
@@ -59,7 +60,7 @@ class FinishedRow(NamedTuple):
 def _record(tokens: int) -> np.dtype[Any]:
     """What a row knows of its proposal: a record, so that one copy loads those of many rows."""
     counts = [(name, np.int64) for name in ("token", "position", "index", "cap")]
-    flags = [(name, np.int64) for name in ("following", "active", "rung")]
+    flags = [(name, np.int64) for name in ("following", "active", "rung", "state")]
     sums = [(name, np.float64) for name in ("gain", "mass", "floor")]
     strings = [("uniforms", np.float64, tokens), ("current", np.int64, tokens)]
     return np.dtype([*counts, *flags, *sums, *strings])
@@ -88,7 +89,7 @@ class Batch:
         self,
         rows: int,
         max_new_tokens: int,
-        eos: frozenset[int],
+        ending: Ending,
         device: torch.device,
         resting: int,
         columns: int = 0,
@@ -102,13 +103,16 @@ class Batch:
         self._token, self._position = fields["token"], fields["position"]
         self._index, self._cap, self._rung = fields["index"], fields["cap"], fields["rung"]
         self._following, self._active = fields["following"], fields["active"]
+        self._state = fields["state"]
         self._gain, self._mass, self._floor = fields["gain"], fields["mass"], fields["floor"]
         self._uniforms, self._current = fields["uniforms"], fields["current"]
         self._resting = resting
         self._position.fill_(resting)
         # The arrays of a Trace: the token's id, which float64 holds exactly, and its numbers.
         self._drawn = torch.zeros(rows, 4 + columns, tokens, dtype=torch.float64, device=device)
-        self._eos = torch.tensor(sorted(eos), device=device)
+        self._eos = torch.tensor(sorted(ending.eos), device=device)
+        table = ending.table
+        self._states = None if table is None else torch.from_numpy(table).to(device)
         self._row = torch.arange(rows, device=device)
         self._reader = Reader(device)
 
@@ -123,6 +127,7 @@ class Batch:
             cut, cap, current = proposal.cut, proposal.cap, proposal.current
             row["token"], row["position"] = last_token, prompt_tokens + cut - 1
             row["index"], row["cap"], row["rung"] = cut, cap, proposal.rung
+            row["state"] = proposal.state
             row["mass"], row["floor"] = proposal.mass, proposal.floor
             row["uniforms"][cut:cap] = proposal.uniforms
             row["current"][cut : cut + len(current)] = current
@@ -161,10 +166,20 @@ class Batch:
         self._gain[:live] += torch.where(active, draw.log_weight, 0.0)
         self._mass[:live] += active if draw.cut_weight is None else active * draw.cut_weight
         hopeless = self._gain[:live] - self._mass[:live].log() < self._floor[:live]
-        done = (draw.token[:, None] == self._eos).any(-1) | (index == self._cap[:live]) | hopeless
+        ended = (draw.token[:, None] == self._eos).any(-1) | self._stopped(draw.token)
+        done = ended | (index == self._cap[:live]) | hopeless
         outcome = torch.where(active, torch.where(done, index, DECODED), RESTED)
         self._active[:live] &= ~done
         return outcome
+
+    def _stopped(self, token: Tensor) -> Tensor:
+        """Whether a row's string now holds a stop string, [live]."""
+        live = len(token)
+        if self._states is None:
+            return torch.zeros_like(token, dtype=torch.bool)
+        state = self._states[self._state[:live], token].long()
+        self._state[:live] = torch.where(self._active[:live] > 0, state, self._state[:live])
+        return self._state[:live] == len(self._states) - 1
 
     def fence(self) -> None:
         """Say that a step comes next, which writes nothing that `finished` has still to read."""

@@ -10,12 +10,13 @@ Greedy decoding and plain sampling are chains too: one block and no moves.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from powerblend.engine.endings import Ending
 from powerblend.engine.randomness import Role, Stream
 from powerblend.engine.strings import PLAIN, Floats, Law, Trace
 
@@ -41,15 +42,15 @@ class Schedule(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What to generate next: tokens ``cut``, ``cut`` + 1, ... until EOS or ``cap`` tokens in all.
+    """What to generate next: tokens ``cut``, ``cut`` + 1, ... to the end or ``cap`` tokens in all.
 
     ``uniforms`` [cap - cut] are the draws' random numbers, and ``current`` is the suffix that the
     chain now holds: a draw stays on its token with the uniforms below the token's probability.
     The proposal may be given up once sum w - log S, over what is generated so far, S = ``mass`` of
     the tokens before the cut and that of what is generated (their number, where cuts are uniform),
     is below ``floor``. ``last`` is the token before its first, None where that is the prompt's
-    last one. ``rung`` is the number of its exponent, and ``keys`` are those of the string that it
-    goes on from.
+    last one. ``rung`` is the number of its exponent, ``keys`` are those of the string that it goes
+    on from, and ``state`` is how much of a stop string that has before the cut (`endings`).
     """
 
     cut: int
@@ -61,6 +62,7 @@ class Proposal(NamedTuple):
     last: int | None = None
     rung: int = 0
     keys: Any = None
+    state: int = 0
 
 
 class Moves(NamedTuple):
@@ -97,13 +99,13 @@ def log_acceptance(
 class Chain:
     """A chain's state and its place in the schedule.
 
-    Stage k holds the strings that end with EOS within L_k tokens and the strings of exactly L_k
-    tokens without EOS. Each stage extends the state to its cap with the proposal, then makes
+    Stage k holds the strings that end within L_k tokens and the strings of exactly L_k tokens that
+    do not. Each stage extends the state to its cap with the proposal, then makes
     ``steps`` moves (block-wise power sampling, arXiv 2510.14901, Algorithm 1).
     """
 
     def __init__(
-        self, schedule: Schedule, stream: Stream, eos: Collection[int], law: Law = PLAIN
+        self, schedule: Schedule, stream: Stream, ending: Ending, law: Law = PLAIN
     ) -> None:
         self.state = Trace.empty()
         self.decoded_tokens = 0
@@ -111,13 +113,13 @@ class Chain:
         self.accepted_by_block: list[int] = []
         self.log_t_by_block: list[float] = []
         self.law = law
-        self._schedule, self._stream, self._eos = schedule, stream, frozenset(eos)
+        self._schedule, self._stream, self._ending = schedule, stream, ending
         self._stage, self._step = 1, 0
         self._pending: list[Proposal] = []
 
     @property
     def ended(self) -> bool:
-        """Whether the state's last token is EOS."""
+        """Whether the state has ended, with EOS or a stop string."""
         return self._has_ended(self.state)
 
     @property
@@ -194,7 +196,7 @@ class Chain:
         self._step = 0
 
     def _has_ended(self, string: Trace) -> bool:
-        return len(string) > 0 and int(string.tokens[-1]) in self._eos
+        return self._ending.has_ended(string.tokens)
 
     def _extension(self) -> Proposal:
         cut, published = len(self.state), self._schedule.mh == "published"
@@ -226,6 +228,7 @@ class Chain:
             int(self.state.tokens[cut - 1]) if cut else None,
             self.law.rung,
             self.state.keys,
+            self._ending.state(self.state.tokens[:cut]),
         )
 
     def _uniforms(self, stream: Stream, cap: int) -> Floats:

@@ -25,6 +25,7 @@ from powerblend.engine.fused_layers import fused
 from powerblend.engine.output import output_of
 from powerblend.engine.survey import (
     SHORT_WINDOW,
+    check_layers,
     set_attention,
     short_windows,
     survey,
@@ -88,13 +89,12 @@ class Model:
         self.own_lengths = attention.has_kernel(self.device, self.dtype)
         self.config: Any = self._hf.config.get_text_config()
         self.name = str(getattr(self._hf.config, "_name_or_path", "")) or type(self._hf).__name__
-        self.positions: int | None = getattr(self.config, "max_position_embeddings", None)
         self.vocabulary = int(self._hf.get_output_embeddings().out_features)
         self._base = _backbone(self._hf)
         self.decoder_layers: nn.ModuleList = _one_of(self._base, DECODER_LAYER_NAMES)
         self.num_layers = len(self.decoder_layers)
         self._check_eos()
-        self._fix_rotation()
+        self.positions = _fix_rotation(self._base, self.config)
         prompts = self._checked_prompts()
         # To be compared with itself as its authors wrote it.
         expected = self._own_logits(prompts)
@@ -260,27 +260,6 @@ class Model:
         if unknown:
             raise ValueError(f"eos_token_ids {unknown} are outside 0 to {self.vocabulary - 1}")
 
-    def _fix_rotation(self) -> None:
-        """Keep rotary angles that change with the longest row as they are before they change.
-
-        Answers would depend on their company otherwise. So the model has positions only up to the
-        length at which they would, that of its training.
-        """
-        for module in self._base.modules():
-            kinds = getattr(module, "rope_type", None)
-            if kinds is None:
-                continue
-            by_layer = kinds if isinstance(kinds, dict) else {None: kinds}
-            changing = {kind for kind in by_layer.values() if _changes_with_length(kind)}
-            if changing:
-                whole = self.config.rope_parameters
-                parts = [whole.get(name, whole) for name in by_layer]
-                lengths = [part.get("original_max_position_embeddings") for part in parts]
-                known = [length for length in (*lengths, self.positions) if length is not None]
-                self.positions = min(known, default=None)
-                fixed = {k: "default" if v in changing else v for k, v in by_layer.items()}
-                module.rope_type = fixed if isinstance(kinds, dict) else fixed[None]
-
     def _checked_prompts(self) -> list[Tensor]:
         """Prompts [1, tokens] of different lengths, all longer than a short window."""
         numbers = torch.arange(sum(CHECKED_LENGTHS), device=self.device)
@@ -328,6 +307,47 @@ class Model:
         fed = tokens[torch.arange(rows, device=self.device), positions]
         inputs = StepInputs(fed, positions, torch.ones_like(positions), longest)
         return self.step(cache, inputs).base
+
+
+def check_architecture(hf: PreTrainedModel) -> int | None:
+    """Its positions, as `Model.positions`, if nothing in its code speaks against decoding it.
+
+    ``hf`` may be on torch's meta device, without weights; it is changed. What only shows when a
+    model runs is left to `Model`.
+
+    Raises
+    ------
+    ValueError
+        In the sentence by which `Model` would refuse it.
+    """
+    backbone = _backbone(plugged(hf))
+    check_layers(hf, _one_of(backbone, DECODER_LAYER_NAMES))
+    _one_of(backbone, FINAL_NORM_NAMES)
+    return _fix_rotation(backbone, hf.config.get_text_config())
+
+
+def _fix_rotation(backbone: nn.Module, config: Any) -> int | None:
+    """Keep rotary angles that change with the longest row as they are before they change.
+
+    Answers would depend on their company otherwise. So the model has positions only up to the
+    length at which they would, that of its training: that is returned, or all of its positions.
+    """
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    for module in backbone.modules():
+        kinds: Any = getattr(module, "rope_type", None)
+        if kinds is None:
+            continue
+        by_layer = kinds if isinstance(kinds, dict) else {None: kinds}
+        changing = {kind for kind in by_layer.values() if _changes_with_length(kind)}
+        if changing:
+            whole = config.rope_parameters
+            parts = [whole.get(name, whole) for name in by_layer]
+            lengths = [part.get("original_max_position_embeddings") for part in parts]
+            known = [length for length in (*lengths, positions) if length is not None]
+            positions = min(known, default=None)
+            fixed = {k: "default" if v in changing else v for k, v in by_layer.items()}
+            module.rope_type = fixed if isinstance(kinds, dict) else fixed[None]  # type: ignore[assignment]
+    return positions
 
 
 def _changes_with_length(kind: str) -> bool:

@@ -15,12 +15,13 @@ independently: that leaves the target invariant for every N >= 2 (Andrieu, Douce
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from powerblend.engine.chain import Moves, Proposal
+from powerblend.engine.endings import Ending
 from powerblend.engine.randomness import Role, Stream
 from powerblend.engine.rounds import Replica
 from powerblend.engine.strings import Floats, Trace
@@ -35,7 +36,7 @@ class Particles:
         particles: int,
         sweeps: int,
         stream: Stream,
-        eos: Collection[int],
+        ending: Ending,
     ) -> None:
         self.state = Trace.empty()
         self.decoded_tokens = 0
@@ -44,7 +45,7 @@ class Particles:
         self.log_t_by_block: list[float] = []
         self.log_normaliser: float | None = None
         self._caps, self._count, self._sweeps = caps, particles, sweeps
-        self._stream, self._eos = stream, frozenset(eos)
+        self._stream, self._ending = stream, ending
         self._sweep, self._block = 0, 0
         self._growing: list[int] = []  # numbers of the strings in the round under way
         self._strings: list[Trace] = []
@@ -53,7 +54,7 @@ class Particles:
 
     @property
     def ended(self) -> bool:
-        """Whether the state's last token is EOS."""
+        """Whether the state has ended, with EOS or a stop string."""
         return self._has_ended(self.state)
 
     @property
@@ -105,7 +106,7 @@ class Particles:
         return 0 if self._sweep == 0 else 1
 
     def _has_ended(self, string: Trace) -> bool:
-        return len(string) > 0 and int(string.tokens[-1]) in self._eos
+        return self._ending.has_ended(string.tokens)
 
     def _extension(self, number: int) -> Proposal:
         string, cap = self._strings[number], self._caps[self._block]
@@ -113,7 +114,12 @@ class Particles:
         stream = self._stream.of(string=number)
         uniforms = stream.uniforms(Role.TOKEN, self._block, self._sweep, cap)[cut:]
         last = int(string.tokens[-1]) if cut else None
-        return Proposal(cut, cap, uniforms, string.tokens[cut:], last=last, keys=string.keys)
+        return Proposal(
+            *(cut, cap, uniforms, string.tokens[cut:]),
+            last=last,
+            keys=string.keys,
+            state=self._ending.state(string.tokens),
+        )
 
     def _close_block(self) -> None:
         """What follows when every string has ended or is at the cap."""

@@ -18,7 +18,7 @@ class Replica(NamedTuple):
     """Another string of an answer: a ladder's rung, or a particle.
 
     ``exponent`` is the rung's, ``swaps`` counts those with the rung above; ``weight`` is the
-    particle's share of all weights. ``ended`` says whether the string's last token is EOS.
+    particle's share of all weights. ``ended`` says whether the string has.
     """
 
     string: Trace
@@ -38,7 +38,7 @@ class Rounds(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether its last token is EOS."""
+        """Whether it has ended, with EOS or a stop string."""
 
     @property
     def decoded_tokens(self) -> int:
@@ -130,7 +130,7 @@ class Together:
 
     @property
     def ended(self) -> bool:
-        """Whether the state's last token is EOS."""
+        """Whether the state has ended, with EOS or a stop string."""
         return self.chains[-1].ended
 
     @property

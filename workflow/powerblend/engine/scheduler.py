@@ -32,6 +32,7 @@ from powerblend.engine import cuda_graphs
 from powerblend.engine.batch import RESTED, Assignment, Batch, FinishedRow, StepInputs
 from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.distributions import Draw, Logits
+from powerblend.engine.endings import Ending
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
 from powerblend.engine.strings import Trace
@@ -93,7 +94,7 @@ class Decoding(Protocol):
     def columns(self) -> int:
         """How many columns a `Trace` of it has."""
 
-    def answer(self, stream: Stream, eos: frozenset[int]) -> Chain | Rounds:
+    def answer(self, stream: Stream, ending: Ending) -> Chain | Rounds:
         """A new answer: a chain, or one of several strings."""
 
     def draw_rows(self, logits: Logits, uniforms: Tensor, current: Tensor, rung: Tensor) -> Draw:
@@ -206,11 +207,12 @@ class Scheduler:
         jobs: Sequence[Job],
         rows: int,
         tally: Tally,
+        ending: Ending,
         longest_prompt: int | None = None,
     ) -> None:
         self.rows = min(rows, len(jobs) * sampler.strings) if longest_prompt is None else rows
         self.tally = tally
-        self._model, self._sampler = model, sampler
+        self._model, self._sampler, self._ending = model, sampler, ending
         self._strings = sampler.strings
         self._waiting = deque(jobs)
         self._ready: deque[Ready] = deque()
@@ -224,8 +226,8 @@ class Scheduler:
         self._capacity = longest + limit
         self._shared = common_prefix([job.prompt for job in jobs])
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
-        eos, device = model.eos_token_ids, model.device
-        self._batch = Batch(self.rows, limit, eos, device, self._shared, sampler.columns)
+        device = model.device
+        self._batch = Batch(self.rows, limit, ending, device, self._shared, sampler.columns)
         self._step: cuda_graphs.StepFunction = Step(model, self._cache, self._batch, sampler)
         if cuda_graphs.pays_on(device):
             largest = (self.rows, self._capacity)
@@ -344,7 +346,8 @@ class Scheduler:
         for slot, assignment in reversed(given):
             if assignment is None:
                 self._remove(slot)
-        return [s for s, given in given if given is None or self._slots[s.row] is not s]
+        staying = set(map(id, self._slots))
+        return [slot for slot in slots if id(slot) not in staying]
 
     def _next(self, slot: Slot) -> Assignment | None:
         """A row's next proposal: its chain's, or that of a string that waits for a row."""
@@ -491,7 +494,7 @@ class Scheduler:
 
     def _take_row(self, job: Job) -> int:
         """Start a job's answer in the next free row."""
-        answer = self._sampler.answer(job.stream, self._model.eos_token_ids)
+        answer = self._sampler.answer(job.stream, self._ending)
         row = len(self._slots)
         self._slots.append(Slot(Running(job, answer), row, self._clock))
         return row

@@ -6,6 +6,7 @@ model is run with its windows cut to a few tokens, and what each layer's mask sh
 Knows transformers' names for windows, and nothing of caches.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -98,6 +99,36 @@ def survey(hf: PreTrainedModel, backbone: nn.Module, layers: nn.ModuleList) -> l
     return [layer._replace(window=layer.window and window) for layer in ordered]
 
 
+def check_layers(hf: PreTrainedModel, layers: nn.ModuleList) -> None:
+    """Refuse what the code of decoder layers shows: no attention to plug in, chunks, sparsity.
+
+    Runs nothing, so that ``hf`` may have no weights.
+
+    Raises
+    ------
+    ValueError
+        In the sentence by which `survey` would.
+    """
+    for index, layer in enumerate(layers):
+        plugs = [module for module in layer.modules() if _plugs_in(module)]
+        if not plugs:
+            raise ValueError(_without_attention(layer, index))
+        for module in layer.modules():
+            if any("Indexer" in type(child).__name__ for child in module.children()):
+                raise ValueError(_sparse(module))
+    config = hf.config.get_text_config()
+    if "chunked_attention" in (getattr(config, "layer_types", None) or ()):
+        chunked = config.layer_types.index("chunked_attention")
+        raise ValueError(_chunked(next(m for m in layers[chunked].modules() if _plugs_in(m))))
+
+
+def _plugs_in(module: nn.Module) -> bool:
+    """Whether a module asks transformers for an attention by name, as its code says."""
+    methods = filter(inspect.isfunction, vars(type(module)).values())
+    names = {name for method in methods for name in inspect.unwrap(method).__code__.co_names}
+    return bool({"ALL_ATTENTION_FUNCTIONS", "AttentionInterface"} & names)
+
+
 def _record(
     module: nn.Module,
     query: Tensor,
@@ -108,10 +139,7 @@ def _record(
 ) -> tuple[Tensor, None]:
     """Attention that notes what it is asked for."""
     if any(options.get(name) is not None for name in ("indices", "block_indices")):
-        raise ValueError(
-            f"{type(module).__name__} attends to tokens that it chooses among those before, as "
-            "where attention is sparse: this model cannot be decoded here"
-        )
+        raise ValueError(_sparse(module))
     window = options.get("sliding_window") or _window_of(module, attention_mask)
     layer = LayerAttention(key.shape[1], key.shape[-1], value.shape[-1], window)
     index = cast(int | None, getattr(module, "layer_idx", None))
@@ -135,7 +163,18 @@ def _window_of(module: nn.Module, mask: Tensor | None) -> int | None:
         return None
     if visible[-SHORT_WINDOW:].all() and not visible[:-SHORT_WINDOW].any():
         return SHORT_WINDOW
-    raise ValueError(
+    raise ValueError(_chunked(module))
+
+
+def _sparse(module: nn.Module) -> str:
+    return (
+        f"{type(module).__name__} attends to tokens that it chooses among those before, as where "
+        "attention is sparse: this model cannot be decoded here"
+    )
+
+
+def _chunked(module: nn.Module) -> str:
+    return (
         f"{type(module).__name__} sees neither everything before a token nor a window of the last "
         "tokens, as where attention goes by chunks: this model cannot be decoded here"
     )

@@ -12,11 +12,12 @@ known beforehand: a try that cannot beat the strings known already is given up.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from powerblend.engine.chain import Chain, Proposal, Schedule
+from powerblend.engine.endings import Ending
 from powerblend.engine.randomness import Role, Stream
 from powerblend.engine.strings import PLAIN, Floats, Law, Trace
 
@@ -28,11 +29,11 @@ class TryingChain(Chain):
         self,
         schedule: Schedule,
         stream: Stream,
-        eos: Collection[int],
+        ending: Ending,
         tries: int,
         law: Law = PLAIN,
     ) -> None:
-        super().__init__(schedule, stream, eos, law)
+        super().__init__(schedule, stream, ending, law)
         self._tries = tries
         self._m = 0  # the cut of the move under way
         self._asked: list[int] = []  # numbers of the tries that need the model

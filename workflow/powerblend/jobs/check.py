@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
+from powerblend.api.loading import check_config
 from powerblend.blends.draft import TRAINED
 from powerblend.draft.dflash import TargetSizes, read_architecture
 from powerblend.infrastructure.files import REMADE, read_json, write_json
@@ -60,11 +61,16 @@ def check_study(study: Study, model: Path | None, problems: list[Problem]) -> Ch
     Raises
     ------
     ConfigError
-        If the model cannot be had, has no such layer, has no chat template, or is too short for a
-        prompt with its answer.
+        If the model cannot be had or not be decoded, has no such layer, has no chat template, or is
+        too short for a prompt with its answer.
     """
-    config, tokenizer = _load(study, model)
-    layers, longest = config.num_hidden_layers, getattr(config, "max_position_embeddings", None)
+    whole, tokenizer = _load(study, model)
+    try:
+        longest = check_config(whole)
+    except ValueError as error:
+        raise ConfigError(f"model.name: {study.model.name}: {error}") from None
+    config = whole.get_text_config()
+    layers = config.num_hidden_layers
     for name, sampler in study.samplers().items():
         _check_blend(name, sampler, layers)
     _check_probe(study, layers, problems)
@@ -113,7 +119,7 @@ def _load(study: Study, model: Path | None) -> tuple[Any, Any]:
     options = {"revision": study.model.revision, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(source, **options)
-        return config.get_text_config(), AutoTokenizer.from_pretrained(source, **options)
+        return config, AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         name = f"{study.model.name} (revision {study.model.revision})"
         reason = str(error).strip().splitlines()[0]
@@ -165,7 +171,10 @@ def _check_drafts(study: Study, config: Any, tokenizer: Any) -> None:
 
 
 def _prompt_lengths(study: Study, tokenizer: Any, problems: list[Problem]) -> list[int]:
-    if not tokenizer.chat_template:
-        raise ConfigError(f"model.name: {study.model.name} has no chat template to prompt it with")
     prompt = read_prompt(study.prompt)
+    if prompt.style == "chat" and not (prompt.chat_template_jinja or tokenizer.chat_template):
+        raise ConfigError(
+            f"model.name: {study.model.name} has no chat template to prompt it with; set `prompt: "
+            "{style: plain}` for a base model, or give one in prompt.chat_template_jinja"
+        )
     return [len(tokenise(tokenizer, p.problem, prompt)) for p in problems]

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a directory, or a hub id")
     parser.add_argument("question", help="what a user would say")
     parser.add_argument(
+        "--plain", action="store_true", help="go on from it as a text, as base models do"
+    )
+    parser.add_argument(
         "--sampler", choices=["power", "greedy", "temperature"], default="power", help="(power)"
     )
     parser.add_argument("--alpha", type=float, default=4.0, help="exponent of p (default 4)")
@@ -48,8 +51,9 @@ def run(options: argparse.Namespace) -> None:
     """Print the answers."""
     sampler = sampler_of(options)
     model = load_model(options.model, dtype=options.dtype, device=options.device)
-    question = [{"role": "user", "content": options.question}]
-    requests = requests_of(model, [question], sampler, options.samples)
+    chat = [{"role": "user", "content": options.question}]
+    prompt = options.question if options.plain else chat
+    requests = requests_of(model, [prompt], sampler, options.samples)
     sampling = Run(model, requests, sampler, options.seed, rows=None)
     for number, answer in enumerate(_watched(sampling), start=1):
         print(f"{_heading(number, answer)}\n{answer.text}\n")

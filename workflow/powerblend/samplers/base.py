@@ -1,12 +1,13 @@
 """What every sampler offers the engine and the report."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from powerblend.blends import AnyBlend
 from powerblend.engine.chain import Chain, Schedule
+from powerblend.engine.endings import Ending
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
 
@@ -84,6 +85,13 @@ class Sampler(BaseModel):
         default=None, description="what the target mixes in; absent: the model alone"
     )
 
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="strings of which the first that an answer holds ends it, as EOS does; the "
+        "text is what comes before",
+    )
+
     token_values: bool | None = Field(
         default=None,
         description="true: records hold each token's log p and how sure the model was of it",
@@ -137,9 +145,9 @@ class Sampler(BaseModel):
         draw = self.draw_rungs(logits, uniforms, current, rung)
         return distributions.measured(draw, logits) if self.token_values else draw
 
-    def answer(self, stream: Stream, eos: frozenset[int]) -> "Chain | Rounds":
+    def answer(self, stream: Stream, ending: Ending) -> "Chain | Rounds":
         """A new answer, with its random numbers: by default one chain."""
-        return Chain(self.schedule(), stream, eos)
+        return Chain(self.schedule(), stream, ending)
 
     def describe(self) -> SamplerDescription:
         """What the report says of it; from its schedule, unless a sampler says more."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from powerblend.engine.chain import Schedule
+from powerblend.engine.endings import Ending
 from powerblend.engine.particles import Particles
 from powerblend.engine.randomness import Stream
 from powerblend.samplers.base import ChainDescription, Sampler, SamplerDescription
@@ -52,11 +53,11 @@ class ParticleSampler(Sampler):
         """The particles."""
         return self.particles
 
-    def answer(self, stream: Stream, eos: frozenset[int]) -> Particles:
+    def answer(self, stream: Stream, ending: Ending) -> Particles:
         """The particles of one answer."""
         block = self.max_new_tokens // self.blocks
         caps = range(block, self.max_new_tokens + 1, block)
-        return Particles(caps, self.particles, self.sweeps, stream, eos)
+        return Particles(caps, self.particles, self.sweeps, stream, ending)
 
     def draw(self, logits: "Logits", uniforms: "Tensor", current: "Tensor") -> "Draw":
         """A token from q, weighted by the target."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from powerblend.engine.chain import Chain, Schedule
+from powerblend.engine.endings import Ending
 from powerblend.engine.ladder import Ladder
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds, Together
@@ -102,21 +103,21 @@ class Power(Sampler):
         """Every try of every rung."""
         return (self.tries or 1) * (1 + len(self.ladder or ()))
 
-    def answer(self, stream: Stream, eos: frozenset[int]) -> Chain | Rounds:
+    def answer(self, stream: Stream, ending: Ending) -> Chain | Rounds:
         """A chain; one with several proposals a move; or a ladder of either."""
         if not self.ladder:
-            chain = self._chain(max(0, len(self.exponents) - 1), stream, eos)
+            chain = self._chain(max(0, len(self.exponents) - 1), stream, ending)
             return Together([chain]) if self.tries else chain
         top = len(self.ladder)
         # The top rung has the numbers of a chain without a ladder.
-        chains = [self._chain(k, stream.of(string=top - k), eos) for k in range(top + 1)]
+        chains = [self._chain(k, stream.of(string=top - k), ending) for k in range(top + 1)]
         return Ladder(chains, stream, self.swaps is not False)
 
-    def _chain(self, rung: int, stream: Stream, eos: frozenset[int]) -> Chain:
+    def _chain(self, rung: int, stream: Stream, ending: Ending) -> Chain:
         law = Law(self.exponents, rung, self._cut_power, self._one_distribution)
         if self.tries:
-            return TryingChain(self.schedule(), stream, eos, self.tries, law)
-        return Chain(self.schedule(), stream, eos, law)
+            return TryingChain(self.schedule(), stream, ending, self.tries, law)
+        return Chain(self.schedule(), stream, ending, law)
 
     @property
     def _cut_power(self) -> float | None:

@@ -16,6 +16,7 @@ report/STUDY_answers.html                       every answer, to look at
 """
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from powerblend.vocabulary.specs import LOCAL_SUFFIXES, DatasetSpec, canonical, 
 EMBEDDED = "embedded/"
 """Prefix of the names of models that the workflow fetches itself."""
 
-HOW_IT_IS_RUN: IncEx = {"resources": True, "shards": {"per_job": True}}
+HOW_IT_IS_RUN: Mapping[str, IncEx | bool] = {"resources": True, "shards": {"per_job"}}
 """Keys of a study that decide nothing of what comes out."""
 
 

@@ -1,9 +1,10 @@
-"""From a problem to a chat, and from a chat to token ids. Knows chat templates and no engine."""
+"""From a problem to a chat or a plain text, and on to token ids. Knows no engine."""
 
 from typing import Any
 
 import yaml
 
+from powerblend.api.prompts import chat_token_ids, plain_token_ids
 from powerblend.infrastructure.files import found
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.specs import Prompt, PromptSpec, Shot
@@ -19,12 +20,11 @@ def read_prompt(prompt: PromptSpec) -> Prompt:
     ConfigError
         If the file of ``prompt.shots`` is missing or holds something else.
     """
-    return Prompt(
-        system=prompt.system,
-        template=prompt.template,
-        shots=_read_shots(prompt.shots),
-        chat_template=prompt.chat_template,
-    )
+    read: dict[str, object] = {"shots": _read_shots(prompt.shots)}
+    if prompt.style == "plain":
+        # A study is merged over one that may have options, and cannot take them out.
+        read["chat_template"] = {}
+    return Prompt.model_validate(dict(prompt) | read)
 
 
 def _read_shots(path: str | None) -> list[Shot]:
@@ -42,6 +42,22 @@ def _read_shots(path: str | None) -> list[Shot]:
         ) from None
 
 
+def plain_text(problem: str, prompt: Prompt) -> str:
+    """The text that an answer goes on from: worked examples, an empty line between any two."""
+
+    def asked(text: str) -> str:
+        return prompt.template.replace("{problem}", text)
+
+    solved = [_joined(asked(shot.problem), shot.solution) for shot in prompt.shots]
+    before = [prompt.system] if prompt.system else []
+    return "\n\n".join([*before, *solved, asked(problem)])
+
+
+def _joined(asked: str, solution: str) -> str:
+    """A worked example, with a space between its parts unless the first ends in one."""
+    return asked + solution if asked[-1:].isspace() else f"{asked} {solution}"
+
+
 def chat(problem: str, prompt: Prompt) -> Messages:
     """The messages that ask for an answer."""
 
@@ -55,9 +71,9 @@ def chat(problem: str, prompt: Prompt) -> Messages:
 
 
 def tokenise(tokenizer: Any, problem: str, prompt: Prompt) -> list[int]:
-    """Token ids of the chat that asks for an answer, ready for the assistant's turn.
+    """Token ids of what asks for an answer: a plain text, or a chat at the assistant's turn.
 
-    transformers runs the model's chat template in Jinja's sandbox.
+    transformers runs the chat template in Jinja's sandbox.
 
     Raises
     ------
@@ -67,13 +83,11 @@ def tokenise(tokenizer: Any, problem: str, prompt: Prompt) -> list[int]:
     # Whoever only plans a study waits for no template engine.
     from jinja2 import TemplateError
 
+    if prompt.style == "plain":
+        return plain_token_ids(tokenizer, plain_text(problem, prompt))
+    own = {"chat_template": prompt.chat_template_jinja} if prompt.chat_template_jinja else {}
     try:
-        encoded = tokenizer.apply_chat_template(
-            chat(problem, prompt),
-            add_generation_prompt=True,
-            return_dict=True,
-            **prompt.chat_template,
-        )
+        return chat_token_ids(tokenizer, chat(problem, prompt), prompt.chat_template | own)
     except TemplateError as error:
-        raise ConfigError(f"model.name: the model's chat template fails: {error}") from error
-    return list(encoded["input_ids"])
+        whose = "prompt.chat_template_jinja: the" if own else "model.name: the model's"
+        raise ConfigError(f"{whose} chat template fails: {error}") from error

@@ -4,9 +4,11 @@ Every field is checked wherever a line is read: one that lacks a number would ot
 of a mean in silence. Fields that are not known here are kept.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+from powerblend.engine.endings import Finish
 
 
 class ReplicaRecord(BaseModel):
@@ -17,7 +19,7 @@ class ReplicaRecord(BaseModel):
     tokens: list[int]
     text: str | None = None
     log_p: float
-    finish: Literal["eos", "length"]
+    finish: Finish
     alpha: float | None = None
     swaps: int | None = None
     moves: int | None = None
@@ -40,7 +42,7 @@ class AnswerCounts(BaseModel):
     seed: int | None = None
     beta: float | None = None
     n_tokens: int
-    finish: Literal["eos", "length"]
+    finish: Finish
     prompt_tokens: int | None = None
     decoded_tokens: int
     moves: int

@@ -128,18 +128,40 @@ class DatasetSpec(Section):
 
 
 class PromptSpec(Section):
-    """How a problem becomes a chat."""
+    """How a problem becomes a prompt: a chat, or plain text."""
 
-    system: str | None = Field(default=None, description="system message")
+    style: Literal["chat", "plain"] = Field(
+        default="chat",
+        description="plain: text to go on from, without a chat template, as base models are "
+        "prompted; the tokenizer's own special tokens come before it",
+    )
+    system: str | None = Field(
+        default=None, description="system message; where plain, a paragraph before all else"
+    )
     template: str = Field(
-        default="{problem}", pattern=r"\{problem\}", description="the user's turn"
+        default="{problem}",
+        pattern=r"\{problem\}",
+        description="the user's turn; where plain, what the answer goes on from",
     )
     shots: str | None = Field(
-        default=None, description="YAML file of worked examples, given as earlier turns"
+        default=None,
+        description="YAML file of worked examples, given as earlier turns, or where plain as "
+        "paragraphs",
     )
     chat_template: dict[str, JsonValue] = Field(
-        default_factory=dict, description="options of the chat template, as enable_thinking: false"
+        default_factory=dict,
+        description="options of the chat template, as enable_thinking: false; not read where plain",
     )
+    chat_template_jinja: str | None = Field(
+        default=None,
+        description="the chat template itself, for a tokenizer that has none or another one",
+    )
+
+    @model_validator(mode="after")
+    def _plain_has_no_template(self) -> Self:
+        if self.style == "plain" and self.chat_template_jinja:
+            raise ValueError("style is plain, which reads no chat_template_jinja: leave it out")
+        return self
 
 
 class Shot(Section):
@@ -152,10 +174,19 @@ class Shot(Section):
 class Prompt(Section):
     """A `PromptSpec` whose file of worked examples has been read."""
 
+    style: Literal["chat", "plain"] = "chat"
     system: str | None = None
     template: str
     shots: list[Shot] = []
     chat_template: dict[str, JsonValue] = {}
+    chat_template_jinja: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        """Equal prompts have equal JSON, as before there were plain ones."""
+        usual = {"style": "chat", "chat_template_jinja": None}
+        keys: dict[str, JsonValue] = dump(self)
+        return {k: value for k, value in keys.items() if k not in usual or value != usual[k]}
 
 
 class TrainingSpec(Section):
