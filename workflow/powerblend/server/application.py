@@ -70,15 +70,8 @@ class Service:
     def _tickets(self, body: Body, prompts: Sequence[Any], seed: int) -> list[Ticket]:
         """A ticket for every answer: of `sample`'s random numbers for these prompts."""
         sampler = self.conditions.sampler(body)
-        tokens = [self._token_ids(p) if isinstance(p, str) else p for p in prompts]
-        requests = requests_of(self._model, tokens, sampler, body.n)
+        requests = requests_of(self._model, prompts, sampler, body.n)
         return [Ticket(request, sampler, seed) for request in requests]
-
-    def _token_ids(self, text: str) -> list[int]:
-        if self._model.tokenizer is None:
-            raise ValueError("prompt is a text, but the model has no tokenizer; give token ids")
-        ids: list[int] = self._model.tokenizer(text)["input_ids"]
-        return ids
 
     def _submit(self, tickets: Sequence[Ticket]) -> None:
         most = self.engine.max_waiting
