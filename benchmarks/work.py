@@ -7,15 +7,16 @@ numbers: no speed-up changes a decision, so the answers must be equal (in float3
 that fall into a rounding gap).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from bench import demo_model, parser, prompts, write_table
 
 from powerblend import load_model, sample
-from powerblend.engine import scheduler
 from powerblend.engine.chain import Chain, Schedule, Trace
+from powerblend.engine.endings import Ending
 from powerblend.engine.model import Model
+from powerblend.engine.randomness import Stream
 from powerblend.samplers import Power
 
 LENGTH, BLOCKS, STEPS = 64, 8, 2
@@ -25,6 +26,17 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "blend_ps, base proposal": {"blend": BLEND},
     "blend_ps, target proposal": {"blend": BLEND, "proposal": "target"},
 }
+
+
+class Counting(Chain):
+    """A chain that adds up the answer tokens that its proposals kept."""
+
+    kept = 0
+
+    def finish(self, suffixes: Sequence[Trace]) -> bool:
+        """Take what was generated, as ever."""
+        Counting.kept += sum(proposal.cut for proposal in self._pending)
+        return super().finish(suffixes)
 
 
 class Variant(Power):
@@ -38,12 +50,9 @@ class Variant(Power):
         full = super().schedule()
         return full._replace(skip=self.skip, early=full.early and self.early)
 
-
-@dataclass
-class Prefixes:
-    """Answer tokens that a proposal kept, added up."""
-
-    tokens: int = 0
+    def answer(self, stream: Stream, ending: Ending) -> Counting:
+        """A chain whose kept tokens are counted."""
+        return Counting(self.schedule(), stream, ending)
 
 
 def main() -> None:
@@ -89,24 +98,13 @@ def count(
     model: Model, chats: Any, alpha: float, keys: dict[str, Any], skip: bool, early: bool
 ) -> tuple[float, float, list[list[int]]]:
     """Decoded positions per answer token, with and without prefix reuse; and the answers."""
-    kept = Prefixes()
-
-    class Counting(Chain):
-        def decide(self, suffix: Trace) -> bool:
-            assert self._pending is not None
-            kept.tokens += self._pending.cut
-            return super().decide(suffix)
-
     shape = {"max_new_tokens": LENGTH, "blocks": BLOCKS, "steps": STEPS, "alpha": alpha}
     sampler = Variant(sampler="power", skip=skip, early=early, **shape, **keys)
-    scheduler.Chain = Counting  # type: ignore[misc]
-    try:
-        out = [answers[0] for answers in sample(model, chats, sampler, rows=52)]
-    finally:
-        scheduler.Chain = Chain  # type: ignore[misc]
+    Counting.kept = 0
+    out = [answers[0] for answers in sample(model, chats, sampler, rows=52)]
     tokens = sum(answer.n_tokens for answer in out)
     decoded = sum(answer.decoded_tokens for answer in out)
-    return decoded / tokens, (decoded + kept.tokens) / tokens, [answer.tokens for answer in out]
+    return decoded / tokens, (decoded + Counting.kept) / tokens, [answer.tokens for answer in out]
 
 
 if __name__ == "__main__":
