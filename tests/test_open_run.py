@@ -56,9 +56,8 @@ class Watched:
 
 
 def record(answer: Generation) -> dict[str, Any]:
-    """What `equality.nearly` compares; of other strings their tokens."""
+    """What `equality.nearly` compares."""
     kept = untimed(answer.as_record())
-    kept |= {"replicas": [replica.tokens for replica in answer.replicas or ()]}
     return {k: v for k, v in kept.items() if k not in ("token_log_p", "log_normaliser")}
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import powerblend
+from powerblend.cli import JOBS
 from small_study import ROOT
 
 README = ROOT / "README.md"
@@ -162,7 +163,8 @@ def known(words: list[str]) -> bool:
         extras = tomllib.loads(page(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
         return set(re.findall(r"\.\[(\w+)\]", " ".join(rest))) <= set(extras)
     if tool == ".venv/bin/python" and rest[:2] == ["-m", "powerblend"]:
-        return rest[2] == "--help"
+        files = [word for word in rest if word.endswith(".yaml")]
+        return rest[2] in ("--help", *JOBS) and all((ROOT / file).exists() for file in files)
     if tool == ".venv/bin/python":
         script = ROOT / rest[0]
         options = page(script) + page(ROOT / "benchmarks" / "bench.py")

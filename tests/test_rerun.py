@@ -86,6 +86,7 @@ KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
             "prompt.template": {"prompt": {"template": "{problem}!"}},
             "prompt.shots": {"prompt": {"shots": None}},
             "prompt.chat_template": {"prompt": {"chat_template": {"x": 1}}},
+            "prompt.chat_template_jinja": {"prompt": {"chat_template_jinja": "{{ messages }}"}},
         },
         CHECKED | ANSWERS,
     ),
@@ -172,7 +173,14 @@ KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
         },
         PROBED,
     ),
-    "how it is run": ({"shards.per_job": {"shards": {"per_job": 2}}}, {}),
+    "plain prompts": ({"prompt.style": {"prompt": {"style": "plain"}}}, CHECKED | ANSWERS),
+    "how it is run": (
+        {
+            "shards.per_job": {"shards": {"per_job": 2}},
+            "resources.speculate": {"resources": {"speculate": "off"}},
+        },
+        {},
+    ),
     "no probe": ({"probe.enabled": {"probe": {"enabled": False}}}, {"check": 1} | WRITTEN),
 }
 """Changes of the configuration by the keys that they change, and the jobs that they take."""

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from powerblend.api.generation import Generation, requests_of
@@ -161,7 +161,7 @@ def _add_routes(app: FastAPI, service: Service, allowed: Sequence[Any]) -> None:
         return {"id": name, "object": "model", "created": started, "owned_by": "powerblend"}
 
     @app.get("/v1/models", dependencies=allowed)
-    async def models() -> dict[str, JsonValue]:
+    async def models() -> responses.Json:
         return {"object": "list", "data": [model_entry(n) for n in service.conditions.names]}
 
     @app.get("/v1/models/{name:path}", dependencies=allowed)

@@ -15,7 +15,7 @@ from typing import Any
 from powerblend.api.generation import Generation
 from powerblend.server.requests import Body, ChatBody
 
-Json = dict[str, Any]
+Json = dict[str, object]
 """As the API has it."""
 
 FINISH_REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
