@@ -180,6 +180,7 @@ def test_users_of_one_machine_respect_each_other(
         assert as_user(4343, lambda: lease() == "1")
 
 
+@pytest.mark.slow
 def test_a_job_that_was_promised_a_gpu_fails_loudly(tmp_path: Path) -> None:
     """Through the whole workflow: it leases what others left, and finds that there is no CUDA."""
     names = [f"fake-{os.getpid()}-{i}" for i in range(8)]

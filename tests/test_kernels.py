@@ -302,6 +302,7 @@ def test_weights_are_equal_after_resampling_and_their_mean_is_kept() -> None:
     assert {round(r.weight or 0, 9) for r in particles.replicas} < set(shares.round(9))
 
 
+@pytest.mark.slow
 def test_a_path_that_is_not_kept_is_rejected(
     table: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:

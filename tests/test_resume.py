@@ -39,7 +39,6 @@ SPEC = specs.cell(
     seed=7,
 )
 CHAINS = 16
-INTERRUPTIONS = 24
 
 ENDINGS = {
     signal.SIGKILL: ({-9}, ""),
@@ -136,16 +135,17 @@ class Job:
         assert not (self.folder / self.name / "out.jsonl").exists()
 
 
+@pytest.mark.parametrize("interruptions", [8, pytest.param(24, marks=pytest.mark.slow)])
 def test_random_interruptions_lose_nothing_and_repeat_nothing(
-    folder: Path, whole: list[dict[str, Any]]
+    folder: Path, whole: list[dict[str, Any]], interruptions: int
 ) -> None:
-    moments = random.Random(6)
+    moments, endings = random.Random(6), itertools.cycle(ENDINGS)
     ended: list[Any] = []
-    names = map("interrupted-{}".format, itertools.count())
-    while len(ended) < INTERRUPTIONS:
+    names = map(f"interrupted-{interruptions}-{{}}".format, itertools.count())
+    while len(ended) < interruptions:
         name = next(names)
         job = Job(folder, name, moments)
-        while not job.go_on(moments.choice([*ENDINGS])):
+        while not job.go_on(next(endings)):
             pass
         ended += job.ended
         assert records(folder / name / "out.jsonl") == whole

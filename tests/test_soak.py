@@ -19,6 +19,9 @@ from powerblend.study.answers import answer
 from powerblend.study.store import ChainStore
 from powerblend.vocabulary.problem import Problem
 
+# Minutes on a machine with other work: in `make test-slow`.
+pytestmark = pytest.mark.slow
+
 PROBLEMS, SAMPLES, ROWS = 100, 30, 64
 EVERY = 250
 SPEC = specs.cell({"sampler": "power", "alpha": 2.0, "max_new_tokens": 4, "blocks": 2, "steps": 1})

@@ -1,6 +1,7 @@
 """Each speed-up saves work and changes no decision: same random numbers, with it and without."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -43,6 +44,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load_model(tiny.save(tmp_path_factory.mktemp("model")), dtype="float64")
 
 
+@pytest.fixture(scope="module")
+def known(model: Model) -> Callable[..., list[Generation]]:
+    """`answers` of the model on one device without delays, computed once for all tests."""
+    return cache(partial(answers, model))
+
+
 def answers(model: Model, condition: str, rows: int = 32, **savings: bool) -> list[Generation]:
     keys = {"alpha": 3.0, "max_new_tokens": 24, "blocks": 3, "steps": 8, **CONDITIONS[condition]}
     sampler = Slow(sampler="power", **keys, **savings)
@@ -61,16 +68,20 @@ def decoded(generations: list[Generation]) -> int:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_divergence_skip_changes_no_decision(model: Model, condition: str) -> None:
-    slow, fast = answers(model, condition), answers(model, condition, skip=True)
+def test_divergence_skip_changes_no_decision(
+    known: Callable[..., list[Generation]], condition: str
+) -> None:
+    slow, fast = known(condition), known(condition, skip=True)
     assert decisions(fast) == decisions(slow)
     assert sum(g.unchanged for g in slow) > 0
     assert decoded(fast) < decoded(slow)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_early_rejection_changes_no_decision(model: Model, condition: str) -> None:
-    slow, fast = answers(model, condition), answers(model, condition, early=True)
+def test_early_rejection_changes_no_decision(
+    known: Callable[..., list[Generation]], condition: str
+) -> None:
+    slow, fast = known(condition), known(condition, early=True)
     assert decisions(fast) == decisions(slow)
     early = sum(g.early_rejected for g in fast)
     assert (early > 0) == (condition in REJECTING_EARLY)
@@ -78,8 +89,10 @@ def test_early_rejection_changes_no_decision(model: Model, condition: str) -> No
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_both_are_on_by_default(model: Model, condition: str) -> None:
-    both = answers(model, condition, skip=True, early=True)
+def test_both_are_on_by_default(
+    model: Model, known: Callable[..., list[Generation]], condition: str
+) -> None:
+    both = known(condition, skip=True, early=True)
     keys = {"alpha": 3.0, "max_new_tokens": 24, "blocks": 3, "steps": 8, **CONDITIONS[condition]}
     default = sample(model, PROMPTS, {"sampler": "power", **keys}, samples=4, seed=3)
     assert records(default) == nearly(records([both]))
@@ -100,8 +113,10 @@ def test_a_shared_prefix_is_run_once(model: Model, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_recorded_steps_change_nothing(model: Model, condition: str, request: Any) -> None:
-    plain = answers(model, condition, skip=True, early=True)
+def test_recorded_steps_change_nothing(
+    model: Model, known: Callable[..., list[Generation]], condition: str, request: Any
+) -> None:
+    plain = known(condition, skip=True, early=True)
     recordings = request.getfixturevalue("recordings")
     recorded = answers(model, condition, skip=True, early=True)
     assert records([recorded]) == nearly(records([plain]))
@@ -141,9 +156,13 @@ def test_vacant_rows_have_nothing_to_read(
 @pytest.mark.parametrize("ahead", [1, 2, 3])
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_deciding_later_changes_nothing(
-    model: Model, condition: str, ahead: int, monkeypatch: pytest.MonkeyPatch
+    model: Model,
+    known: Callable[..., list[Generation]],
+    condition: str,
+    ahead: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = answers(model, condition, skip=True, early=True)
+    plain = known(condition, skip=True, early=True)
     monkeypatch.setitem(scheduler.STEPS_AHEAD, "cpu", ahead)
     later = answers(model, condition, skip=True, early=True)
     assert records([later]) == nearly(records([plain]))
@@ -151,10 +170,13 @@ def test_deciding_later_changes_nothing(
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_finished_rows_are_read_as_they_were_at_the_fence(
-    model: Model, condition: str, monkeypatch: pytest.MonkeyPatch
+    model: Model,
+    known: Callable[..., list[Generation]],
+    condition: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever is asked of the device after it may not have been done yet."""
-    plain = answers(model, condition, skip=True, early=True, rows=7)
+    plain = known(condition, skip=True, early=True, rows=7)
     monkeypatch.setitem(scheduler.STEPS_AHEAD, "cpu", 1)
     monkeypatch.setattr(scheduler, "Batch", DelayedBatch)
     late = answers(model, condition, skip=True, early=True, rows=7)
