@@ -233,6 +233,14 @@ def test_mixing_is_counted_by_decoded_tokens() -> None:
     assert (particles.particles, particles.effective_per_thousand) == (3, None)
 
 
+def test_what_makes_no_moves_has_no_rate_of_changes() -> None:
+    weighed = [particle(0.4), particle(0.3)]
+    rows = graded("csmc", [[1, 0]], moves=0, replicas=weighed, decoded_tokens=9)
+    (row,) = mixing(pd.DataFrame(rows), conditions("csmc"))
+    assert row.moved_per_thousand is None
+    assert row.particles == 3
+
+
 def test_problems_whose_log_p_never_varies_are_counted_apart() -> None:
     rows = graded("ps", [[1, 0], [1, 0]], moves=4, log_p_by_move=[-1.0] * 4, decoded_tokens=100)
     rows[2]["log_p_by_move"] = [-1.0, -2.0, -1.0, -2.0]

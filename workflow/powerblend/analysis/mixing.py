@@ -36,13 +36,14 @@ def mixing(grades: pd.DataFrame, conditions: Mapping[str, Condition]) -> list[Mi
 
 def _mixing(name: str, answers: pd.DataFrame) -> Mixing:
     tokens = answers["decoded_tokens"].sum()
+    changes = moved(answers).sum() if answers["moves"].any() else None
     draws, still = _effective(answers)
     weights = _weights(answers)
     sizes = [1 / float((shares**2).sum()) for shares in weights]
     return Mixing(
         condition=name,
         decoded_tokens=float(answers["decoded_tokens"].mean()),
-        moved_per_thousand=1000 * float(moved(answers).sum() / tokens),
+        moved_per_thousand=None if changes is None else 1000 * float(changes / tokens),
         effective_per_thousand=None if draws is None else 1000 * draws / tokens,
         still=still,
         swaps=tuple(_swap_rates(answers)),

@@ -287,7 +287,7 @@ class Mixing(Frozen):
 
     condition: str
     decoded_tokens: float
-    moved_per_thousand: float
+    moved_per_thousand: float | None
     effective_per_thousand: float | None
     still: int | None
     swaps: tuple[SwapRate, ...]
