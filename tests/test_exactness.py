@@ -186,6 +186,7 @@ def test_moves_leave_the_target_unchanged_and_reach_it(condition: str, transform
     assert distances[-1] < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("condition", "schedule"), [("ps", (0, 3, 12)), ("blend_ps-final-base-minus", (0, 2, 8))]
 )

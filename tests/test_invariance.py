@@ -36,7 +36,7 @@ PROMPTS = [[5], [5, 7, 9], [5, 7, 9, 11, 13, 2], [5, 7, 8], [6, tiny.EOS], [tiny
 SAMPLES = 2
 
 
-@pytest.fixture(scope="module", params=["qwen3", "llama"])
+@pytest.fixture(scope="module", params=["qwen3", pytest.param("llama", marks=pytest.mark.slow)])
 def hf(request: pytest.FixtureRequest) -> PreTrainedModel:
     return tiny.transformer(request.param, seed=5, vocabulary=16)
 

@@ -311,6 +311,7 @@ def test_a_path_that_is_not_kept_is_rejected(
     assert fit(table, CONDITIONAL["csmc-5"], 400) < NOT_REJECTED / 100
 
 
+@pytest.mark.slow
 def test_plain_particles_are_consistent_and_their_normaliser_is_unbiased(table: Source) -> None:
     """Bounds are four standard errors, or more, of these numbers of answers."""
     space, exact = target(table, PARTICLES)

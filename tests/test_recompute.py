@@ -22,7 +22,7 @@ BLOCKS = BASE["decoding"]["blocks"]
 def records_of(condition: str, samples: int) -> list[dict[str, Any]]:
     chain = "ps" in condition
     made = []
-    for problem in range(40):
+    for problem in range(24):
         for sample in range(samples):
             right = bool(RNG.random() < 0.3 + 0.4 * (problem % 2))
             accepted = RNG.integers(0, 3, BLOCKS).tolist() if chain else []

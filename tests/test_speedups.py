@@ -153,7 +153,9 @@ def test_vacant_rows_have_nothing_to_read(
     assert set(vacant) == {shared}
 
 
-@pytest.mark.parametrize("ahead", [1, 2, 3])
+@pytest.mark.parametrize(
+    "ahead", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_deciding_later_changes_nothing(
     model: Model,
