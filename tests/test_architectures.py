@@ -107,7 +107,9 @@ def test_angles_that_change_with_length_are_refused_where_they_would(kind: str) 
         sample(model, [[5] * 60], architectures.GREEDY)
 
 
-@pytest.mark.parametrize("case", ["window", "caps", "sinks"])
+@pytest.mark.parametrize(
+    "case", ["window", *(pytest.param(c, marks=pytest.mark.slow) for c in ("caps", "sinks"))]
+)
 def test_answers_follow_their_exact_distribution(case: str) -> None:
     """As in test_exactness.py, with less than everything before a token in sight."""
     small = SLIDING | {"sliding_window": 3}
