@@ -105,6 +105,26 @@ def test_who_leaves_frees_the_row_at_once(model: Model) -> None:
     assert {8} <= set(watched.answers)
 
 
+@pytest.mark.usefixtures("recordings")
+def test_what_a_step_under_way_did_for_who_has_left_is_passed_over(model: Model) -> None:
+    """A step is launched before the last one is looked at; what leaves between them is no row."""
+    staying, finished_at, gone = Watched(model, POWER), dict[int, int](), 4
+
+    def note(step: int) -> None:
+        for number in staying.answers:
+            finished_at.setdefault(number, step)
+
+    staying.finish(note)
+    leaving = Watched(model, POWER)
+
+    def leave(step: int) -> None:
+        if step == finished_at[gone] - 1:  # its last proposal ends in the step under way
+            leaving.run.cancel({gone})
+
+    leaving.finish(leave)
+    assert leaving.answers == {n: answer for n, answer in staying.answers.items() if n != gone}
+
+
 def test_where_memory_ends_the_unfinished_start_again_with_half_the_rows(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

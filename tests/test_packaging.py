@@ -24,8 +24,7 @@ OF_THE_STUDY = [
     "sentencepiece",
     "snakemake",
     "statsmodels",
-    "sympy",
-]
+]  # and sympy, but torch brings that
 WITHOUT_THE_STUDY = f"""
 import sys
 sys.modules.update(dict.fromkeys({OF_THE_STUDY}))

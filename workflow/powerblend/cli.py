@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser(chosen).parse_args(arguments)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(chosen or "", "study")
-        needed = f"this needs {error.name}: pip install 'powerblend[{extra}]'"
+        needed = f"this needs {_missing(error)}: pip install 'powerblend[{extra}]'"
         print(f"powerblend: {needed}", file=sys.stderr)
         return 1
     try:
@@ -89,6 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     log.info("done in %s", clock(time.monotonic() - started))
     return 0
+
+
+def _missing(error: BaseException) -> str:
+    """The package that an import lacked; transformers' own errors name it in their cause alone."""
+    name: str | None = getattr(error, "name", None)
+    if name is None and error.__cause__ is not None:
+        return _missing(error.__cause__)
+    return name or str(error)
 
 
 def _chosen(arguments: Sequence[str] | None) -> str | None:
