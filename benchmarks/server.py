@@ -56,7 +56,7 @@ def main() -> None:
         "`share` is the server's requests a second over those of `sample` with as many rows, which "
         "has all prompts at once; seconds of the processor are those of the side that answers, and "
         "tell the two apart where other work has the machine too. One thread each, "
-        f"{MAX_TOKENS} tokens, α 4, {POWER['blocks']} blocks of one move; the questions of the demo "
+        f"{MAX_TOKENS} tokens, α 4, {POWER['blocks']} blocks of one move; the demo's questions "
         "without worked examples. `MiB` is the server's resident memory after the requests.",
     )
 
