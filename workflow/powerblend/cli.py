@@ -82,13 +82,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.debug("", exc_info=error)
         return 1
     except Terminated:
-        log.error("terminated; what was finished is kept, run the same command again to go on")
+        log.error("terminated%s", _kept(chosen))
         return 143
     except KeyboardInterrupt:
-        log.error("interrupted; what was finished is kept, run the same command again to go on")
+        log.error("interrupted%s", _kept(chosen))
         return 130
     log.info("done in %s", clock(time.monotonic() - started))
     return 0
+
+
+def _kept(job: str | None) -> str:
+    """What is left of a job that was ended; a question and a server leave nothing."""
+    if job in ("sample", "serve"):
+        return ""
+    return "; what was finished is kept, run the same command again to go on"
 
 
 def _missing(error: BaseException) -> str:
