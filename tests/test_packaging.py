@@ -1,4 +1,4 @@
-"""The engine alone: what `pip install powerblend` gives works without the study's packages."""
+"""The engine alone: what `pip install .` gives works without the study's packages."""
 
 import shutil
 import subprocess
