@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     arguments.add_rows(parser)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="(float32)")
+    parser.add_argument(
+        "--dtype", choices=list(DTYPES), default="float32", help="(default float32)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
