@@ -125,6 +125,29 @@ def test_what_a_step_under_way_did_for_who_has_left_is_passed_over(model: Model)
     assert leaving.answers == {n: answer for n, answer in staying.answers.items() if n != gone}
 
 
+def test_what_a_prompt_shares_with_a_row_at_work_is_not_computed_again(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [[*range(3, 15), 5, 6], [*range(3, 15), 7, 8, 9]]
+    expected = sample(model, prompts, POWER, seed=SEED)
+    prefill, widths = Model.prefill, []
+
+    def noted(model: Model, cache: Any, slots: slice, start: Any, tokens: Any) -> None:
+        widths.append(tokens.shape[1])
+        prefill(model, cache, slots, start, tokens)
+
+    monkeypatch.setattr(Model, "prefill", noted)
+    sampler = parse_sampler(POWER)
+    run, answers = OpenRun(model, sampler, 20, 2), dict[int, Generation]()
+    for number, request in enumerate(requests_of(model, prompts, sampler, 1)):
+        run.submit(request, SEED, number)
+        answers |= dict(run.step())
+    while run.unfinished:
+        answers |= dict(run.step())
+    assert widths == [13, 2]  # a prompt's last token is fed by the first step
+    assert [record(answers[n]) for n in (0, 1)] == nearly([record(row[0]) for row in expected])
+
+
 def test_where_memory_ends_the_unfinished_start_again_with_half_the_rows(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,6 +256,7 @@ class Scheduler:
         limit = sampler.max_new_tokens
         self._capacity = longest + limit
         self._shared = common_prefix([job.prompt for job in jobs])
+        self._is_open = longest_prompt is not None
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         device = model.device
         self._batch = Batch(self.rows, limit, ending, device, self._shared, sampler.columns)
@@ -560,8 +561,9 @@ class Scheduler:
         fresh = {job.prompt.tobytes(): job for job in jobs if job.prompt.tobytes() not in rows}
         for batch in _batches(list(fresh.values()), MAX_PADDING_TOKENS[self._model.device.type]):
             first = len(self._slots)
-            prompts = [job.prompt[self._shared : -1] for job in batch]
-            self._prefill(self._cache, slice(first, first + len(batch)), prompts, self._shared)
+            start = self._copy_beginning([job.prompt for job in batch], first)
+            prompts = [job.prompt[start:-1] for job in batch]
+            self._prefill(self._cache, slice(first, first + len(batch)), prompts, start)
             for job in batch:
                 rows[job.prompt.tobytes()] = self._take_row(job)
         prefilled = {id(job) for job in fresh.values()}
@@ -569,6 +571,20 @@ class Scheduler:
             if id(job) not in prefilled:
                 source, row = rows[job.prompt.tobytes()], self._take_row(job)
                 self._cache.copy(source, row, len(job.prompt) - 1)
+
+    def _copy_beginning(self, prompts: Sequence[NDArray[np.int64]], first: int) -> int:
+        """Give rows from ``first`` on what their prompts begin with; how many tokens each now has.
+
+        Jobs that come while it runs have no prefix in common beforehand, but often one with a row
+        at work, as a system prompt or worked examples.
+        """
+        if not self._is_open:
+            return self._shared
+        alike = [(common_prefix([*prompts, slot.prompt]), slot.row) for slot in self._slots]
+        length, source = max(alike, default=(0, 0))
+        for row in range(first, first + len(prompts) if length else first):
+            self._cache.copy(source, row, length)
+        return length
 
     def _take_row(self, job: Job) -> int:
         """Start a job's answer in the next free row."""
