@@ -22,7 +22,7 @@ from bench import demo_model, median, parser, prompts, write_table
 from powerblend import Model, load_model, sample
 from powerblend.study.prompts import Messages
 
-CLIENTS = {1: 3, 16: 32, 64: 96}
+CLIENTS = {1: 3, 16: 24, 64: 80}
 """Requests by the number of clients."""
 
 POWER = {"sampler": "power", "alpha": 4.0, "blocks": 2, "steps": 1}
