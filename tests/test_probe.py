@@ -18,7 +18,7 @@ from powerblend.analysis.probe import beta_at, probed, suggested
 from powerblend.analysis.summary import condition_of
 from powerblend.blends import LayerBlend
 from powerblend.probe import hidden_states, measures, run
-from powerblend.probe.matching import matched_beta, mean_kl
+from powerblend.probe.matching import matched_beta, mean_of
 from powerblend.probe.passages import Passage, Text, sample_tokens, text_of
 from powerblend.probe.run import match, probe
 from powerblend.samplers import parse_sampler
@@ -196,14 +196,14 @@ def test_a_matched_beta_has_the_kl(
     assert row["beta"] == float(f"{row['beta']:.4g}") > 0
     read = hidden_states.read(model, text, [layer])
     blend = LayerBlend(layer=layer, norm=norm, beta=row["beta"])
-    assert mean_kl(model, read, blend) == pytest.approx(kl, rel=1e-3)
+    assert mean_of("kl", model, read, blend) == pytest.approx(kl, rel=1e-3)
 
 
 def test_a_beta_is_matched_to_another_blend(model: Model, text: Text) -> None:
     like = {"source": "layer", "layer": 0, "beta": 0.1, "norm": "none"}
     source = {"source": "layer", "layer": 1, "norm": "final"}
     row = plain(match(specs.match(source, like), model, text))
-    expected = mean_kl(model, hidden_states.read(model, text, [0]), LayerBlend(**like))
+    expected = mean_of("kl", model, hidden_states.read(model, text, [0]), LayerBlend(**like))
     assert row["kl"] == pytest.approx(expected, rel=1e-3)
     assert row["like"] == like
     itself = plain(match(specs.match(source | like, like), model, text))

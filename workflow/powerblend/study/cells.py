@@ -96,7 +96,7 @@ def probe_of(study: Study) -> Cell | None:
 
 
 def betas_of(study: Study) -> dict[str, Cell]:
-    """What finds the beta of each condition that is to match a KL."""
+    """What finds the beta of each condition that is to match another's KL or scale."""
     named = read_named(study)
     specs = {name: _match(study, named, match) for name, match in study.matches().items()}
     return {name: _named("beta", spec) for name, spec in specs.items()}
@@ -131,7 +131,7 @@ def _slug(sampler: Sampler, matched: bool) -> str:
     """What a reader wants to know first: ``blend_ps-b0.05-l27``."""
     name, blend = sampler.short_name or sampler.name, sampler.blend
     if blend is None:
-        return name
+        return f"{name}-matched" if matched else name
     settings = blend.model_dump()
     prefix = "blend" if settings["source"] == "layer" else f"{settings['source']}_blend"
     layer = [f"l{settings['layer']}"] if "layer" in settings else []
@@ -141,8 +141,9 @@ def _slug(sampler: Sampler, matched: bool) -> str:
 
 def _match(study: Study, named: Named, match: Match) -> MatchSpec:
     blends = [blend for blend in match if isinstance(blend, Blend)]
-    reading = _reading(study, named, blends)
-    return MatchSpec(**dict(reading), blend=match.source, match_kl=match.target)
+    reading = dict(_reading(study, named, blends))
+    wanted = {f"match_{match.measure}": match.target, "alpha": match.alpha}
+    return MatchSpec.model_validate(reading | wanted | {"blend": match.source})
 
 
 def _reading(study: Study, named: Named, blends: Sequence[Blend]) -> ReadingSpec:

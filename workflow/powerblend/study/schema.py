@@ -173,15 +173,11 @@ class Study(Section):
         """
         found = {name: condition.sampler for name, condition in self.in_use.items()}
         for name, beta in (betas or {}).items():
-            blend = found[name].blend
-            assert blend is not None
-            found[name] = found[name].model_copy(
-                update={"blend": blend.model_copy(update={"beta": beta})}
-            )
+            found[name] = found[name].matched(beta)
         return found
 
     def matches(self) -> dict[str, Match]:
-        """The conditions to run whose beta is found by the probe, and what it is to match."""
+        """The conditions to run whose beta or exponent the probe finds, and what it is to match."""
         return {name: how.match for name, how in self.in_use.items() if how.match is not None}
 
     def probed_condition(self) -> str | None:

@@ -371,11 +371,13 @@ class Ungraded(Frozen):
 class ProbedCondition(MeasuredBlend):
     """The blend of a condition, measured.
 
-    Where its beta was searched for, it has all that a `MatchedBlend` has; otherwise that is None.
+    Where its exponent was searched for, that is a blend of the uniform distribution, whose negative
+    beta is what it has above 1 times the study's. Where its beta was searched for, it has all that a `MatchedBlend` has; otherwise that is None.
     """
 
     condition: str
     match_kl: float | None = None
+    match_scale: float | None = None
     like: BlendSettings | None = None
     over: str | None = None
     problems: int | None = None
