@@ -63,7 +63,7 @@ def equal_betas(
         curves.setdefault(source_of(blend), []).append(blend)
     given: dict[tuple[Source, float], ProbedCondition] = {}
     for condition in conditions:
-        if condition.over is None:
+        if not condition.is_matched:
             given.setdefault((source_of(condition), condition.beta), condition)
     return [
         EqualBeta(

@@ -152,7 +152,7 @@ def perturbation_sentences(conditions: Sequence[ProbedCondition]) -> list[str]:
         f"The β of `{probed.condition}` was found by the probe: {probed.beta:g} has "
         f"{_asked(probed)} was asked for."
         for probed in conditions
-        if probed.over is not None
+        if probed.is_matched
     ]
     return [text for text in sentences if text]
 
@@ -161,7 +161,7 @@ def _asked(probed: ProbedCondition) -> str:
     """What a matched blend has, and what it was to have."""
     if probed.match_scale is not None:
         return f"a scale of {probed.scale:.3g}, and {probed.match_scale:.3g}"
-    return f"a KL of {probed.kl:.3g}, and {number(probed.match_kl, 4)}"
+    return f"a KL of {probed.kl:.3g}, and {probed.match_kl:.3g}"
 
 
 def _scale_sentence(label: str, measures: NextTokenMeasures) -> str:

@@ -133,7 +133,7 @@ class Conditions:
             raise ValueError("alpha: only that of p^alpha without a blend can be matched")
         sampler = parse_sampler({**whole, "alpha": alpha})
         match = self._match(UniformBlend(beta=0.0), wanted, "alpha")
-        return Condition(sampler, match._replace(alpha=dict(sampler)["alpha"]))
+        return Condition(sampler, match._replace(alpha=sampler.model_dump()["alpha"]))
 
     def _match(self, source: Blend, wanted: Settings, key: str) -> Match:
         """What a number of the configuration is to match, where it is a mapping."""
@@ -144,12 +144,11 @@ class Conditions:
                 "nats or the name of the blend that has it, or {match_scale: SCALE}, the scale of "
                 f"its logits relative to the model's, or a blend's name (it is {dict(wanted)!r})"
             )
-        target = (
-            self._reference(value, f"{key}.{asked}") if isinstance(value, str) else float(value)
-        )
+        key = f"{key}.{asked}"
+        target = self._reference(value, key) if isinstance(value, str) else float(value)
         if isinstance(target, float) and not 0 < target < float("inf"):
             what = "KL" if asked == "match_kl" else "scale"
-            raise ValueError(f"{key}.{asked}: give a {what} above 0 (it is {value!r})")
+            raise ValueError(f"{key}: give a {what} above 0 (it is {value!r})")
         return Match(source, target, MATCHED[asked])
 
     def _reference(self, name: str, key: str) -> Blend | float:

@@ -371,8 +371,9 @@ class Ungraded(Frozen):
 class ProbedCondition(MeasuredBlend):
     """The blend of a condition, measured.
 
-    Where its exponent was searched for, that is a blend of the uniform distribution, whose negative
-    beta is what it has above 1 times the study's. Where its beta was searched for, it has all that a `MatchedBlend` has; otherwise that is None.
+    Where an exponent was searched for, the blend is one of the uniform distribution, at the beta
+    with which the exponent is 1 - beta times the study's. Where a beta was searched for, it has all
+    that a `MatchedBlend` has; otherwise that is None.
     """
 
     condition: str
@@ -383,6 +384,11 @@ class ProbedCondition(MeasuredBlend):
     problems: int | None = None
     tokens: int | None = None
     of_tokens: int | None = None
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether its beta was searched for."""
+        return self.match_kl is not None or self.match_scale is not None
 
 
 class EqualBeta(Frozen):
