@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     problems = {problem.unique_id: problem for problem in read_problems(layout.problems)}
     counted = []
     for name, cell in layout.cells.items():
-        graded = read_graded(layout.generated(cell), layout.graded(cell))
+        graded = read_graded(layout.answers_of(name), layout.grades_of(name))
         answers = table(study.study, name, graded, problems)
         write_parquet(output / "data" / f"{name}.parquet", answers)
         write_json(output / "specs" / f"{name}.json", read_json(layout.spec(cell.name)))

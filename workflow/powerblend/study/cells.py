@@ -67,10 +67,18 @@ class Cell(NamedTuple):
 
 
 def cells_of(study: Study) -> dict[str, Cell]:
-    """The cell of each of the study's conditions, in their order."""
+    """The cell of each of the study's conditions with its first seed, in their order."""
+    return {name: first for name, (first, *_) in seeded_cells_of(study).items()}
+
+
+def seeded_cells_of(study: Study) -> dict[str, list[Cell]]:
+    """The cells of each of the study's conditions, one for each seed."""
     named = read_named(study)
     return {
-        name: _cell(study, named, condition.sampler, condition.match)
+        name: [
+            _cell(study, named, condition.sampler, condition.match, seed)
+            for seed in study.answer_seeds
+        ]
         for name, condition in study.in_use.items()
     }
 
@@ -112,13 +120,13 @@ def _named(name: str, spec: JobSpec) -> Cell:
     return Cell(f"{name}-{digest(spec.canonical)}", spec)
 
 
-def _cell(study: Study, named: Named, sampler: Sampler, match: Match | None) -> Cell:
+def _cell(study: Study, named: Named, sampler: Sampler, match: Match | None, seed: int) -> Cell:
     spec = CellSpec(
         engine=REVISION,
         model=named.model,
         dataset=study.dataset,
         prompt=named.prompt,
-        seed=study.seed,
+        seed=seed,
         decoding=sampler,
         training=_training(study, named, [sampler.blend]),
         draft_content=_draft_content(named, [sampler.blend]),
@@ -166,7 +174,7 @@ def _probed_text(study: Study, named: Named) -> ProbedText:
     name = study.probed_condition()
     if study.probe.over == "solutions" or name is None:
         return ProbedText(text=study.probe.over)
-    spec = _cell(study, named, study.in_use[name].sampler, None).spec
+    spec = _cell(study, named, study.in_use[name].sampler, None, study.answer_seeds[0]).spec
     assert isinstance(spec, CellSpec)
     shards = ShardsRead(of=study.shards.of, use=study.shards.indices)
     return ProbedText(text="greedy", shards=shards, cell=spec)
