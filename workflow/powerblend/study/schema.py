@@ -274,6 +274,15 @@ def _condition_schema() -> dict[str, Any]:
         properties = {key: schema["properties"].get(key, {}) for key in sorted(sampler.keys())}
         described = schema["properties"]["blend"]["description"]
         properties["blend"] = {"type": ["string", "object"], "description": described}
+        if "alpha" in sampler.model_fields:
+            given = properties["alpha"]
+            matched = (
+                "; or {match_kl: BLEND} or {match_scale: BLEND}: decoding's, times what has that"
+            )
+            properties["alpha"] = {
+                "description": given["description"] + matched,
+                "anyOf": [given, {"type": "object"}],
+            }
         variants.append(
             {
                 "type": "object",
