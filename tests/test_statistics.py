@@ -794,6 +794,28 @@ def test_unequal_problem_sets_are_named(tmp_path: Path) -> None:
         summarise(grades, {})
 
 
+def test_answers_of_several_seeds_are_numbered_through(tmp_path: Path) -> None:
+    files: dict[str, list[Path]] = {"greedy": [], "ps": []}
+    rights = {42: [[1, 0], [1, 1]], 7: [[0, 0], [1, 0]]}
+    for (name, paths), seed in product(files.items(), rights):
+        grades = grades_of({name: rights[seed]}, seed=seed)
+        rows = [{**row, "rule": None} for row in grades.to_dict("records")]
+        paths.append(tmp_path / f"{name}-{seed}.jsonl")
+        write_jsonl(paths[-1], rows)
+    grades = read_grades(files)
+    of_first = grades[(grades["condition"] == "ps") & (grades["problem_id"] == "p/0")]
+    found = zip(of_first["seed"], of_first["sample"], of_first["correct"], strict=True)
+    assert [*found] == [(42, 0, True), (42, 1, False), (7, 2, False), (7, 3, False)]
+    summary = summary_of(grades, ["ps - greedy"])
+    assert summary.samples == 4
+    assert [s.pass_at[-1].value for s in summary.sampling] == [1.0, 1.0]
+    by_seed = [(row.condition, row.seed, row.correct, row.total) for row in summary.seeds]
+    assert by_seed == [(name, s, *n) for name in files for s, n in ((42, (3, 4)), (7, (1, 4)))]
+    assert summary_of(read_grades({"ps": files["ps"][1:]})).seeds == ()
+    with pytest.raises(ValueError, match="greedy and ps did not answer the same problems"):
+        read_grades({"greedy": files["greedy"], "ps": files["ps"][:1]})
+
+
 def test_an_answer_that_is_there_twice_is_named() -> None:
     grades = grades_of({"greedy": [1, 0]})
     with pytest.raises(ValueError, match=r"there twice: \[\('greedy', 'p/0', 0\)\]"):
