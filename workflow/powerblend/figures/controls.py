@@ -89,6 +89,10 @@ def _panel(axes: Axes, blend: ControlledBlend, lines: Sequence[Line]) -> None:
         axes.plot(100 * contrast.difference, place, marker, color=colour, ms=6)
     axes.set_yticks(range(len(lines)), [line.label for line in lines], fontsize=9)
     axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "0"))
+    axes.xaxis.set_major_formatter(FuncFormatter(_signed))
     axes.grid(True, axis="x")
     axes.set_title(f"{blend.measured.condition} less", size=10)
+
+
+def _signed(value: float, _: int | None = None) -> str:
+    return f"{value:+g}".replace("-", "−") if value else "0"

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the beta that was found, and what the blend does with it."""
     spec = arguments.read_spec(options.spec, MatchSpec)
-    like = spec.like
+    like = [] if isinstance(spec.target, float) else [spec.target]
     with on_device(options):
-        model, text = load_text(options, spec, [spec.blend, *([like] if like else [])])
+        model, text = load_text(options, spec, [spec.blend, *like])
         write_json(options.output, match(spec, model, text).model_dump(mode="json"))

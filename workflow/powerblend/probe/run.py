@@ -78,27 +78,27 @@ def match(spec: MatchSpec, model: Model, text: Text) -> MatchedBlend:
         If no beta matches.
     """
     draft = probed_draft(model)
-    source, like = spec.blend, spec.like
-    measure_name = "scale" if spec.match_kl is None else "kl"
+    source, wanted = spec.blend, spec.target
+    like = None if isinstance(wanted, float) else wanted
     hidden = [blend for blend in (source, like) if isinstance(blend, HiddenBlend)]
     layers = {layer for blend in hidden for layer in blend.layers_read}
     for blend in filter(None, (source, like)):
         blend.check(model.num_layers)
     reading = read(model, text, sorted(layers), draft)
-    target = spec.target if like is None else mean_of(measure_name, model, reading, like)
-    find = matched_beta if measure_name == "kl" else scaled_beta
+    target = wanted if isinstance(wanted, float) else mean_of(spec.measure, model, reading, wanted)
+    find = matched_beta if spec.measure == "kl" else scaled_beta
     beta = find(model, reading, source, target)
     blend = source.model_copy(update={"beta": beta})
     own, scores = measure(model, reading, [blend])
     found = _measured(blend, summary(own, scores, reading.sampled))
     log.info(
-        *("beta %g has %s %.5g; asked for was %.5g", beta, measure_name),
-        *(getattr(found, measure_name), target),
+        *("beta %g has %s %.5g; asked for was %.5g", beta, spec.measure),
+        *(getattr(found, spec.measure), target),
     )
     return MatchedBlend.model_validate(
         {
             **found.model_dump(),
-            f"match_{measure_name}": target,
+            f"match_{spec.measure}": target,
             "like": None if like is None else like.model_dump(mode="json", exclude_none=True),
             "over": spec.over.text,
             **text.counts,

@@ -357,16 +357,16 @@ class MatchSpec(ReadingSpec):
     alpha: float | None = None
 
     @property
+    def measure(self) -> Literal["kl", "scale"]:
+        """What is matched."""
+        return "scale" if self.match_kl is None else "kl"
+
+    @property
     def target(self) -> float | BlendSpec:
-        """What is matched, or the blend that has it."""
+        """How large it is to be, or the blend that has it."""
         found = self.match_scale if self.match_kl is None else self.match_kl
         assert found is not None
         return found
-
-    @property
-    def like(self) -> BlendSpec | None:
-        """The blend that is matched, where it is one."""
-        return None if isinstance(self.target, float) else self.target
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
