@@ -31,7 +31,7 @@ def seeds(grades: pd.DataFrame) -> list[SeedAccuracy]:
     if "seed" not in grades or grades["seed"].nunique() < 2:
         return []
     return [
-        SeedAccuracy(condition=str(condition), seed=int(seed), **accuracy(answers))
+        SeedAccuracy(condition=str(condition), seed=int(str(seed)), **accuracy(answers))
         for condition, of_condition in grades.groupby("condition", sort=False)
         for seed, answers in of_condition.groupby("seed", sort=False)
     ]
