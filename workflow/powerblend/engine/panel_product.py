@@ -29,7 +29,7 @@ except ImportError:  # then products are torch's
 ROWS_AT_ONCE = 6
 """Twelve sums, two weights and an input: as many as there are vector registers."""
 
-NUMBERS_AT_ONCE = 2**16
+NUMBERS_AT_ONCE = 2**18
 """Of the inputs' that are multiplied by one panel after the other: what a cache holds of them."""
 
 DTYPES = (torch.float32, torch.float64)
