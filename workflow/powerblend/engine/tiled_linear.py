@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from powerblend.engine import panel_product
+from powerblend.engine.compiler import serves
 from powerblend.engine.panel_product import Panels
 
 TILE_OUTPUTS = 768
@@ -111,7 +111,7 @@ def tiled(network: Network) -> Network:
     for module in network.modules():
         for name, child in module.named_children():
             if type(child) is nn.Linear and child.weight.device.type == "cpu":
-                kind = Panelled if panel_product.serves(child.weight) else Tiled
+                kind = Panelled if serves(child.weight) else Tiled
                 setattr(module, name, kind(child))
     return network
 
