@@ -6,7 +6,7 @@ rows needs for their arithmetic. A row's result does not depend on the rows besi
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -180,7 +180,9 @@ class _Attention:
             first_own = self._larger(build.sub(seen, start), zero)
             end_own = build.sub(build.add(position, one), start)
             with code.loop(zero, heads, one) as (head, _, _):
-                line = code.times(build.add(code.times(row, heads), head), self._group * self._width)
+                line = code.times(
+                    build.add(code.times(row, heads), head), self._group * self._width
+                )
                 at_own = build.add(code.times(slot, by_slot), code.times(head, by_head))
                 at_prefix = code.times(head, by_prefix_head)
                 keys, values = (
@@ -198,10 +200,10 @@ class _Attention:
         build.ret_void()
         return compiled(code, 9, 8)
 
-    def _larger(self, a: object, b: object) -> object:
+    def _larger(self, a: Any, b: Any) -> Any:
         return self._code.build.select(self._code.build.icmp_signed(">", a, b), a, b)
 
-    def _score(self, query: object, part: Sequence[object], scratch: object, count: object) -> object:
+    def _score(self, query: Any, part: Sequence[Any], scratch: Any, count: Any) -> Any:
         """Scores of a head's queries with some keys, behind so many; how many there are then."""
         code, (keys, first, stop) = self._code, part
         build, one = code.build, code.integer(1)
@@ -218,7 +220,7 @@ class _Attention:
                 build.store(build.fmul(code.sum(total), self._scale), place)
         return build.add(count, self._larger(build.sub(stop, first), code.integer(0)))
 
-    def _softmax(self, scratch: object, count: object) -> list[object]:
+    def _softmax(self, scratch: Any, count: Any) -> list[Any]:
         """Make scores exponentials, by query; their sums."""
         code, sums = self._code, []
         build, zero, step = code.build, code.integer(0), code.integer(code.lanes)
@@ -239,7 +241,7 @@ class _Attention:
         return sums
 
     def _weigh(
-        self, parts: Sequence[Sequence[object]], scratch: object, sums: list[object], output: object
+        self, parts: Sequence[Sequence[Any]], scratch: Any, sums: list[Any], output: Any
     ) -> None:
         """The values' means, by query."""
         code = self._code

@@ -73,7 +73,7 @@ def compiled(code: "Code", addresses: int, integers: int) -> Compiled:
     kinds = addresses * [ctypes.c_void_p] + integers * [ctypes.c_int64]
     function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address("main"))
     function.engine = engine  # which owns the code
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 class Code:
@@ -162,7 +162,7 @@ class Code:
         return self.build.shuffle_vector(first, nothing, everywhere)
 
     def fused(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c, rounded once."""
+        """The vector a b + c, rounded once."""
         return self._call("fma", self.vector, a, b, c)
 
     def sum(self, value: Any) -> Any:

@@ -2,13 +2,13 @@
 
     weight [outputs, inputs]   ->   panels [outputs / width, inputs, width], zeros to the end
 
-A panel is as wide as two vector registers. Up to `ROWS_AT_ONCE` rows meet it together, their sums in
-registers, so that weights are read once and in the order in which they lie in memory: a product of
-six rows then takes little longer than that of one, where a library's takes twice as long or more
+A panel is as wide as two vector registers. Up to `ROWS_AT_ONCE` rows meet it together, their sums
+in registers, so that weights are read once and in the order in which they lie in memory: a product
+of six rows takes little longer than that of one, where a library's takes twice as long or more
 (benchmarks/products.py).
 
 Every sum runs over the inputs in their order, so a row's product is the same to the last bit
-whatever rows are beside it. LLVM compiles the code in half a second; no compiler is needed.
+whatever rows are beside it.
 """
 
 from functools import cache
@@ -24,6 +24,7 @@ ROWS_AT_ONCE = 6
 
 NUMBERS_AT_ONCE = 2**18
 """Of the inputs' that are multiplied by one panel after the other: what a cache holds of them."""
+
 
 class Panels(NamedTuple):
     """Weights [panels, inputs, width] of so many outputs."""
