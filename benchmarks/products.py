@@ -1,9 +1,8 @@
 """GFLOP/s of a model's linear maps by rows and by the layout of the weights; needs no model.
 
 ``by outputs`` is torch's own layout, ``by inputs`` its transpose, ``packed`` is oneDNN's own,
-``tiles`` and ``panels`` are those of `powerblend.engine.tiled_linear`: with several threads, and with
-one. One thread, so many copies of the weights that no cache holds
-them.
+``tiles`` and ``panels`` are those of `powerblend.engine.tiled_linear`, with several threads and one.
+Here there is one, and so many copies of the weights that no cache holds them.
 """
 
 import time
