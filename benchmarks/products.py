@@ -1,7 +1,7 @@
 """GFLOP/s of a model's linear maps by rows and by the layout of the weights; needs no model.
 
 ``by outputs`` is torch's own layout, ``by inputs`` its transpose, ``packed`` is oneDNN's own,
-``tiles`` and ``panels`` are those of `powerblend.engine.tiled_linear`, with several threads and one.
+``tiles`` and ``panels`` are those of `powerblend.engine.tiled_linear`: several threads, and one.
 Here there is one, and so many copies of the weights that no cache holds them.
 """
 
