@@ -179,7 +179,7 @@ def test_a_draft_opens_blocks_by_their_own_first_token(
 def test_what_a_draft_says_of_a_block_is_guessed(
     wrong: int, transformer: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where strings say nothing; a draft that is always right saves steps, a wrong one no string."""
+    """Where strings say nothing: a draft that is right saves steps, a wrong one no string."""
     decoding = {"sampler": "greedy", "max_new_tokens": LONGEST, "blend": DRAFT}
     prompts = [[5, 6, 7, 8], [5, 6, 9]]
     plain = sample(transformer, prompts, decoding, speculate="off")
