@@ -58,10 +58,12 @@ class Written:
         That is the latest of the longest matches, whose next token is not ``but``.
         """
         longest, best = 0, None
-        for place in reversed(self._places.get(text[-1], ())[-MAX_PLACES:]):
-            other, index = place
-            if other[index] != but and (length := _match(text, other, index)) > longest:
-                longest, best = length, place
+        for other, index in reversed(self._places.get(text[-1], ())[-MAX_PLACES:]):
+            # Most places are passed over here, at the price of one comparison.
+            start = index - 1 - longest
+            longer = start >= 0 and text[-1 - longest :] == other[start:index]
+            if longer and other[index] != but:
+                longest, best = _match(text, other, index), (other, index)
                 if longest == LONGEST_MATCH:
                     break
         return longest, best[0][best[1] : best[1] + MOST_GUESSED] if best else ()
@@ -115,9 +117,12 @@ class Guessing:
 
     def guess(self, rates: Rates, worth: float, most: int) -> list[int]:
         """The next tokens, as far as the chance that all are right is ``worth`` or more."""
+        self._guessed = []
+        if min(most, self._left - 1) <= 0:
+            return self._guessed
         matched, found = self._written.after(self._text, self._not)
         kinds = [matching(matched + number) for number in range(len(found))]
-        return self._take(found[: max(0, most)], kinds, rates, worth)
+        return self._take(found[:most], kinds, rates, worth)
 
     def guess_drafted(
         self, tokens: Sequence[int], offset: int, rates: Rates, worth: float
