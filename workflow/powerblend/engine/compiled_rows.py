@@ -22,7 +22,8 @@ class Norm(nn.RMSNorm):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., width] in and out."""
-        if not _fits(inputs, self.weight.numel()) or self.eps is None:
+        same = inputs.dtype == self.weight.dtype and inputs.shape[-1] == self.weight.numel()
+        if not same or self.eps is None or not _fits(inputs, inputs.shape[-1]):
             return super().forward(inputs)
         inputs = inputs.contiguous()
         output, width = torch.empty_like(inputs), self.weight.numel()
@@ -58,7 +59,11 @@ def attends(query: Tensor, keys: Tensor, values: Tensor) -> bool:
     A layer of fewer heads or narrower ones than the cache has is not.
     """
     width = query.shape[-1]
-    return _fits(query, width) and width == keys.shape[-1] == values.shape[-1] == keys.stride(-2)
+    return (
+        query.dtype == keys.dtype
+        and _fits(query, width)
+        and width == keys.shape[-1] == values.shape[-1] == keys.stride(-2)
+    )
 
 
 def attended(

@@ -52,6 +52,8 @@ class Panels(NamedTuple):
 
     def product(self, rows: Tensor) -> Tensor:
         """Of rows [rows, inputs] with them all, [rows, outputs]."""
+        if rows.dtype != self.weights.dtype:
+            raise ValueError(f"rows of {rows.dtype} meet weights of {self.weights.dtype}")
         count, inputs, width = self.weights.shape
         rows, total, size = rows.contiguous(), len(rows), rows.itemsize
         filled = rows.new_empty(total, count * width)
