@@ -27,8 +27,8 @@ class Norm(nn.RMSNorm):
             return super().forward(inputs)
         inputs = inputs.contiguous()
         output, width = torch.empty_like(inputs), self.weight.numel()
-        settings = torch.tensor([self.eps], dtype=inputs.dtype)
-        addresses = [t.data_ptr() for t in (inputs, self.weight, output, settings)]
+        eps = _held(self.eps, inputs.dtype)
+        addresses = [t.data_ptr() for t in (inputs, self.weight, output, eps)]
         _norm(inputs.dtype)(*addresses, inputs.numel() // width, width)
         return output
 
@@ -109,6 +109,12 @@ def _fits(tensor: Tensor, width: int) -> bool:
     """Whether compiled loops serve: none of them has a gradient, or ends within a vector."""
     learns = torch.is_grad_enabled() and tensor.requires_grad
     return not learns and serves(tensor) and width % lanes(tensor.dtype) == 0
+
+
+@cache
+def _held(number: float, dtype: torch.dtype) -> Tensor:
+    """A number in memory, [1]."""
+    return torch.tensor([number], dtype=dtype)
 
 
 @cache
