@@ -19,8 +19,8 @@ from bench import ROOT, demo_model, median, parser, prompts, rows_option, write_
 from powerblend import load_model, sample
 
 DECODING = {"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8, "steps": 2}
-PROBLEMS_PER_ROW = {1: 6, 8: 2, 64: 1.5}
-"""So many that rows are mostly full, and few enough to wait for."""
+PROBLEMS_PER_ROW = {1: 4, 8: 2, 64: 1}
+"""So many that the first rows are refilled, and few enough to wait for."""
 
 
 def main() -> None:
