@@ -5,7 +5,6 @@ process of one thread, in turns. Seconds are the processor's: what other program
 out.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -14,27 +13,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, demo_model, median, parser, prompts, rows_option, write_table
-
 from powerblend import load_model, sample
 
 DECODING = {"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8, "steps": 2}
+ONE_SIDE = "one-side"
 PROBLEMS_PER_ROW = {1: 4, 8: 2, 64: 1}
 """So many that the first rows are refilled, and few enough to wait for."""
 
 
 def main() -> None:
-    """Measure and write the table, or measure one side and print it."""
+    """Measure and write the table, or, asked for one side, measure what is given and print it."""
+    if sys.argv[1:] == [ONE_SIDE]:
+        print(json.dumps(measured(**json.load(sys.stdin))))
+        return
+    # The other checkout may not have what this needs of powerblend.
+    from bench import ROOT, median, parser, rows_option, write_table
+
     options = parser(__doc__)
     rows_option(options, 1, 8, 64)
-    options.add_argument("--against", type=Path, help="the other checkout")
-    options.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options.add_argument("--against", type=Path, required=True, help="the other checkout")
     chosen = options.parse_args()
-    if chosen.one:
-        print(json.dumps(measured(chosen.one)))
-        return
-    if not chosen.against:
-        raise SystemExit("name the other checkout: --against PATH")
     sides = {"before": chosen.against, "now": ROOT}
     table = []
     for rows in chosen.rows:
@@ -56,9 +54,9 @@ def main() -> None:
     write_table("against", "Tokens per second, before and now", table, notes)
 
 
-def measured(rows: int) -> dict[str, Any]:
+def measured(model_path: str, chats: list[Any], rows: int) -> dict[str, Any]:
     """Tokens per second of the powerblend that is imported, and the answers."""
-    model, chats = load_model(demo_model()), prompts(round(rows * PROBLEMS_PER_ROW.get(rows, 2)))
+    model = load_model(model_path)
     sample(model, chats[:1], DECODING | {"max_new_tokens": 8}, rows=1)  # to warm up
     started = time.process_time()
     out = sample(model, chats, DECODING, rows=rows)
@@ -69,10 +67,20 @@ def measured(rows: int) -> dict[str, Any]:
 
 def _in(checkout: Path, rows: int) -> dict[str, Any]:
     """What `measured` finds with another checkout's package."""
+    from bench import demo_model, prompts
+
+    chats = prompts(round(rows * PROBLEMS_PER_ROW.get(rows, 2)))
+    given = json.dumps({"model_path": str(demo_model()), "chats": chats, "rows": rows})
     paths = [str(checkout / "workflow"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, __file__, "--one", str(rows)]
-    run = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    run = subprocess.run(
+        [sys.executable, __file__, ONE_SIDE],
+        env=environment,
+        check=True,
+        input=given,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return found
 
