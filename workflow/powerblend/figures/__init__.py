@@ -28,6 +28,7 @@ FIGURES = (
     "compute",
     "diagnostics",
     "kernels",
+    "controls",
     "sweep",
     "probe_ranks",
     "probe_hard",

@@ -148,7 +148,9 @@ function open(problem, compared = 0) {
   close.addEventListener("click", () => detail.close());
   const columns = problem.answers.flatMap((samples, i) =>
     samples.map((answer) => {
-      const name = conditions[i] + (samples.length > 1 ? `, sample ${answer.sample}` : "");
+      const seeded = samples.some((other) => other.seed !== answer.seed);
+      const seed = seeded ? `, seed ${answer.seed}` : "";
+      const name = conditions[i] + seed + (samples.length > 1 ? `, sample ${answer.sample}` : "");
       return column(name, answer, reference);
     }),
   );
