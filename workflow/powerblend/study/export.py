@@ -93,7 +93,7 @@ configs:
 
 # {study.title}
 
-Every answer of a study and its grade, written by [powerblend](https://pypi.org/project/powerblend/)
+Every answer of a study and its grade, written by powerblend
 {powerblend.__version__}. The model is {_named(model)} in {model.dtype}, the problems are of
 {_named(dataset)}, and the seed{_several(study.answer_seeds)}.
 
