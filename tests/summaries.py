@@ -306,13 +306,14 @@ def controls(summary: Summary) -> tuple[ControlledBlend, ...]:
         test = None if p is None else contrast(name, 0.02, p)
         alpha = 4.5 if kind == "temperature" else None
         return Control.model_validate(
-            dict(kind=kind, matched=matched, measured=of, alpha=alpha, contrast=test)
+            dict(kind=kind, matched=matched, measured=of, alpha=alpha, equal=0.5, contrast=test)
         )
 
     return (
         ControlledBlend(
             measured=measured("blend_ps", **like.model_dump()),
             plain="ps",
+            plain_equal=None,
             plain_contrast=contrast("blend_ps - ps", 0.029, 0.0703),
             controls=(
                 control("noise", "kl", measured("draft_blend_ps", "random", beta=0.2), 0.5),

@@ -1,11 +1,14 @@
 """A blend beside its controls: what else moves a distribution as far, or spreads it as wide.
 
-Pure selection: a control is a condition whose beta or exponent was matched to the blend of another
+A control is a condition whose beta or exponent was matched to the blend of another
 condition with the same sampler, and its test is the declared contrast of the two.
 """
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
+from powerblend.analysis.movement import strings_of
 from powerblend.vocabulary.summary import (
     Condition,
     ContrastResult,
@@ -23,9 +26,10 @@ def controls(
     probed: Sequence[ProbedCondition],
     conditions: Mapping[str, Condition],
     contrasts: Sequence[ContrastResult],
+    grades: pd.DataFrame,
 ) -> list[ControlledBlend]:
     """Every condition whose blend others were matched to, with those others."""
-    found = []
+    found, strings = [], strings_of(grades)
     for blended in probed:
         same = [other for other in probed if _is_control(other, blended, conditions)]
         if same:
@@ -34,9 +38,10 @@ def controls(
                 ControlledBlend(
                     measured=blended,
                     plain=plain,
+                    plain_equal=_equal(blended.condition, plain, strings),
                     plain_contrast=_contrast(blended.condition, plain, contrasts),
                     controls=tuple(
-                        _control(blended, other, conditions, contrasts) for other in same
+                        _control(blended, other, conditions, contrasts, strings) for other in same
                     ),
                 )
             )
@@ -60,6 +65,7 @@ def _control(
     other: ProbedCondition,
     conditions: Mapping[str, Condition],
     contrasts: Sequence[ContrastResult],
+    strings: pd.DataFrame,
 ) -> Control:
     condition = conditions[other.condition]
     return Control(
@@ -67,6 +73,7 @@ def _control(
         matched="kl" if other.match_scale is None else "scale",
         measured=other,
         alpha=condition.alpha if condition.blend is None else None,
+        equal=_equal(blended.condition, other.condition, strings),
         contrast=_contrast(blended.condition, other.condition, contrasts),
     )
 
@@ -81,6 +88,13 @@ def _plain(name: str, conditions: Mapping[str, Condition]) -> str | None:
     return next(
         (n for n, how in conditions.items() if how.blend is None and settings(how) == wanted), None
     )
+
+
+def _equal(name: str, other: str | None, strings: pd.DataFrame) -> float | None:
+    """Share of answers of two conditions that are the same string."""
+    if other is None or not {name, other} <= set(strings):
+        return None
+    return float((strings[name] == strings[other]).mean())
 
 
 def _contrast(

@@ -12,7 +12,7 @@ COMPARED = ("temperature", "power")
 
 def movements(grades: pd.DataFrame, conditions: Mapping[str, Condition]) -> list[Movement]:
     """Of every condition that makes moves: how many changed the answer."""
-    strings = _strings(grades)
+    strings = strings_of(grades)
     others = _compared(strings, conditions)
     moving = grades[grades["moves"] > 0]
     return [
@@ -47,7 +47,7 @@ def _movement(
     )
 
 
-def _strings(grades: pd.DataFrame) -> pd.DataFrame:
+def strings_of(grades: pd.DataFrame) -> pd.DataFrame:
     """What tells each answer's string: [answers, conditions]; empty where grades lack it."""
     if "string" not in grades or grades["string"].isna().any():
         return pd.DataFrame()

@@ -61,7 +61,9 @@ def summarise_study(
             "model": study.model.name,
             "dataset": study.dataset.name,
             "probe": found,
-            "controls": tuple(controls(found.conditions, summary.conditions, summary.contrasts)),
+            "controls": tuple(
+                controls(found.conditions, summary.conditions, summary.contrasts, grades)
+            ),
             "training": training,
         }
     )

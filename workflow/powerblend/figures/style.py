@@ -69,7 +69,7 @@ def colour_of(summary: Summary, name: str) -> str:
 
 def legend_of(summary: Summary, names: Sequence[str]) -> str:
     """What the colours of some conditions mean, as far as they differ."""
-    meanings = {BLUE: "the model's own law", ORANGE: "blended with a layer of it"}
+    meanings = {BLUE: "the model's own law", ORANGE: "blended with states of its own"}
     meanings[GREEN] = "blended with a draft model"
     words = {BLUE: "Blue", ORANGE: "orange", GREEN: "green"}
     used = {colour_of(summary, name) for name in names}

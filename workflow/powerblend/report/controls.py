@@ -31,18 +31,19 @@ def controls_table(blend: ControlledBlend, summary: Summary) -> str:
     """The blend, then what it is compared with, each with its size and its accuracy."""
     shares = summary.accuracies()
     first = blend.measured
-    header = ["Condition", "What", "Same", "KL", "Flips", "Scale", "Accuracy"]
+    header = ["Condition", "What", "Same", "KL", "Flips", "Scale", "Accuracy", "Same string"]
     header += [f"`{first.condition}` less it", "Interval", "Holm p", "Holm p, equal", "Verdict"]
     rows = [[f"`{first.condition}`", _what(first), "—", *_size(first)]]
-    rows[0] += [percent(shares[first.condition]), *["—"] * 5]
+    rows[0] += [percent(shares[first.condition]), *["—"] * 6]
     if blend.plain is not None:
         rows.append([f"`{blend.plain}`", "no blend", "—", *["—"] * 3])
-        rows[-1] += [percent(shares[blend.plain]), *_test(blend.plain_contrast)]
+        rows[-1] += [percent(shares[blend.plain]), percent(blend.plain_equal)]
+        rows[-1] += _test(blend.plain_contrast)
     for control in blend.controls:
         name = control.measured.condition
         what = _what(control.measured) if control.alpha is None else f"α = {control.alpha:g}"
         rows.append([f"`{name}`", what, MATCHED[control.matched], *_size(control.measured)])
-        rows[-1] += [percent(shares[name]), *_test(control.contrast)]
+        rows[-1] += [percent(shares[name]), percent(control.equal), *_test(control.contrast)]
     return table(header, rows, names=3)
 
 

@@ -419,6 +419,8 @@ class Control(Frozen):
         What it does to the model's distribution.
     alpha
         Its exponent, where it blends nothing.
+    equal
+        Share of answers that are the blend's own, token for token; None where that is not recorded.
     contrast
         The blend less the control, where that is declared.
     """
@@ -427,6 +429,7 @@ class Control(Frozen):
     matched: Literal["kl", "scale"]
     measured: ProbedCondition
     alpha: float | None
+    equal: float | None
     contrast: ContrastResult | None
 
 
@@ -435,6 +438,7 @@ class ControlledBlend(Frozen):
 
     measured: ProbedCondition
     plain: str | None
+    plain_equal: float | None
     plain_contrast: ContrastResult | None
     controls: tuple[Control, ...]
 
