@@ -26,6 +26,7 @@ from powerblend.engine.output import output_of
 from powerblend.engine.survey import (
     SHORT_WINDOW,
     check_layers,
+    check_states,
     set_attention,
     short_windows,
     survey,
@@ -102,8 +103,8 @@ class Model:
         prompts = self._checked_prompts()
         # To be compared with itself as its authors wrote it.
         expected = self._own_logits(prompts)
-        check_layers(plugged(self._hf), self.decoder_layers)
-        self.layer_attention = survey(self._hf, self._base, self.decoder_layers)
+        check_states(self.decoder_layers)
+        self.layer_attention = survey(plugged(self._hf), self._base, self.decoder_layers)
         set_attention(self._hf, attention.ATTENTION_NAME)
         tiled(fused(self._hf))
         self._head, self._output = self._hf.get_output_embeddings(), output_of(self._hf)

@@ -116,17 +116,33 @@ def check_layers(hf: PreTrainedModel, layers: nn.ModuleList) -> None:
         for module in layer.modules():
             if any("Indexer" in type(child).__name__ for child in module.children()):
                 raise ValueError(_sparse(module))
-            if any(isinstance(child, nn.Conv1d) for child in module.children()):
-                raise ValueError(_with_state(layer, index, module))
+    check_states(layers)
     config = hf.config.get_text_config()
     if "chunked_attention" in (getattr(config, "layer_types", None) or ()):
         chunked = config.layer_types.index("chunked_attention")
         raise ValueError(_chunked(next(m for m in layers[chunked].modules() if _plugs_in(m))))
 
 
+def check_states(layers: nn.ModuleList) -> None:
+    """Refuse a recurrent state beside attention, which shows by its convolution over tokens.
+
+    Raises
+    ------
+    ValueError
+        In one sentence.
+    """
+    for index, layer in enumerate(layers):
+        if not any(map(_plugs_in, layer.modules())):
+            continue
+        for module in layer.modules():
+            if any(isinstance(child, nn.Conv1d) for child in module.children()):
+                raise ValueError(_with_state(layer, index, module))
+
+
 def _plugs_in(module: nn.Module) -> bool:
     """Whether a module asks transformers for an attention by name, as its code says."""
-    methods = filter(inspect.isfunction, vars(type(module)).values())
+    members = [member for kind in type(module).__mro__ for member in vars(kind).values()]
+    methods = filter(inspect.isfunction, members)
     names = {name for method in methods for name in inspect.unwrap(method).__code__.co_names}
     return bool({"ALL_ATTENTION_FUNCTIONS", "AttentionInterface"} & names)
 
