@@ -28,6 +28,8 @@ FIGURES = (
     "compute",
     "diagnostics",
     "kernels",
+    "parallel_chains",
+    "convergence",
     "sweep",
     "probe_ranks",
     "probe_hard",

@@ -13,6 +13,7 @@ from powerblend.analysis import interaction, roles, sweep
 from powerblend.report import (
     conclusions,
     contrasts,
+    convergence,
     costs,
     draft,
     kernels,
@@ -62,6 +63,7 @@ def render(summary: Summary, run: Run, figures: Mapping[str, str], others: Publi
         # What templates may call, by section:
         conclusions=conclusions,
         contrasts=contrasts,
+        convergence=convergence,
         costs=costs,
         draft=draft,
         interaction=interaction,

@@ -145,7 +145,8 @@ class Layout:
     def _check(self) -> dict[str, JsonValue]:
         """The study without what its check has no use for."""
         study = self._study.model_copy(update=dict(title="", seed=0, samples=1, contrasts=[]))
-        return study.model_dump(mode="json", exclude={**HOW_IT_IS_RUN, "equivalence_margin": True})
+        written = {"equivalence_margin": True, "long_run": True}
+        return study.model_dump(mode="json", exclude={**HOW_IT_IS_RUN, **written})
 
     def _read_for_check(self) -> list[JsonValue]:
         """What files hold that the study names for its prompts and its model."""
