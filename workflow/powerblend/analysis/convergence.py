@@ -1,4 +1,4 @@
-"""How far are answers from p^alpha? All that a study has to tell it by."""
+"""How far answers are from p^alpha: all that a study has to tell it by."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""How far are answers from p^alpha, where a long run of the same study stands for it?
+"""How far answers are from p^alpha, where a long run of the same study stands for it.
 
 Conditions share random numbers, so an answer is compared with draws of the long run's *other*
 chains only, which are independent of it. Each estimate is then without bias, and its noise is that

@@ -1,4 +1,4 @@
-"""Do chains of a problem agree? Split R-hat and bulk effective size of log p, by arviz.
+"""Whether chains of a problem agree: split R-hat and bulk effective size of log p, by arviz.
 
 The samples of a condition are its chains: each has its own random numbers.
 """
@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 
 FEWEST_DRAWS = 4
 """Moves of a chain of which arviz estimates anything."""
+
+AGREED = 1.01
+"""R-hat below which chains are taken to agree (Vehtari et al., Bayesian Analysis 16, 2021)."""
 
 SAME_DIGITS = 3
 """Decimals of a log p, in nats: one string's value differs behind them from batch to batch."""
@@ -56,6 +59,7 @@ def agreement(condition: str, chains: Floats) -> ParallelChains:
         condition=condition,
         chains=count,
         moves=moves,
+        agreed_below=AGREED,
         still=sum(size is None for size in sizes),
         stuck=sum(value == np.inf for value in found),
         r_hat=tuple(sorted(value for value in found if value is not None and value < np.inf)),

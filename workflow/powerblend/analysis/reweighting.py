@@ -1,4 +1,4 @@
-"""How far is a plain draw from p^alpha? Weights exp(alpha log p - log q), and what they leave."""
+"""Weights exp(alpha log p - log q) of plain draws, and how many draws of p^alpha they leave."""
 
 from collections.abc import Iterator, Mapping
 
@@ -42,16 +42,14 @@ def _reweighting(name: str, alpha: float, answers: pd.DataFrame) -> Reweighting:
     log_p, log_q = (by_problem(answers, key).astype(float) for key in ("log_p", "log_t"))
     correct = by_problem(answers, "correct").astype(float)
     log_weights = alpha * log_p - log_q
-    reweighted = [shares(of_problem) for of_problem in log_weights]
+    weighted = [shares(of) @ right for of, right in zip(log_weights, correct, strict=True)]
     return Reweighting(
         condition=name,
         alpha=alpha,
         draws=log_weights.shape[1],
         effective=tuple(sorted(effective_draws(of_problem) for of_problem in log_weights)),
         accuracy=float(correct.mean()),
-        reweighted=float(
-            np.mean([w @ right for w, right in zip(reweighted, correct, strict=True)])
-        ),
+        reweighted=float(np.mean(weighted)),
     )
 
 

@@ -57,8 +57,8 @@ def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=6)
     remark = (
-        f"Numbers: moves per block. Bars: 95% intervals over problems. Dotted: {run.condition}, the "
-        "long run. Grey: 95% of what the long run's own states show, were they the answers."
+        f"Numbers: moves per block. Bars: 95% intervals over problems. Dotted: {run.condition}, "
+        "the long run. Grey: 95% of what the long run's own states show, were they the answers."
     )
     note(figure, f"{remark} {weight_of_one(summary.problems)}".strip(), 150)
     return figure

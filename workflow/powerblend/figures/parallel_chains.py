@@ -1,4 +1,4 @@
-"""By problem: do parallel chains agree, and what is left of plain draws weighted towards p^alpha?"""
+"""By problem: whether parallel chains agree, and what weights leave of plain draws."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,6 @@ from matplotlib.figure import Figure
 from powerblend.figures.style import GREY, line_style, note, plain
 from powerblend.vocabulary.published import PublishedNumbers
 from powerblend.vocabulary.summary import ParallelChains, Reweighting, Summary
-
-AGREED = 1.01
-"""R-hat below which chains are taken to agree (Vehtari et al., Bayesian Analysis 16, 2021)."""
 
 HIGHEST = 10.0
 """Where larger values of R-hat, and infinite ones, are drawn."""
@@ -26,9 +23,9 @@ def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     _r_hat(left, found.parallel, summary.problems)
     _weights(right, found.reweighted)
     remark = (
-        "Problems are sorted for each line by itself. Left: problems in which log p varies at all; "
-        f"those at {HIGHEST:g} are of chains that stand still apart. Dotted: {AGREED}. Right: 1 is "
-        "as good as draws of p^α themselves."
+        "Problems are sorted for each line by itself. Left: those in which log p varies at all; at "
+        f"{HIGHEST:g} are chains that stand still apart; what is below the dotted line agrees. "
+        "Right: 1 is as good as draws of p^α themselves."
     )
     note(figure, remark, 135)
     return figure
@@ -38,11 +35,11 @@ def _r_hat(axes: Axes, parallel: Sequence[ParallelChains], problems: int) -> Non
     for index, chains in enumerate(parallel):
         values = [min(value, HIGHEST) for value in chains.r_hat] + [HIGHEST] * chains.stuck
         style = line_style(index)
+        axes.axhline(chains.agreed_below, color=GREY, lw=1, ls=":", zorder=0)
         axes.plot(
             range(1, len(values) + 1), values, label=chains.condition, color=style.colour,
             marker=style.marker, ms=3, lw=1,
         )  # fmt: skip
-    axes.axhline(AGREED, color=GREY, lw=1, ls=":")
     axes.set_yscale("log")
     axes.set_yticks([1, 1.1, 1.5, 2, 5, 10], ["1", "1.1", "1.5", "2", "5", "≥ 10"])
     axes.minorticks_off()

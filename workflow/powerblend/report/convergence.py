@@ -16,13 +16,11 @@ from powerblend.vocabulary.summary import (
     Reweighting,
 )
 
-AGREED = 1.01
-"""R-hat below which chains are taken to agree (Vehtari et al., Bayesian Analysis 16, 2021)."""
-
 
 def parallel_table(parallel: Sequence[ParallelChains]) -> str:
     """R-hat and effective sizes over problems."""
-    header = ["Condition", "Chains × moves", "Problems that vary", f"R-hat < {AGREED}"]
+    agreed = f"R-hat < {parallel[0].agreed_below:g}"
+    header = ["Condition", "Chains × moves", "Problems that vary", agreed]
     header += ["Median R-hat", "Largest R-hat", "Median effective size", "Smallest"]
     return table(header, [_parallel_row(chains) for chains in parallel])
 
@@ -42,7 +40,7 @@ def _parallel_row(chains: ParallelChains) -> list[str]:
 
 
 def _agreed(chains: ParallelChains) -> int:
-    return sum(value < AGREED for value in chains.r_hat)
+    return sum(value < chains.agreed_below for value in chains.r_hat)
 
 
 def _r_hat(value: float) -> str:
@@ -56,14 +54,15 @@ def parallel_sentence(parallel: Sequence[ParallelChains]) -> str:
         return "In no problem log p varies, so nothing tells whether chains agree."
     best = max(varying, key=lambda chains: _agreed(chains) / len(chains.effective))
     agreed, of = _agreed(best), count(len(best.effective), "problem")
+    below = f"below {best.agreed_below:g}"
     if not agreed:
         return (
-            f"No condition's chains agree (R-hat below {AGREED}) in any of the problems in which "
-            "log p varies."
+            f"No condition's chains agree (R-hat {below}) in any of the problems in which log p "
+            "varies."
         )
     return (
-        f"Chains agree best in `{best.condition}`: R-hat is below {AGREED} in {agreed} of the "
-        f"{of} in which log p varies."
+        f"Chains agree best in `{best.condition}`: R-hat is {below} in {agreed} of the {of} in "
+        "which log p varies."
     )
 
 

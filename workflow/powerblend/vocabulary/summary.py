@@ -339,6 +339,8 @@ class ParallelChains(Frozen):
     ----------
     chains, moves
         Chains of a problem, which are the condition's samples, and draws of each.
+    agreed_below
+        The R-hat below which chains are taken to agree.
     still, stuck
         Problems in which log p never varies, of which nothing is told, and those whose chains stand
         still at values that differ, whose R-hat is infinite.
@@ -350,6 +352,7 @@ class ParallelChains(Frozen):
     condition: str
     chains: int
     moves: int
+    agreed_below: float
     still: int
     stuck: int
     r_hat: tuple[float, ...]
