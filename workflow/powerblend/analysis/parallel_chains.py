@@ -14,8 +14,8 @@ from powerblend.vocabulary.summary import Condition, ParallelChains
 
 Floats = NDArray[np.float64]
 
-FEWEST_DRAWS = 4
-"""Moves of a chain of which arviz estimates anything."""
+FEWEST_DRAWS = 16
+"""Moves of a chain: of halves of four, autocorrelations are cut off before they are looked at."""
 
 AGREED = 1.01
 """R-hat below which chains are taken to agree (Vehtari et al., Bayesian Analysis 16, 2021)."""

@@ -65,7 +65,8 @@ def effective_draws(log_weights: Floats) -> float:
 def shares(log_weights: Floats) -> Floats:
     """Weights as shares of their sum; of infinite ones each has the same, and 0 where all are 0."""
     largest = log_weights.max()
-    if largest == -np.inf:
-        return np.zeros(len(log_weights))
-    weights = np.where(log_weights == largest, 1.0, np.exp(log_weights - largest))
-    return np.asarray(weights / weights.sum())
+    if np.isinf(largest):
+        weights = (log_weights == np.inf).astype(float)
+    else:
+        weights = np.exp(log_weights - largest)
+    return weights / max(weights.sum(), 1.0)
