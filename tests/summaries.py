@@ -13,6 +13,7 @@ from powerblend.vocabulary.measurements import (
     MeasuredBlend,
     NextTokenMeasures,
     OffsetPredictions,
+    OwnAnswers,
     ProbeMeasurements,
     TrainingReport,
 )
@@ -38,6 +39,7 @@ from powerblend.vocabulary.summary import (
     Noise,
     Overlap,
     ParallelChains,
+    Perturbation,
     ProbedCondition,
     ProbeSummary,
     Reweighting,
@@ -153,12 +155,15 @@ def probe(summary: Summary, hard: int = 120) -> ProbeSummary:
             tokens=9, mean_rank=697.0, median_rank=1, log_loss=1 / 3, agreement=1, block_size=16,
             offsets=tuple(offsets),
         ),
+        own=OwnAnswers(problems=100, tokens=3000, of_tokens=60000, blends=()),
     )  # fmt: skip
     conditions = tuple(
         ProbedCondition(
             condition=name,
             **how.blend.model_dump(),
             **measures(0.9, how.blend.beta, hard).model_dump(),
+            # Half of what it is on solutions.
+            own=Perturbation(kl=how.blend.beta**2 / 2, flips=how.blend.beta / 4, scale=1.01),
         )
         for name, how in summary.conditions.items()
         if how.blend is not None

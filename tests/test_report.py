@@ -839,6 +839,18 @@ def test_a_study_with_no_long_run_tells_the_rest() -> None:
     assert "By weight" in text
 
 
+def test_blends_are_measured_on_own_answers_beside_solutions() -> None:
+    text = section(report(earlier_study()), "### 4.13 The probe")
+    assert "| KL(p ‖ p_guided) | on own answers | Argmax flips | on own answers | Scale |" in text
+    assert "| 0.0025 | 0.0013 | 2.5% | 1.2% | 1.05 | 1.01 |" in text
+    assert "on 3,000 of 60,000 tokens of the model's own greedy answers to 100 problems" in text
+    assert "KL there is 0.5 times that on solutions" in text
+    summary = earlier_study()
+    solutions = [changed(probed, own=None) for probed in summary.probe.conditions]
+    alone = changed(summary, probe=changed(summary.probe, conditions=tuple(solutions)))
+    assert "own answers" not in section(report(alone), "### 4.13 The probe")
+
+
 def test_chains_are_told_by_what_they_changed() -> None:
     text = section(report(large_study()), "### 4.9 The chains")
     assert "Of the moves, 12.5% changed the answer" in text

@@ -180,6 +180,12 @@ def _has_both_norms(report: str, summary: dict[str, Any]) -> None:
     assert blends["lens_matched_greedy"] == (norm, matched)
     assert norm == "final"
     assert matched not in (0, 0.05)
+    # Every blend, the matched one too, is measured on solutions and on the model's own answers.
+    assert summary["probe"]["measured"]["over"] == "solutions"
+    own = {row["condition"]: row["own"]["kl"] for row in summary["probe"]["conditions"]}
+    assert own.keys() == blends.keys()
+    assert all(own.values())
+    assert "| KL(p ‖ p_guided) | on own answers |" in report
 
 
 def _has_integers(report: str, summary: dict[str, Any]) -> None:

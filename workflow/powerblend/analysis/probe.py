@@ -11,7 +11,13 @@ from powerblend.vocabulary.measurements import (
     ProbeMeasurements,
 )
 from powerblend.vocabulary.published import PublishedProbe
-from powerblend.vocabulary.summary import Condition, EqualBeta, ProbedCondition, ProbeSummary
+from powerblend.vocabulary.summary import (
+    Condition,
+    EqualBeta,
+    Perturbation,
+    ProbedCondition,
+    ProbeSummary,
+)
 
 Source = tuple[str, int | None, str | None]
 """What is blended in, whatever its beta: source, layer and norm."""
@@ -159,4 +165,14 @@ def _probed_conditions(
         if found is not None:
             match_kl = found.match_kl if isinstance(found, MatchedBlend) else None
             settings = found.model_dump(exclude={"match_kl"})
-            yield ProbedCondition(condition=name, match_kl=match_kl, **settings)
+            own = _perturbation_on_own(measured, found)
+            yield ProbedCondition(condition=name, match_kl=match_kl, own=own, **settings)
+
+
+def _perturbation_on_own(
+    measured: ProbeMeasurements | None, found: MeasuredBlend
+) -> Perturbation | None:
+    """What a blend does to the distribution on the model's own answers, if that was measured."""
+    rows = measured.own.blends if measured and measured.own else ()
+    same = next((row for row in rows if row.blend == found.blend), None)
+    return same and Perturbation(kl=same.kl, flips=same.flips, scale=same.scale)

@@ -491,8 +491,16 @@ class Ungraded(Frozen):
     reason: str
 
 
+class Perturbation(Frozen):
+    """How far a blend moves the distribution of a token; as in `NextTokenMeasures`."""
+
+    kl: float
+    flips: float
+    scale: float
+
+
 class ProbedCondition(MeasuredBlend):
-    """The blend of a condition, measured.
+    """The blend of a condition, measured; ``own`` is on the model's own answers.
 
     Where its beta was searched for, it has all that a `MatchedBlend` has; otherwise that is None.
     """
@@ -504,6 +512,7 @@ class ProbedCondition(MeasuredBlend):
     problems: int | None = None
     tokens: int | None = None
     of_tokens: int | None = None
+    own: Perturbation | None = None
 
 
 class EqualBeta(Frozen):
