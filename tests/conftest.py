@@ -1,5 +1,6 @@
 """What tests share. One thread that does not spin: they may be run beside each other."""
 
+import gc
 import os
 import signal
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the file that takes longest: of files side by side, none is then left for last."""
     items.sort(key=lambda item: item.path.name != "test_workflow.py")
+
+
+def pytest_collection_finish() -> None:
+    """Spare every collection of garbage, and statsmodels asks for many, what was imported."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

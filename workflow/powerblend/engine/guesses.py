@@ -52,10 +52,12 @@ class Written:
         That is the latest of the longest matches, whose next token is not ``but``.
         """
         longest, best = 0, None
-        for place in reversed(self._places.get(text[-1], ())[-MAX_PLACES:]):
-            other, index = place
-            if other[index] != but and (length := _match(text, other, index)) > longest:
-                longest, best = length, place
+        for other, index in reversed(self._places.get(text[-1], ())[-MAX_PLACES:]):
+            # Most places are passed over here, at the price of one comparison.
+            start = index - 1 - longest
+            longer = start >= 0 and text[-1 - longest :] == other[start:index]
+            if longer and other[index] != but:
+                longest, best = _match(text, other, index), (other, index)
                 if longest == LONGEST_MATCH:
                     break
         return longest, best[0][best[1] : best[1] + MOST_GUESSED] if best else ()
@@ -101,9 +103,12 @@ class Guessing:
 
     def guess(self, rates: Rates, worth: float, most: int) -> list[int]:
         """The next tokens, as far as the chance that all are right is ``worth`` or more."""
-        self._matched, found = self._written.after(self._text, self._not)
         self._guessed, chance = [], 1.0
-        for token in found[: max(0, min(most, self._left - 1))]:
+        most = min(most, self._left - 1)
+        if most <= 0:
+            return self._guessed
+        self._matched, found = self._written.after(self._text, self._not)
+        for token in found[:most]:
             chance *= rates[self._matched + len(self._guessed)]
             if chance < worth:
                 break
