@@ -25,7 +25,7 @@ def mixing(grades: pd.DataFrame, conditions: Mapping[str, Condition]) -> list[Mi
 
     A kernel is what records hold more of than of one chain with uniform cuts.
     """
-    if not {"moved", "replicas"} & set(grades):
+    if not {"moved", "replicas", "log_p_by_move"} & set(grades):
         return []
     return [
         _mixing(str(condition), answers)
