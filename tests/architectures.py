@@ -140,6 +140,7 @@ CASES = {
     "Mamba": Case("mamba", OWN_HEADS),
     "Falcon Mamba": Case("falcon_mamba", OWN_HEADS),
     "Jamba": _experts("jamba", {}),
+    "Falcon-H1": Case("falcon_h1", {"mamba_d_ssm": 16, "mamba_n_heads": 2, "mamba_d_head": 8}),
     "Zamba": Case("zamba", {}),
     "RecurrentGemma": Case("recurrent_gemma", {}),
     "LFM2": Case("lfm2", {"layer_types": ["conv", "full_attention", "conv"]}),

