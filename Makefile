@@ -2,7 +2,7 @@
 # make test    the tests
 # make test-slow   the tests that take minutes each
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
-# make test-package  wheel and source, built and installed into an empty environment: minutes
+# make test-package  wheel and source in an empty environment, lm_eval and the server: minutes, gigabytes
 # make test-browser   the pages in a headless Chromium; as root, may install Debian's
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
@@ -34,6 +34,7 @@ test-slurm: .venv/ready
 	$(BIN)/pytest -m slurm
 
 test-package: .venv/ready
+	$(BIN)/pip install --quiet --constraint envs/cpu.lock 'lm_eval[api]'
 	$(BIN)/pytest -m package
 
 test-browser: .venv/ready

@@ -29,7 +29,7 @@ rule all:
         LAYOUT.config,
         LAYOUT.checked,
         LAYOUT.problems,
-        [path for cell in CELLS.values() for path in LAYOUT.generated(cell)],
+        [path for name in CELLS for path in LAYOUT.answers_of(name)],
         [path for paths in LAYOUT.grades().values() for path in paths],
         PROBE_FILES,
         DRAFTS,

@@ -18,7 +18,7 @@ from step import flops_per_token, matrix_product
 from powerblend import load_model, sample
 from powerblend.engine import attention
 from powerblend.engine.scheduler import Finished, Scheduler
-from powerblend.engine.tiled_linear import Tiled
+from powerblend.engine.tiled_linear import Panelled, Tiled
 from powerblend.samplers import Power
 
 DECODING = {"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8, "steps": 2}
@@ -97,7 +97,7 @@ def breakdown(rows: int, steps: int) -> dict[str, float]:
     model, watch = load_model(demo_model()), Stopwatch()
     attention.attend = watch.around(ATTENTION, attention.attend)
     for module in model.decoder_layers.modules():
-        if isinstance(module, Tiled):
+        if isinstance(module, Panelled | Tiled):
             module.forward = watch.around(PRODUCTS, module.forward)
     model._head.forward = watch.around(HEAD, model._head.forward)
     model.step = watch.around(REST, model.step)  # type: ignore[method-assign]

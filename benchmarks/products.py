@@ -1,8 +1,8 @@
 """GFLOP/s of a model's linear maps by rows and by the layout of the weights; needs no model.
 
-``by outputs`` is torch's own layout, ``by inputs`` its transpose, and ``tiles`` that of
-`powerblend.engine.tiled_linear`. One thread, so many copies of the weights that no cache holds
-them.
+``by outputs`` is torch's own layout, ``by inputs`` its transpose, ``packed`` is oneDNN's own,
+``tiles`` and ``panels`` are those of `powerblend.engine.tiled_linear`: several threads, and one.
+Here there is one, and so many copies of the weights that no cache holds them.
 """
 
 import time
@@ -13,7 +13,7 @@ import torch
 from bench import median, parser, rows_option, side_by_side, write_table
 from torch import nn
 
-from powerblend.engine.tiled_linear import Tiled
+from powerblend.engine.tiled_linear import Panelled, Tiled
 
 MAPS = {
     "135M, attention output": (576, 576),
@@ -29,7 +29,7 @@ BYTES = 2**28
 def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
-    rows_option(options, 1, 8, 64, 128)
+    rows_option(options, 1, 2, 4, 8, 16, 64, 128)
     chosen = options.parse_args()
     (table,) = side_by_side(measure, 1, [(chosen.rows, chosen.repeats)])
     notes = f"Medians of {chosen.repeats} passes over {BYTES / 2**20:.0f} MiB of weights or more."
@@ -65,15 +65,38 @@ def by_inputs(inputs: int, outputs: int) -> nn.Module:
     return linear
 
 
+class Packed(nn.Module):
+    """In the layout of oneDNN for as many rows as it is first called with."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self._weight, self._packed = torch.randn(outputs, inputs), None
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """[rows, inputs] to [rows, outputs]."""
+        if self._packed is None:
+            pack = torch.ops.mkldnn._reorder_linear_weight
+            self._packed = pack(self._weight, len(rows))
+        multiply = torch.ops.mkldnn._linear_pointwise
+        return multiply(rows, self._packed, None, "none", [], "")
+
+
 def tiles(inputs: int, outputs: int) -> nn.Module:
-    """As the engine has it."""
+    """As the engine has it for several threads."""
     return Tiled(nn.Linear(inputs, outputs, bias=False))
+
+
+def panels(inputs: int, outputs: int) -> nn.Module:
+    """As the engine has it for one."""
+    return Panelled(nn.Linear(inputs, outputs, bias=False))
 
 
 LAYOUTS: dict[str, Callable[[int, int], nn.Module]] = {
     "by outputs": by_outputs,
     "by inputs": by_inputs,
+    "packed": Packed,
     "tiles": tiles,
+    "panels": panels,
 }
 
 

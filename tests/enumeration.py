@@ -55,6 +55,8 @@ def transformer_logits(
         if blend is not None:
             if blend.get("source") == "random":
                 inner = final @ rotation(final.shape[-1], final.dtype).T
+            elif blend.get("source") == "uniform":
+                inner = 0 * final
             else:
                 inner = out.hidden_states[blend["layer"] + 1]
             if blend.get("norm", "none") == "final":

@@ -32,9 +32,10 @@ def measurement(**changes: Any) -> MeasurementSpec:
     return MeasurementSpec.model_validate({**dict(reading()), **rest, **changes})
 
 
-def match(blend: dict[str, Any], match_kl: Any) -> MatchSpec:
+def match(blend: dict[str, Any], match_kl: Any, match_scale: Any = None) -> MatchSpec:
     """A blend whose beta is to be found."""
-    return MatchSpec.model_validate({**dict(reading()), "blend": blend, "match_kl": match_kl})
+    wanted = {"match_kl": match_kl, "match_scale": match_scale}
+    return MatchSpec.model_validate({**dict(reading()), **wanted, "blend": blend})
 
 
 def written(spec: Any, path: Path) -> str:

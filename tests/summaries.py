@@ -24,6 +24,8 @@ from powerblend.vocabulary.summary import (
     ConditionDifficulty,
     ConditionResult,
     ContrastResult,
+    Control,
+    ControlledBlend,
     Convergence,
     Difficulty,
     Distance,
@@ -43,6 +45,7 @@ from powerblend.vocabulary.summary import (
     ProbedCondition,
     ProbeSummary,
     Reweighting,
+    SeedAccuracy,
     SeveralSamples,
     SubjectAccuracy,
     Summary,
@@ -199,9 +202,9 @@ def large_study() -> Summary:
         probe=probe(summary, hard=3),
         training=TRAINING,
         matched=(
-            matched("ps", "temp", 8, 4),
-            matched("blend_ps", "temp", 3, 3),
-            matched("draft_blend_ps", "temp", 1.97, 1.97),
+            matched("ps", 8, 4),
+            matched("ps", 8, 4, choice="best_of", cost="seconds", low=-0.09, high=-0.01),
+            matched("draft_blend_ps", 1.97, 1.97),
         ),
         sampling=_sampling(summary),
         compute=(*summary.compute, *_points_of_samples(summary)),
@@ -212,6 +215,12 @@ def large_study() -> Summary:
         ),
         kernels=kernels(),
         convergence=convergence(),
+        controls=controls(summary),
+        seeds=tuple(
+            SeedAccuracy(**_accuracy(result), seed=seed)
+            for result in summary.overall
+            for seed in (42, 43)
+        ),
     )
 
 
@@ -327,12 +336,42 @@ def study(conditions: dict[str, tuple[Decoding, int, int, float]], easy: int, ha
     )
 
 
-def matched(chain: str, sampling: str, bought: float, k: float) -> MatchedCompute:
+def matched(chain: str, bought: float, k: float, **changes: Any) -> MatchedCompute:
     """A chain at matched compute."""
-    return MatchedCompute(
-        chain=chain, sampling=sampling, bought=bought, k=k, accuracy=0.721, majority=0.74,
-        difference=-0.019, low=-0.05, high=0.01,
-    )  # fmt: skip
+    fields = dict(chain=chain, sampling="temp", cost="tokens", choice="majority", accuracy=0.721)
+    fields |= dict(bought=bought, k=k, chosen=0.74, difference=-0.019, low=-0.05, high=0.01)
+    return MatchedCompute.model_validate(fields | changes)
+
+
+def controls(summary: Summary) -> tuple[ControlledBlend, ...]:
+    """A layer beside no blend, noise, another exponent, and its lens, which has no contrast."""
+    like = summary.conditions["blend_ps"].blend
+    assert like is not None
+    size = measures(0.9, 0.05, 120).model_dump()
+
+    def measured(condition: str, source: str, **settings: Any) -> ProbedCondition:
+        return ProbedCondition(condition=condition, source=source, **settings, **size)
+
+    def control(kind: str, matched: str, of: ProbedCondition, p: float | None) -> Control:
+        name = f"blend_ps - {of.condition}"
+        test = None if p is None else contrast(name, 0.02, p)
+        alpha = 4.5 if kind == "temperature" else None
+        return Control.model_validate(
+            dict(kind=kind, matched=matched, measured=of, alpha=alpha, contrast=test)
+        )
+
+    return (
+        ControlledBlend(
+            measured=measured("blend_ps", **like.model_dump()),
+            plain="ps",
+            plain_contrast=contrast("blend_ps - ps", 0.029, 0.0703),
+            controls=(
+                control("noise", "kl", measured("draft_blend_ps", "random", beta=0.2), 0.5),
+                control("temperature", "scale", measured("temp", "uniform", beta=-0.1), 0.001),
+                control("source", "scale", measured("greedy", "layer", layer=9, beta=-0.1), None),
+            ),
+        ),
+    )
 
 
 def contrast(name: str, difference: float, p: float, **changes: Any) -> ContrastResult:

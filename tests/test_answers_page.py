@@ -166,6 +166,20 @@ def test_a_problem_shows_its_answers_side_by_side_by_keyboard(opened: Browser) -
 
 
 @pytest.mark.browser
+def test_signs_have_words_for_who_does_not_see_them(opened: Browser) -> None:
+    """All as `axe-core` finds: landmarks, names of signs, bars and the dialog."""
+    opened.value("rows[2].made.click()")
+    said = "[...rows[2].made.querySelectorAll('[role=img]')].map(sign => sign.ariaLabel)"
+    assert opened.value(said) == ["right", "right, truncated"]
+    assert opened.value("document.getElementById(detail.getAttribute('aria-labelledby')).tagName")
+    assert (
+        opened.value("document.querySelectorAll('body > :not(main, script, noscript)').length") == 0
+    )
+    unnamed = "[...document.querySelectorAll('.tokens, .right, .wrong')].filter(s => !s.ariaLabel)"
+    assert opened.value(f"{unnamed}.length") == 0
+
+
+@pytest.mark.browser
 def test_a_narrow_screen_and_a_dark_one(opened: Browser) -> None:
     opened.call(
         "Emulation.setDeviceMetricsOverride",

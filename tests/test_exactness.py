@@ -65,6 +65,7 @@ CONDITIONS |= {
     "draft_blend_ps-target": POWER | DRAFT | {"proposal": "target", "blocks": 4, "steps": 3},
 }
 CONDITIONS["random_blend_ps"] = POWER | {"blend": {"source": "random", "beta": 0.4}}
+CONDITIONS["uniform_blend_ps"] = POWER | {"blend": {"source": "uniform", "beta": -0.4}}
 BLEND_PS = [c for c in CONDITIONS if "blend_ps" in c]
 ON_A_TABLE = ("greedy", "temp", "ps", "ps_four_blocks", "blend_ps-final-base-minus")
 

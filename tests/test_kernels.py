@@ -302,6 +302,28 @@ def test_weights_are_equal_after_resampling_and_their_mean_is_kept() -> None:
     assert {round(r.weight or 0, 9) for r in particles.replicas} < set(shares.round(9))
 
 
+def weights_kept(self: Particles) -> None:
+    """Resample as `Particles` does, and leave every string the weight that it was chosen by."""
+    shares = np.exp(self._log_weights) / np.exp(self._log_weights).sum()
+    if 1 / (shares**2).sum() < self._count / 2:
+        ancestors = self._ancestors(shares)
+        self._strings = [self._strings[number] for number in ancestors]
+        self._log_weights = self._log_weights[ancestors]
+
+
+@pytest.mark.slow
+def test_weights_that_are_kept_after_resampling_are_rejected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a table whose weights differ enough that a quarter of the blocks end in resampling."""
+    model = TableModel(seed=6, vocabulary=VOCABULARY, eos=1, longest=CAP, prompt_tokens=2)
+    uneven = Source(model, [2, 0], model.reference)
+    decoding = PARTICLES | {"alpha": 4.0, "particles": 5, "sweeps": 10}
+    assert fit(uneven, decoding, 1000) > NOT_REJECTED
+    monkeypatch.setattr(Particles, "_resample", weights_kept)
+    assert fit(uneven, decoding, 1000) < NOT_REJECTED / 100
+
+
 @pytest.mark.slow
 def test_a_path_that_is_not_kept_is_rejected(
     table: Source, monkeypatch: pytest.MonkeyPatch

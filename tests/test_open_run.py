@@ -105,6 +105,49 @@ def test_who_leaves_frees_the_row_at_once(model: Model) -> None:
     assert {8} <= set(watched.answers)
 
 
+@pytest.mark.usefixtures("recordings")
+def test_what_a_step_under_way_did_for_who_has_left_is_passed_over(model: Model) -> None:
+    """A step is launched before the last one is looked at; what leaves between them is no row."""
+    staying, finished_at, gone = Watched(model, POWER), dict[int, int](), 4
+
+    def note(step: int) -> None:
+        for number in staying.answers:
+            finished_at.setdefault(number, step)
+
+    staying.finish(note)
+    leaving = Watched(model, POWER)
+
+    def leave(step: int) -> None:
+        if step == finished_at[gone] - 1:  # its last proposal ends in the step under way
+            leaving.run.cancel({gone})
+
+    leaving.finish(leave)
+    assert leaving.answers == {n: answer for n, answer in staying.answers.items() if n != gone}
+
+
+def test_what_a_prompt_shares_with_a_row_at_work_is_not_computed_again(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [[*range(3, 15), 5, 6], [*range(3, 15), 7, 8, 9]]
+    expected = sample(model, prompts, POWER, seed=SEED)
+    prefill, widths = Model.prefill, []
+
+    def noted(model: Model, cache: Any, slots: slice, start: Any, tokens: Any) -> None:
+        widths.append(tokens.shape[1])
+        prefill(model, cache, slots, start, tokens)
+
+    monkeypatch.setattr(Model, "prefill", noted)
+    sampler = parse_sampler(POWER)
+    run, answers = OpenRun(model, sampler, 20, 2), dict[int, Generation]()
+    for number, request in enumerate(requests_of(model, prompts, sampler, 1)):
+        run.submit(request, SEED, number)
+        answers |= dict(run.step())
+    while run.unfinished:
+        answers |= dict(run.step())
+    assert widths == [13, 2]  # a prompt's last token is fed by the first step
+    assert [record(answers[n]) for n in (0, 1)] == nearly([record(row[0]) for row in expected])
+
+
 def test_where_memory_ends_the_unfinished_start_again_with_half_the_rows(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

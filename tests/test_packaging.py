@@ -1,12 +1,15 @@
-"""The engine alone: what `pip install powerblend` gives works without the study's packages."""
+"""The engine alone: what `pip install .` gives works without the study's packages."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from small_study import ROOT, environment
 
@@ -24,8 +27,7 @@ OF_THE_STUDY = [
     "sentencepiece",
     "snakemake",
     "statsmodels",
-    "sympy",
-]
+]  # and sympy, but torch brings that
 WITHOUT_THE_STUDY = f"""
 import sys
 sys.modules.update(dict.fromkeys({OF_THE_STUDY}))
@@ -76,33 +78,91 @@ def test_the_engine_asks_for_nothing_of_the_study() -> None:
     assert names == {"numpy", "psutil", "pydantic", "safetensors", "torch", "transformers"}
 
 
-def test_the_locked_torch_is_one_that_the_package_allows() -> None:
-    from packaging.requirements import Requirement
+def torch_range() -> Requirement:
+    (line,) = [line for line in PROJECT["dependencies"] if line.startswith("torch")]
+    return Requirement(line)
 
-    (torch,) = [line for line in PROJECT["dependencies"] if line.startswith("torch")]
+
+def locked_torch() -> str:
     lock = (ROOT / "envs" / "cpu.lock").read_text().splitlines()
     (locked,) = [line.split("==")[1] for line in lock if line.startswith("torch==")]
-    assert Requirement(torch).specifier.contains(locked)
-    assert Requirement(torch).specifier.contains(distribution("torch").version.split("+")[0])
+    return locked
+
+
+def lowest_torch() -> str:
+    """The first release of the range, as 2.12.0 of >=2.12."""
+    (bound,) = [bound for bound in torch_range().specifier if bound.operator == ">="]
+    return ".".join([*bound.version.split("."), "0", "0"][:3])
+
+
+def test_the_locked_torch_is_one_that_the_package_allows() -> None:
+    allowed = torch_range().specifier
+    assert allowed.contains(locked_torch())
+    assert allowed.contains(lowest_torch())
+    assert allowed.contains(distribution("torch").version.split("+")[0])
+    assert lowest_torch() != locked_torch()
+
+
+def test_the_package_is_imported_within_half_a_second() -> None:
+    """The engine is imported when it is first asked for."""
+    program = "import powerblend, sys; print({'torch', 'transformers', 'numpy'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "set()\n"
+    (line,) = [line for line in done.stderr.splitlines() if line.endswith("| powerblend")]
+    assert int(line.split("|")[1]) < 500_000  # microseconds, what it imports included
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The wheel and the source distribution, as `python -m build` makes them of a fresh clone."""
+    folder = tmp_path_factory.mktemp("packages")
+    source, built = folder / "source", folder / "built"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "builder")], check=True)
+    python = str(folder / "builder" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "--quiet", "install", "build"], check=True)
+    subprocess.run([python, "-m", "build", "--outdir", str(built), str(source)], check=True)
+    return [*built.glob("*.whl"), *built.glob("*.tar.gz")]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Path]:
+    """An empty environment, of which nothing stays: with torch it takes gigabytes."""
+    environment = tmp_path / "empty"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    yield environment
+    shutil.rmtree(environment)
 
 
 @pytest.mark.package
-def test_wheel_and_source_install_into_an_empty_environment(tmp_path: Path, embedded: Path) -> None:
-    source, built = tmp_path / "source", tmp_path / "built"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=True)
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "empty")], check=True)
-    python, command = (tmp_path / "empty" / "bin" / name for name in ("python", "powerblend"))
-    pip = [str(python), "-m", "pip", "--quiet"]
-    subprocess.run([*pip, "install", "build"], check=True)
-    subprocess.run([str(python), "-m", "build", "--outdir", str(built), str(source)], check=True)
-    (wheel,), (archive,) = built.glob("*.whl"), built.glob("*.tar.gz")
-    # The locked versions, so that no build of torch for GPUs is fetched.
-    lock = ["--constraint", str(ROOT / "envs" / "cpu.lock")]
-    subprocess.run([*pip, "install", *lock, str(wheel)], check=True)
-    asked = [str(command), "sample", str(embedded), "Hello", "--max-new-tokens", "4", "--blocks=1"]
+@pytest.mark.parametrize("torch", ["locked", "lowest"])
+def test_wheel_and_source_install_into_an_empty_environment(
+    torch: str, packages: list[Path], empty: Path, tmp_path: Path, embedded: Path
+) -> None:
+    """With the locked versions; of torch with the lowest one that is allowed, too.
+
+    The lowest is fetched for GPUs, about 3 GB, unless pip is told where one for CPUs is
+    (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL).
+    """
+    python, command = (str(empty / "bin" / name) for name in ("python", "powerblend"))
+    pip = [python, "-m", "pip", "--quiet", "install"]
+    lock = (ROOT / "envs" / "cpu.lock").read_text()
+    version = locked_torch() if torch == "locked" else lowest_torch()
+    constraint = tmp_path / "constraint.txt"
+    constraint.write_text(lock.replace(f"torch=={locked_torch()}", f"torch=={version}"))
+    wheel, archive = packages
+    subprocess.run([*pip, "--constraint", str(constraint), str(wheel)], check=True)
+    has = "import torch; print(torch.__version__.split('+')[0])"
+    found = subprocess.run([python, "-c", has], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == version
+    asked = [command, "sample", str(embedded), "Hello", "--max-new-tokens", "4", "--blocks=1"]
     for package in (wheel, archive):
-        subprocess.run(
-            [*pip, "install", "--no-deps", "--force-reinstall", str(package)], check=True
-        )
+        subprocess.run([*pip, "--no-deps", "--force-reinstall", str(package)], check=True)
         done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=True)
         assert "log p -" in done.stdout

@@ -16,20 +16,21 @@ import tiny
 from powerblend import Model, load_model, sample
 from powerblend.analysis.probe import beta_at, probed, suggested
 from powerblend.analysis.summary import condition_of
-from powerblend.blends import LayerBlend
+from powerblend.blends import LayerBlend, RandomBlend, UniformBlend
 from powerblend.probe import hidden_states, measures, run
-from powerblend.probe.matching import matched_beta, mean_kl
+from powerblend.probe.matching import matched_beta, mean_of, scaled_beta
 from powerblend.probe.passages import Passage, Text, sample_tokens, text_of
 from powerblend.probe.run import match, probe
 from powerblend.samplers import parse_sampler
 from powerblend.study.cells import betas_of, cells_of, probe_of
+from powerblend.study.resolve import BLEND
 from powerblend.study.schema import parse_study
 from powerblend.vocabulary.errors import ConfigError
 from powerblend.vocabulary.frozen import Frozen
 from powerblend.vocabulary.measurements import ProbeMeasurements
 from powerblend.vocabulary.problem import Problem
 from powerblend.vocabulary.records import AnswerRecord
-from powerblend.vocabulary.specs import MatchSpec
+from powerblend.vocabulary.specs import CellSpec, MatchSpec
 from small_study import ROOT, merged, planned, write_study
 from toy import follow, plans
 
@@ -196,18 +197,67 @@ def test_a_matched_beta_has_the_kl(
     assert row["beta"] == float(f"{row['beta']:.4g}") > 0
     read = hidden_states.read(model, text, [layer])
     blend = LayerBlend(layer=layer, norm=norm, beta=row["beta"])
-    assert mean_kl(model, read, blend) == pytest.approx(kl, rel=1e-3)
+    assert mean_of("kl", model, read, blend) == pytest.approx(kl, rel=1e-3)
 
 
 def test_a_beta_is_matched_to_another_blend(model: Model, text: Text) -> None:
     like = {"source": "layer", "layer": 0, "beta": 0.1, "norm": "none"}
     source = {"source": "layer", "layer": 1, "norm": "final"}
     row = plain(match(specs.match(source, like), model, text))
-    expected = mean_kl(model, hidden_states.read(model, text, [0]), LayerBlend(**like))
+    expected = mean_of("kl", model, hidden_states.read(model, text, [0]), LayerBlend(**like))
     assert row["kl"] == pytest.approx(expected, rel=1e-3)
     assert row["like"] == like
     itself = plain(match(specs.match(source | like, like), model, text))
     assert itself["beta"] == pytest.approx(0.1, rel=1e-3)
+
+
+SOURCES = [
+    {"source": "layer", "layer": 0, "norm": "none"},
+    {"source": "layer", "layer": 1, "norm": "final"},
+    {"source": "random"},
+    {"source": "uniform"},
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "scale"),
+    # States of the first layer lie across the last's: mixed in, they spread logits wider at once.
+    [(source, scale) for source in SOURCES for scale in (0.97, 1.6)][1:],
+    ids=lambda value: value if isinstance(value, float) else value["source"],
+)
+def test_a_matched_beta_has_the_scale(
+    model: Model, text: Text, source: dict[str, Any], scale: float
+) -> None:
+    row = plain(match(specs.match(source, None, match_scale=scale), model, text))
+    assert row["scale"] == pytest.approx(scale, rel=1e-3)
+    assert row["match_scale"] == scale
+    assert "match_kl" not in row
+    assert row["beta"] == float(f"{row['beta']:.4g}") != 0
+    # The nearest to 0: nothing closer has it, on either side.
+    read = hidden_states.read(model, text, [-1, 0, 1])
+    blend = BLEND.validate_python({**source, "beta": 0.0})
+    for share in (-0.98, -0.5, 0.5, 0.98):
+        nearer = blend.model_copy(update={"beta": share * row["beta"]})
+        closer = mean_of("scale", model, read, nearer)
+        assert closer < scale if scale > 1 else closer > scale
+
+
+def test_an_exponent_has_the_scale_that_it_multiplies_by(model: Model, text: Text) -> None:
+    read = hidden_states.read(model, text, [-1])
+    assert scaled_beta(model, read, UniformBlend(beta=0.0), 1.25) == -0.25
+    sharper = matched_beta(model, read, UniformBlend(beta=0.0), 0.01)
+    assert sharper < 0
+    final = model.logits(read.final[read.sampled]).double()
+    log_p, log_q = final.log_softmax(-1), ((1 - sharper) * final).log_softmax(-1)
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+    assert kl.item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_scale_out_of_reach_is_refused(model: Model, text: Text) -> None:
+    read = hidden_states.read(model, text, [-1, 0])
+    for scale in (0.5, 1.0):
+        with pytest.raises(ValueError, match=rf"match_scale is {scale:g}, but the scale of .* at"):
+            scaled_beta(model, read, RandomBlend(beta=0.0), scale)
 
 
 def test_a_kl_out_of_reach_is_refused(model: Model, text: Text) -> None:
@@ -448,6 +498,11 @@ def control(beta: Any, **blend: Any) -> dict[str, Any]:
     }
 
 
+def matched_alpha(alpha: Any, **settings: Any) -> dict[str, Any]:
+    how = {"sampler": "power", "alpha": alpha} | settings
+    return {"conditions": {"ps_scale": how}, "use": ["greedy", "ps", "ps_scale"]}
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -458,6 +513,19 @@ def control(beta: Any, **blend: Any) -> dict[str, Any]:
         (
             control({"match_kl": 1}, layer=-1),
             "Input should be greater than or equal to 0 (it is -1)",
+        ),
+        (control({"match_scale": -1}), "blend.beta.match_scale: give a scale above 0 (it is -1)"),
+        (control({"match_scale": "dark"}), "blend.beta.match_scale: none is called 'dark'; use"),
+        (control({"match_kl": 1, "match_scale": 1}), "blend.beta: give a number, or {match_kl:"),
+        (matched_alpha({}), "conditions.ps_scale: alpha: give a number, or {match_kl: KL}"),
+        (matched_alpha({"match_scale": "x"}), "ps_scale: alpha.match_scale: none is called 'x'"),
+        (
+            matched_alpha({"match_scale": "layer"}, blend="layer"),
+            "alpha: only that of p^alpha without a blend can be matched",
+        ),
+        (
+            matched_alpha({"match_scale": "layer"}, sampler="temperature"),
+            "alpha: only that of p^alpha without a blend can be matched",
         ),
         ({"probe": {"over": "greedy"}, "use": ["ps"]}, "probe.over: greedy reads the answers of"),
         ({"probe": {"betas": ["much"]}}, "probe.betas.0: Input should be a valid number"),
@@ -481,6 +549,24 @@ def test_a_matched_beta_is_told_from_a_given_one() -> None:
     assert spec["match_kl"]["layer"] == 33
     assert spec["blend"] == {"source": "layer", "layer": 17, "norm": "none"}
     assert MatchSpec.model_validate(spec) == cell.spec
+
+
+def test_a_matched_exponent_is_told_from_a_given_one() -> None:
+    made = study(**matched_alpha({"match_scale": "layer"}))
+    cell = cells_of(made)["ps_scale"]
+    assert cell.name.startswith("ps-matched-")
+    spec = CellSpec.model_validate(json.loads(cell.spec.canonical))
+    assert spec == cell.spec
+    assert spec.decoding.model_dump()["alpha"] == 4.0
+    (found,) = betas_of(made).values()
+    asked = json.loads(found.spec.canonical)
+    assert (asked["blend"], asked["alpha"]) == ({"source": "uniform"}, 4.0)
+    assert asked["match_scale"]["layer"] == 33
+    assert spec.matched == found.spec
+    with_it = spec.with_beta(-0.1234)
+    assert with_it.decoding.model_dump()["alpha"] == 4.4936
+    assert with_it == cells_of(study(conditions={"ps": {"alpha": 4.4936}}))["ps"].spec
+    assert made.samplers({"ps_scale": -0.5})["ps_scale"].model_dump()["alpha"] == 6.0
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from powerblend.blends import LayerBlend
 from powerblend.engine.chain import Schedule
 from powerblend.figures import FIGURES
 from powerblend.figures.architecture import grid_of
-from powerblend.report import render, render_html
+from powerblend.report import controls, render, render_html, setup
 from powerblend.report.conclusions import conclusion, findings, next_steps
 from powerblend.report.contrasts import contrast_sentence, contrasts_sentence
 from powerblend.report.costs import compute_sentence, graders_sentence
@@ -556,17 +556,17 @@ def test_the_price_of_a_chain() -> None:
     assert compute_sentence(changed(summary, overall=summary.overall[:1])) == ""
 
 
-def test_a_chain_stands_beside_the_vote_that_it_costs() -> None:
+def test_a_chain_stands_beside_the_choices_that_it_would_pay_for() -> None:
     text = section(report(large_study()), "### 4.8 Accuracy against compute")
     for said in (
-        "An answer of `ps` pays for 8.00 answers of `temp`, of which the study drew 4: a "
-        "majority of 4 is right on 74.0% of the problems, `ps` on 72.1% (−1.9 points, interval "
-        "−5.0 to +1.0).",
-        "An answer of `blend_ps` pays for 3.00 answers of `temp`: a majority of 3",
-        "pays for 1.97 answers of `temp`: one or, by lot, a majority of 2, at that cost",
+        "Of 3 intervals, 1 excludes 0, where one in twenty is expected to by chance: `ps` less "
+        "best by log p of 4 `temp` at equal seconds, −1.9 points.",
+        "| `ps` | `temp` | majority | decoded tokens | 8.00 | 4.00 | 72.1% | 74.0% | −1.9 points |",
+        "| `ps` | `temp` | best by log p | seconds | 8.00 | 4.00 |",
+        "| `draft_blend_ps` | `temp` | majority | decoded tokens | 1.97 | 1.97 |",
     ):
         assert said in text
-    assert "At matched decoded tokens" not in report(earlier_study())
+    assert "would pay for" not in report(earlier_study())
 
 
 def test_draft_sentences_come_from_contrasts() -> None:
@@ -849,6 +849,71 @@ def test_blends_are_measured_on_own_answers_beside_solutions() -> None:
     solutions = [changed(probed, own=None) for probed in summary.probe.conditions]
     alone = changed(summary, probe=changed(summary.probe, conditions=tuple(solutions)))
     assert "own answers" not in section(report(alone), "### 4.13 The probe")
+
+
+def test_a_blend_stands_beside_what_is_of_its_size() -> None:
+    text = section(report(large_study()), "### 4.16 Controls")
+    for row in (
+        "| `blend_ps` | layer 33, norm none, β = 0.05 | — |",
+        "| `ps` | no blend | — | — | — | — |",
+        "| `draft_blend_ps` | random, β = 0.2 | KL |",
+        "| `temp` | α = 4.5 | scale |",
+        "| `greedy` | layer 9, norm None, β = -0.1 | scale |",
+    ):
+        assert row in text
+    assert "not declared" in text
+    assert (
+        "That `blend_ps` does anything that noise or a lower temperature of the same size does not "
+        "is not shown: more accurate than `temp`, it is not told to be so from `ps` and "
+        "`draft_blend_ps`. A difference of 12.0 points would have been found"
+    ) in text
+    assert "4.16" not in report(earlier_study())
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "signs", "said"),
+    [
+        (["significant"] * 3, [1, 1, 1], "does something that neither noise nor"),
+        (["equivalent"] * 3, [1, -1, 1], "`blend_ps` does what noise and a lower temperature of"),
+        (["significant", "equivalent", "within noise"], [-1, 1, 1], "Nothing here shows that"),
+        (
+            ["significant", "equivalent", "within noise"],
+            [-1, 1, 1],
+            "it is less accurate than `ps`",
+        ),
+        (["within noise"] * 3, [1, 1, 1], "can neither be told from it nor be called equal to it"),
+        (["suggestive"] * 3, [1, 1, 1], "Nothing here shows that"),
+        (["significant", "significant", "equivalent"], [1, 1, 1], "is not shown: more accurate"),
+        ([], [], "nothing is tested"),
+    ],
+)
+def test_what_a_blend_does_is_said_as_its_controls_allow(
+    verdicts: list[str], signs: list[int], said: str
+) -> None:
+    (blend,) = large_study().controls
+    names = ["ps", "noise", "exponent"]
+    found = [
+        contrast(f"blend_ps - {name}", 0.05 * sign, 0.5, verdict=verdict)
+        for name, verdict, sign in zip(names, verdicts, signs, strict=False)
+    ]
+    plain, *others = [*found, None, None, None][:3]
+    ignorant = blend.controls[:2]
+    tested = [changed(c, contrast=test) for c, test in zip(ignorant, others, strict=True)]
+    text = controls.verdict_sentence(changed(blend, plain_contrast=plain, controls=tuple(tested)))
+    assert said in text
+    better = [v == "significant" and sign > 0 for v, sign in zip(verdicts, signs, strict=True)]
+    assert ("does something" in text) == bool(better and all(better))
+
+
+def test_several_seeds_are_reported_as_what_they_are() -> None:
+    text = report(large_study())
+    assert "| Condition | 42 (n = 500) | 43 (n = 500) |" in section(text, "### 4.7 Several samples")
+    assert setup.seeds(parse_study(BASE)) == "seed 42"
+    several = parse_study(BASE | {"seeds": [42, 7], "samples": 2})
+    assert setup.seeds(several) == "2 of each of the seeds 42 and 7"
+    (said,) = [s for s in limitations(large_study(), several) if "seeds" in s]
+    assert said == "**4 samples per problem**: 2 of each of 2 seeds (42, 7)."
+    assert "By seed" not in report(earlier_study())
 
 
 def test_chains_are_told_by_what_they_changed() -> None:

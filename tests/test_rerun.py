@@ -55,6 +55,9 @@ RESHARDED = PROBED | {"shard": 1} | cells(4)
 RETRAINED = PROBED | {"draft": 1} | cells(1)
 READ_ANEW = PROBED | {"problems": 1, "shard": 1} | cells(4)
 
+SEED = 42
+"""Of the study: with it alone in ``seeds`` nothing would run."""
+
 KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
     "nothing": (
         {
@@ -86,6 +89,7 @@ KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
     ),
     "study": ({"study": {"study": "other"}}, READ_ANEW | {"problems": 2, "draft": 1}),
     "seed": ({"seed": {"seed": 7}}, TOLD | ANSWERS),
+    "seeds": ({"seeds": {"seeds": [SEED, SEED + 1]}}, TOLD | cells(4)),
     "samples": ({"samples": {"samples": 2}}, {"probe": 1} | cells(4) | WRITTEN),
     "model and prompt": (
         {

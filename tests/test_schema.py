@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 import tiny
 from powerblend.jobs.check import check_study
-from powerblend.study.cells import cells_of
+from powerblend.study.cells import cells_of, seeded_cells_of, training_of
 from powerblend.study.layout import Layout
 from powerblend.study.problems import load_problems
 from powerblend.study.schema import parse_study, study_schema
@@ -34,6 +34,8 @@ def swept(*conditions: str, **over: Any) -> dict[str, Any]:
     [
         ({"sede": 1}, "sede: unknown key (its value is 1)"),
         ({"seed": "often"}, "seed: Input should be a valid integer"),
+        ({"seeds": [1, 2, 1]}, "seeds: [1, 2, 1] has one twice, which would give the same answers"),
+        ({"seeds": []}, "seeds: List should have at least 1 item after validation"),
         ({"samples": 0}, "samples: Input should be greater than 0 (it is 0)"),
         ({"resources": {"rows": 0}}, "resources.rows: Input should be greater than 0 (it is 0)"),
         ({"resources": {"rows": "all"}}, "\nresources.rows: Input should be 'auto' (it is 'all')"),
@@ -175,6 +177,32 @@ def test_swapping_two_values_is_another_cell() -> None:
     one = cells_of(study(decoding={"blocks": 16, "steps": 2}))["ps"]
     other = cells_of(study(decoding={"blocks": 2, "steps": 16}))["ps"]
     assert one.name != other.name
+
+
+def test_a_seed_is_a_cell_of_its_own_and_one_seed_is_the_studys() -> None:
+    one = study()
+    several = study(seeds=[42, 7])
+    assert cells_of(study(seeds=[42])) == cells_of(several) == cells_of(one)
+    for name, (first, other) in seeded_cells_of(several).items():
+        assert first == cells_of(one)[name]
+        assert other == cells_of(study(seed=7))[name]
+        assert first.name != other.name
+    layout = Layout(several)
+    assert layout.answers_of("ps") == [
+        path for cell in seeded_cells_of(several)["ps"] for path in layout.generated(cell)
+    ]
+    assert len(layout.grades()["ps"]) == 2 * len(Layout(one).grades()["ps"])
+    assert {cell.name for _, cell in seeded_cells_of(several).values()} <= layout.jobs.keys()
+
+
+def test_a_draft_is_trained_with_the_studys_seed_alone() -> None:
+    drafted = {
+        "training": {"problems": "x.jsonl", "mask_token": "?", "max_new_tokens": 8, "steps": 1},
+        "blends": {"draft": {"draft": "trained", "revision": None}},
+    }
+    trained = training_of(study(**drafted))
+    assert trained == training_of(study(seeds=[7, 8], **drafted))
+    assert trained != training_of(study(seed=7, **drafted))
 
 
 def test_the_schema_has_not_drifted() -> None:

@@ -1,6 +1,7 @@
 """The server as its clients see it: the real `openai` client, over a socket."""
 
 import asyncio
+import gc
 import signal
 import socket
 import subprocess
@@ -17,13 +18,14 @@ for package in ("fastapi", "uvicorn", "openai"):
 
 import httpx2
 import openai
+import psutil
 
 import tiny
 from powerblend import Generation, Model, load_model, sample
 from powerblend.api.open_run import OpenRun
 from powerblend.jobs.serve import conditions
 from powerblend.samplers import Sampler, parse_sampler
-from powerblend.server import engine_thread
+from powerblend.server import engine_thread, limits
 from powerblend.server.application import application
 from powerblend.server.engine_thread import EngineThread
 from served import listening, wait_for
@@ -36,6 +38,10 @@ KEY = "secret"
 CHAT: list[Any] = [{"role": "user", "content": "What is 12 + 30?"}]
 POWER: dict[str, Any] = {"sampler": "power", "alpha": 4.0, "blocks": 4, "steps": 1}
 DECODING = POWER | {"max_new_tokens": 8}
+PARTICLES = {"sampler": "particles", "alpha": 2, "blocks": 2, "particles": 10**9}
+PER_ROUND, ROUNDS = 80, 10
+GROWTH = 4.0
+"""MiB that the later half of the rounds may add; 400 requests with 800 answers."""
 
 
 class Served(NamedTuple):
@@ -178,6 +184,17 @@ def test_a_stream_is_the_final_text_in_pieces(served: Served) -> None:
         ({"messages": []}, 400, "messages: List should have at least 1 item"),
         ({"messages": [{"role": "user"}]}, 400, "messages.0.content: missing"),
         ({"logprobs": True, "top_logprobs": 3}, 400, "top_logprobs"),
+        ({"max_tokens": -1}, 400, "max_tokens: Input should be greater than 0 (it is -1)"),
+        ({"n": 10**9}, 400, "n: Input should be less than or equal to 128"),
+        ({"stop": [f"s{n}" for n in range(100)]}, 400, "stop: it has 290 bytes in all; use at mo"),
+        ({"stop": "x" * 100_000}, 400, "stop: it has 100000 bytes in all; use at most 128"),
+        ({"messages": [{"role": "tool", "content": "3", "tool_call_id": "1"}]}, 400, "0.role"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools"),
+        ({"response_format": {"type": "json_object"}}, 400, "response_format.type"),
+        ({"logit_bias": {"5": 1}}, 400, "logit_bias"),
+        ({"extra_body": {"functions": []}}, 400, "functions: no parameter of this server"),
+        ({"extra_body": POWER | {"tries": 10**9}}, 400, "1 answers of 1000000000 strings each"),
+        ({"extra_body": PARTICLES}, 400, "1 answers of 1000000000 strings each"),
         (
             {"extra_body": POWER | {"blend": {"source": "layer", "layer": 99, "beta": 0.1}}},
             400,
@@ -224,9 +241,63 @@ def test_what_is_no_route_and_no_json_is_an_error_of_the_api_too(served: Served)
     damaged = httpx2.post(url, headers=given | {"Content-Type": "application/json"}, content="{")
     assert damaged.status_code == 400
     assert damaged.json()["error"]["type"] == "invalid_request_error"
+    half = '{"model": "tiny", "messages": [{"role": "user", "content": "\\ud800"}]}'
+    refused = httpx2.post(url, headers=given | {"Content-Type": "application/json"}, content=half)
+    assert refused.status_code == 400
+    assert "0.content: it has half of a character" in refused.json()["error"]["message"]
     # A page in a browser may send text to any address without asking.
     text = httpx2.post(url, headers=given | {"Content-Type": "text/plain"}, content="{}")
     assert text.status_code == 400
+
+
+def test_what_changes_no_answer_is_taken(served: Served) -> None:
+    neutral = {"tool_choice": "auto", "parallel_tool_calls": False, "store": False, "metadata": {}}
+    neutral |= {"service_tier": "auto", "modalities": ["text"], "tools": [], "logit_bias": {}}
+    empty = {"n": None, "stream": None, "logprobs": None, "stop": None, "temperature": None}
+    answer = served.chat(seed=5, extra_body=POWER | neutral | empty)
+    assert answer.choices[0].message.content == served.sampled(1, 5)[0].text
+
+
+def test_a_prompt_that_is_none_is_refused(served: Served) -> None:
+    with pytest.raises(openai.BadRequestError, match="prompt: there is none; give a text"):
+        served.client.completions.create(model="tiny", prompt=[])
+
+
+def sent(served: Served, *parts: bytes, length: int) -> bytes:
+    """What a request over a plain socket gets, whose body has these parts and no more."""
+    host, port = served.address.removeprefix("http://").split(":")
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        for part in (head.encode(), *parts):
+            connection.sendall(part)
+        got = b""
+        while not got.endswith(b"}}"):
+            got += connection.recv(4096)
+        return got
+
+
+def test_a_body_that_does_not_come_or_never_ends_is_given_up(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_SECONDS", 0.2)
+    late = sent(served, b'{"model":', length=100)
+    assert late.startswith(b"HTTP/1.1 408")
+    assert b'"error":{"message":"the body is not there after 0.2 s"' in late
+    monkeypatch.setattr(limits, "MAX_BYTES", 2**20)
+    large = sent(served, b"x" * (2**20 + 1), length=2**21)
+    assert large.startswith(b"HTTP/1.1 413")
+    assert b"the body has more than 1 MiB" in large
+
+
+def test_a_client_that_goes_away_in_a_stream_harms_no_other(served: Served) -> None:
+    stream = served.chat(n=8, seed=9, stream=True, extra_body=POWER)
+    next(iter(stream))
+    stream.close()
+    assert served.chat(seed=5, extra_body=POWER).choices[0].message.content == (
+        served.sampled(1, 5)[0].text
+    )
+    wait_for(served.idle)
 
 
 def test_who_has_not_the_key_is_turned_away(served: Served) -> None:
@@ -348,6 +419,36 @@ def test_many_at_once_with_some_cancelled(served: Served, count: int) -> None:
     assert not failed
     wait_for(served.idle)
     assert not served.engine._tickets
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(served: Served) -> None:
+    """Rounds of requests of which some are cancelled, and what each of them leaves behind."""
+
+    async def ask() -> None:
+        async with openai.AsyncOpenAI(base_url=served.base, api_key=KEY, max_retries=0) as client:
+            asked = [
+                asyncio.create_task(
+                    client.chat.completions.create(
+                        model="tiny:ps", messages=CHAT, seed=number, n=1 + number % 3
+                    )
+                )
+                for number in range(PER_ROUND)
+            ]
+            await asyncio.wait({asked[1]})
+            for task in asked[::5]:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    resident = []
+    for _ in range(ROUNDS):
+        asyncio.run(ask())
+        wait_for(served.idle)
+        gc.collect()
+        resident.append(psutil.Process().memory_info().rss / 2**20)
+    print("MiB after each round of", PER_ROUND, *(f"{mib:.1f}" for mib in resident))
+    # The first rounds fill what is kept for all: threads, allocators' pools, caches of code.
+    assert max(resident[ROUNDS // 2 :]) - resident[ROUNDS // 2 - 1] < GROWTH
 
 
 def test_the_lines_of_the_page_work(served: Served) -> None:

@@ -12,6 +12,7 @@ import tiny
 from equality import nearly, records
 from powerblend import Generation, Model, load_model, sample
 from powerblend.api.generation import Run, requests_of
+from powerblend.draft.guided import Guided
 from powerblend.engine import scheduler
 from powerblend.engine.batch import Batch
 from powerblend.engine.chain import Proposal
@@ -172,6 +173,40 @@ def test_a_draft_opens_blocks_by_their_own_first_token(
     crossed = [(n, more) for n, more in fed if any((n + i) % 4 == 1 for i in range(1, more + 1))]
     assert crossed == []
     assert max(more for _, more in fed) == 3
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_what_a_draft_says_of_a_block_is_guessed(
+    wrong: int, transformer: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where strings say nothing: a draft that is right saves steps, a wrong one no string."""
+    decoding = {"sampler": "greedy", "max_new_tokens": LONGEST, "blend": DRAFT}
+    prompts = [[5, 6, 7, 8], [5, 6, 9]]
+    plain = sample(transformer, prompts, decoding, speculate="off")
+    answer = {tuple(prompts[row]): g.tokens for row, (g,) in enumerate(plain)}
+    monkeypatch.setattr(Guessing, "guess", lambda *_: [])
+    asked = []
+
+    def known(self: Guided, cache: Any, rows: Sequence[int], firsts: Sequence[int]) -> Any:
+        asked.extend(firsts)
+        # One row at a time, whose prompt is the longer one first.
+        prompt = tuple(prompts[len(done) > 0])
+        ahead = [firsts[0] - len(prompt) + 1 + n for n in range(self.block_size - 1)]
+        text = answer[prompt]
+        return [[(text[n] if n < len(text) else 0) + wrong for n in ahead]]
+
+    sampler = parse_sampler(decoding)
+    monkeypatch.setattr(Guided, "drafted", known)
+    done: list[Generation] = []
+    for finished in Run(
+        transformer, requests_of(transformer, prompts, sampler, 1), sampler, 0, 1
+    ).steps():
+        done.extend(generation for _, generation in finished)
+    assert asked
+    assert records([[g] for g in done]) == nearly(records(plain))
+    total, steps = sum(g.decoded_tokens for g in done), sum(g.passes for g in done)
+    # Of a block of four the first token is drawn behind the block before, the others with it.
+    assert steps == total if wrong else steps <= total / 2 + 2
 
 
 def test_more_rows_guess_less(table: TableModel) -> None:

@@ -335,6 +335,11 @@ def test_what_mcnemars_test_detects_is_found_in_four_of_five(discordant: int, n:
 def test_a_study_may_be_too_small_to_detect_anything() -> None:
     assert detectable_by_mcnemar(2, 5) is None
     assert detectable_by_mcnemar(2, 6) == 1.0
+    assert [detectable_by_mcnemar(differing, 1) for differing in (0, 1)] == [None, None]
+    assert detectable_by_t(np.array([3]), answers=4) is None
+    (row,) = contrasts(grades_of({"ps": [1], "greedy": [0]}), ["ps - greedy"], MARGIN)
+    assert (row.b, row.c, row.p, row.detectable, row.verdict) == (1, 0, 1.0, None, "within noise")
+    assert (row.difference, row.high) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("population", coverage.POPULATIONS, ids=lambda population: population.name)
@@ -651,7 +656,9 @@ def test_a_chain_is_matched_by_the_votes_that_it_would_buy(
     grades = grades_of(right)
     grades["answer"] = grades["correct"].map({True: "1", False: "2"})
     grades.loc[grades["condition"] == "ps", "decoded_tokens"] = tokens
-    (row,) = summary_of(grades).matched
+    rows = [row for row in summary_of(grades).matched if row.cost == "tokens"]
+    row, best = rows
+    assert (row.choice, best.choice) == ("majority", "best_of")
 
     def majority(k: int, verdicts: list[int]) -> float:
         chosen = [sum(some) for some in combinations(verdicts, k)]
@@ -667,14 +674,47 @@ def test_a_chain_is_matched_by_the_votes_that_it_would_buy(
     differences = right["ps"].mean(axis=1) - votes
     assert (row.chain, row.sampling) == ("ps", "temp")
     assert (row.bought, row.k) == pytest.approx((bought, k))
-    assert row.majority == pytest.approx(votes.mean())
+    assert row.chosen == pytest.approx(votes.mean())
     assert row.difference == pytest.approx(differences.mean())
     assert (row.low, row.high) == pytest.approx(difference_interval(differences, 5))
 
 
+def test_a_chain_is_matched_by_the_best_of_the_samples_that_it_would_buy() -> None:
+    right = {name: RNG.binomial(1, 0.6, (30, 4)) for name in ("ps", "temp")}
+    grades = grades_of(right)
+    grades["log_p"] = RNG.normal(size=len(grades))
+    chain = grades["condition"] == "ps"
+    grades.loc[chain, ["decoded_tokens", "seconds"]] = 250, 3.0  # of temp, 100 and 2
+    log_p = grades.loc[~chain, "log_p"].to_numpy().reshape(30, 4)
+
+    def best(k: int) -> list[float]:
+        """Of every choice of k."""
+        subsets = [list(some) for some in combinations(range(4), k)]
+        return [
+            float(np.mean([verdicts[some][values[some].argmax()] for some in subsets]))
+            for verdicts, values in zip(right["temp"], log_p, strict=True)
+        ]
+
+    rows = {(row.cost, row.choice): row for row in summary_of(grades).matched}
+    assert len(rows) == 4
+    for cost, bought, few, many in (("tokens", 2.5, 2, 3), ("seconds", 1.5, 1, 2)):
+        row = rows[cost, "best_of"]
+        assert (row.bought, row.k) == (bought, bought)
+        expected = (np.array(best(few)) + np.array(best(many))) / 2
+        assert row.chosen == pytest.approx(expected.mean())
+        differences = right["ps"].mean(axis=1) - expected
+        assert (row.low, row.high) == pytest.approx(difference_interval(differences, 4))
+        assert rows[cost, "majority"].bought == bought
+
+
+def test_what_took_no_time_buys_nothing() -> None:
+    grades = grades_of({"ps": [[1, 0]], "temp": [[1, 0]]}, seconds=0.0)
+    assert {row.cost for row in summary_of(grades).matched} == {"tokens"}
+
+
 def test_a_vote_that_costs_more_than_the_chain_does_not_match_it() -> None:
     grades = grades_of({"ps": [[1, 0]], "temp": [[1, 0]]})
-    grades.loc[grades["condition"] == "ps", "decoded_tokens"] = 99
+    grades.loc[grades["condition"] == "ps", ["decoded_tokens", "seconds"]] = 99, 1.9
     assert summary_of(grades).matched == ()
     assert summary_of(grades_of({"ps": [1, 0], "temp": [1, 0]})).matched == ()
     assert summarise(grades, {}).matched == ()
@@ -690,8 +730,8 @@ def test_any_chain_is_matched_with_any_plain_sampling() -> None:
         name: how.model_copy(update={"sampler": "other", "description": description})
         for name, how, description in zip(right, described, roles, strict=True)
     }
-    pairs = [(row.chain, row.sampling) for row in matched(grades_of(right), conditions)]
-    assert pairs == [("chain", "plain")]
+    pairs = {(row.chain, row.sampling) for row in matched(grades_of(right), conditions)}
+    assert pairs == {("chain", "plain")}
 
 
 def test_a_sweep_is_three_settings_of_the_blend() -> None:
@@ -752,6 +792,28 @@ def test_unequal_problem_sets_are_named(tmp_path: Path) -> None:
         read_grades(files)
     with pytest.raises(ValueError, match=message):
         summarise(grades, {})
+
+
+def test_answers_of_several_seeds_are_numbered_through(tmp_path: Path) -> None:
+    files: dict[str, list[Path]] = {"greedy": [], "ps": []}
+    rights = {42: [[1, 0], [1, 1]], 7: [[0, 0], [1, 0]]}
+    for (name, paths), seed in product(files.items(), rights):
+        grades = grades_of({name: rights[seed]}, seed=seed)
+        rows = [{**row, "rule": None} for row in grades.to_dict("records")]
+        paths.append(tmp_path / f"{name}-{seed}.jsonl")
+        write_jsonl(paths[-1], rows)
+    grades = read_grades(files)
+    of_first = grades[(grades["condition"] == "ps") & (grades["problem_id"] == "p/0")]
+    found = zip(of_first["seed"], of_first["sample"], of_first["correct"], strict=True)
+    assert [*found] == [(42, 0, True), (42, 1, False), (7, 2, False), (7, 3, False)]
+    summary = summary_of(grades, ["ps - greedy"])
+    assert summary.samples == 4
+    assert [s.pass_at[-1].value for s in summary.sampling] == [1.0, 1.0]
+    by_seed = [(row.condition, row.seed, row.correct, row.total) for row in summary.seeds]
+    assert by_seed == [(name, s, *n) for name in files for s, n in ((42, (3, 4)), (7, (1, 4)))]
+    assert summary_of(read_grades({"ps": files["ps"][1:]})).seeds == ()
+    with pytest.raises(ValueError, match="greedy and ps did not answer the same problems"):
+        read_grades({"greedy": files["greedy"], "ps": files["ps"][:1]})
 
 
 def test_an_answer_that_is_there_twice_is_named() -> None:

@@ -27,6 +27,7 @@ NAMES = sorted(p.stem for p in STUDIES.glob("*.yaml") if "name: embedded/" not i
 PROMISES = {
     "aime_2024": (8, 7, {"accuracy", "compute"}),
     "aime_2025": (8, 7, {"accuracy", "compute"}),
+    "controls": (8, 20, {"accuracy", "controls"}),
     "gsm8k": (8, 7, {"accuracy", "difficulty", "interaction", "overlap"}),
     "humaneval": (8, 7, {"accuracy", "difficulty", "interaction", "overlap"}),
     "kernels": (8, 9, {"accuracy", "compute"}),
@@ -206,7 +207,25 @@ def _has_the_papers_numbers(report: str, summary: dict[str, Any]) -> None:
     assert "| Power sampling over ordinary sampling (base) | +25.2" in report
 
 
+def _has_controls(report: str, summary: dict[str, Any]) -> None:
+    """Each control has the KL or the scale of the layer, and stands beside it."""
+    assert "### 4.16 Controls" in report
+    conditions = summary["conditions"]
+    for blend in summary["controls"]:
+        own = blend["measured"]
+        assert blend["plain"] == own["condition"].removeprefix("blend_")
+        for control in blend["controls"]:
+            measure = control["matched"]
+            assert control["measured"][measure] == pytest.approx(own[measure], rel=2e-3)
+            assert control["contrast"]["plus"] == [own["condition"]]
+    assert [len(blend["controls"]) for blend in summary["controls"]] == [4, 6]
+    scale = summary["controls"][0]["measured"]["scale"]
+    assert conditions["ps_scale"]["alpha"] == pytest.approx(4 * scale, rel=2e-3)
+    assert conditions["ps_kl"]["alpha"] > 4
+
+
 CHECKS = {
+    "controls": _has_controls,
     "aime_2024": _has_integers,
     "aime_2025": _has_integers,
     "gsm8k": _has_integers,

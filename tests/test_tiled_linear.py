@@ -13,8 +13,9 @@ SHAPES: list[tuple[int, ...]] = [(5,), (1, 5), (3, 5), (2, 3, 5)]
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles so narrow that small maps have several."""
+    """Tiles so narrow that small maps have several, as where there are several threads."""
     monkeypatch.setattr(tiled_linear, "TILE_OUTPUTS", 32)
+    monkeypatch.setattr(tiled_linear, "serves", lambda _: False)
 
 
 def linear(outputs: int, bias: bool = False) -> nn.Linear:

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser(chosen).parse_args(arguments)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(chosen or "", "study")
-        needed = f"this needs {error.name}: pip install 'powerblend[{extra}]'"
+        needed = f"this needs {_missing(error)}: pip install 'powerblend[{extra}]'"
         print(f"powerblend: {needed}", file=sys.stderr)
         return 1
     try:
@@ -82,13 +82,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.debug("", exc_info=error)
         return 1
     except Terminated:
-        log.error("terminated; what was finished is kept, run the same command again to go on")
+        log.error("terminated%s", _kept(chosen))
         return 143
     except KeyboardInterrupt:
-        log.error("interrupted; what was finished is kept, run the same command again to go on")
+        log.error("interrupted%s", _kept(chosen))
         return 130
     log.info("done in %s", clock(time.monotonic() - started))
     return 0
+
+
+def _kept(job: str | None) -> str:
+    """What is left of a job that was ended; a question and a server leave nothing."""
+    if job in ("sample", "serve"):
+        return ""
+    return "; what was finished is kept, run the same command again to go on"
+
+
+def _missing(error: BaseException) -> str:
+    """The package that an import lacked; transformers' own errors name it in their cause alone."""
+    name: str | None = getattr(error, "name", None)
+    if name is None and error.__cause__ is not None:
+        return _missing(error.__cause__)
+    return name or str(error)
 
 
 def _chosen(arguments: Sequence[str] | None) -> str | None:

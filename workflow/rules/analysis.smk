@@ -125,7 +125,7 @@ rule answers:
     input:
         config=LAYOUT.config,
         problems=LAYOUT.problems,
-        generated=[path for cell in CELLS.values() for path in LAYOUT.generated(cell)],
+        generated=[path for name in CELLS for path in LAYOUT.answers_of(name)],
         grades=[path for paths in LAYOUT.grades().values() for path in paths],
         code=code("answers"),
     output:

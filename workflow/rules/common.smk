@@ -59,7 +59,11 @@ except ConfigError as error:
 
 CELLS = LAYOUT.cells
 SPECS = {path.stem for path in LAYOUT.job_specs}
-BETAS = {CELLS[name].name: path for name, path in LAYOUT.betas.items()}
+BETAS = {
+    cell.name: path
+    for name, path in LAYOUT.betas.items()
+    for cell in LAYOUT.seeded_cells[name]
+}
 PROBE_TABLES = [
     LAYOUT.tables / f"probe_{part}.csv"
     for part in (("layers", "blends") if LAYOUT.probe else ())

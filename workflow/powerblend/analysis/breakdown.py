@@ -1,9 +1,9 @@
-"""Accuracy by what a problem is: its level and its subject."""
+"""Accuracy by what a problem is, its level and its subject, and by the seed of the answers."""
 
 import pandas as pd
 
 from powerblend.analysis.overall import accuracy
-from powerblend.vocabulary.summary import LevelAccuracy, SubjectAccuracy
+from powerblend.vocabulary.summary import LevelAccuracy, SeedAccuracy, SubjectAccuracy
 
 
 def levels(grades: pd.DataFrame) -> list[LevelAccuracy]:
@@ -23,4 +23,15 @@ def subjects(grades: pd.DataFrame) -> list[SubjectAccuracy]:
         SubjectAccuracy(condition=str(condition), subject=str(subject), **accuracy(answers))
         for condition, of_condition in with_subject.groupby("condition", sort=False)
         for subject, answers in of_condition.groupby("subject")
+    ]
+
+
+def seeds(grades: pd.DataFrame) -> list[SeedAccuracy]:
+    """Accuracy by condition and seed; nothing where all answers are of one."""
+    if "seed" not in grades or grades["seed"].nunique() < 2:
+        return []
+    return [
+        SeedAccuracy(condition=str(condition), seed=int(str(seed)), **accuracy(answers))
+        for condition, of_condition in grades.groupby("condition", sort=False)
+        for seed, answers in of_condition.groupby("seed", sort=False)
     ]

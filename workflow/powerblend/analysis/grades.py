@@ -12,6 +12,9 @@ from powerblend.vocabulary.records import GradeRecord
 def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     """One row per answer, from the grade files of each condition; ``condition`` is a column.
 
+    Where there are several seeds, ``sample`` numbers the answers to a problem through them all:
+    answers of two seeds are as independent as two of one seed. ``seed`` tells which is whose.
+
     Raises
     ------
     DamagedFile
@@ -27,8 +30,17 @@ def read_grades(files: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
             for _, record in read_records(path, GradeRecord)
         ]
     )
+    grades["sample"] += _earlier_samples(grades)
     check_paired(grades)
     return grades
+
+
+def _earlier_samples(grades: pd.DataFrame) -> pd.Series:
+    """How many answers to the same problem are of earlier seeds."""
+    if "seed" not in grades or grades["seed"].nunique() < 2:
+        return pd.Series(0, index=grades.index)
+    seeds = {seed: place for place, seed in enumerate(grades["seed"].unique())}
+    return grades["seed"].map(seeds) * (grades["sample"].max() + 1)
 
 
 def check_paired(grades: pd.DataFrame) -> None:

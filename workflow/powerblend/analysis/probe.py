@@ -69,7 +69,7 @@ def equal_betas(
         curves.setdefault(source_of(blend), []).append(blend)
     given: dict[tuple[Source, float], ProbedCondition] = {}
     for condition in conditions:
-        if condition.match_kl is None:
+        if not condition.is_matched:
             given.setdefault((source_of(condition), condition.beta), condition)
     return [
         EqualBeta(
@@ -157,16 +157,14 @@ def _probed_conditions(
 ) -> Iterator[ProbedCondition]:
     configured = measured.configured if measured else ()
     for name, condition in conditions.items():
-        if condition.blend is None:
+        if condition.blend is None and name not in matched:
             continue
         found = matched.get(name) or next(
             (row for row in configured if row.blend == condition.blend), None
         )
         if found is not None:
-            match_kl = found.match_kl if isinstance(found, MatchedBlend) else None
-            settings = found.model_dump(exclude={"match_kl"})
             own = _perturbation_on_own(measured, found)
-            yield ProbedCondition(condition=name, match_kl=match_kl, own=own, **settings)
+            yield ProbedCondition(condition=name, own=own, **found.model_dump())
 
 
 def _perturbation_on_own(

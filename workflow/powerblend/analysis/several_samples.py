@@ -72,10 +72,14 @@ def best_of(log_p: Floats, correct: Floats, k: int) -> float:
     The i-th most likely of n, counted from 0, is the best of C(n - 1 - i, k - 1) of the C(n, k)
     choices. Sums of log-probabilities favour short answers.
     """
+    return float(_bests(log_p, correct, k).mean())
+
+
+def _bests(log_p: Floats, correct: Floats, k: int) -> Floats:
     n = correct.shape[1]
     ranked = np.take_along_axis(correct, np.argsort(-log_p, axis=1, kind="stable"), axis=1)
     chance = special.comb(n - 1 - np.arange(n), k - 1) / special.comb(n, k)
-    return float((ranked @ chance).mean())
+    return np.asarray(ranked @ chance)
 
 
 def majority_at(spelled: NDArray[Any], correct: Floats, k: int) -> float:
@@ -90,6 +94,12 @@ def majority_at(spelled: NDArray[Any], correct: Floats, k: int) -> float:
 def votes(answers: pd.DataFrame, k: int) -> Floats:
     """The majority's accuracy on each problem, from a condition's grades; see `majority_at`."""
     return _votes(spellings(answers), by_problem(answers, "correct").astype(float), k)
+
+
+def bests(answers: pd.DataFrame, k: int) -> Floats:
+    """The best-of-k's accuracy on each problem, from a condition's grades; see `best_of`."""
+    log_p, correct = (by_problem(answers, name).astype(float) for name in ("log_p", "correct"))
+    return _bests(log_p, correct, k)
 
 
 def shares(answers: pd.DataFrame) -> Floats:

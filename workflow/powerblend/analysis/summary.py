@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from powerblend.analysis.breakdown import levels, subjects
+from powerblend.analysis.breakdown import levels, seeds, subjects
 from powerblend.analysis.chains import chains
 from powerblend.analysis.compute import compute
 from powerblend.analysis.contrasts import contrasts
+from powerblend.analysis.controls import controls
 from powerblend.analysis.convergence import convergence
 from powerblend.analysis.difficulty import difficulty, difficulty_reference
 from powerblend.analysis.disagreements import disagreements, ungraded
@@ -55,11 +56,13 @@ def summarise_study(
     samplers = study.samplers({name: found.beta for name, found in betas.items()})
     margin = study.equivalence_margin / 100
     summary = summarise(grades, samplers, study.contrasts, margin, study.long_run)
+    found = probed(measured, summary.conditions, betas)
     return summary.model_copy(
         update={
             "model": study.model.name,
             "dataset": study.dataset.name,
-            "probe": probed(measured, summary.conditions, betas),
+            "probe": found,
+            "controls": tuple(controls(found.conditions, summary.conditions, summary.contrasts)),
             "training": training,
         }
     )
@@ -97,6 +100,7 @@ def summarise(
         levels=tuple(levels(grades)),
         subjects=tuple(subjects(grades)),
         overlaps=tuple(overlaps(grades)),
+        seeds=tuple(seeds(grades)),
         sampling=tuple(several),
         compute=tuple(compute(results, several, _deterministic(conditions))),
         matched=tuple(matched(grades, conditions)),

@@ -10,7 +10,7 @@ import numpy as np
 from powerblend.api.generation import Generation, Request, Run
 from powerblend.engine.memory import USABLE_MEMORY_SHARE, is_out_of_memory
 from powerblend.engine.randomness import Stream
-from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler
+from powerblend.engine.scheduler import Finished, Job, LanguageModel, Scheduler, Speculation
 from powerblend.samplers import Sampler
 
 log = logging.getLogger(__name__)
@@ -27,9 +27,14 @@ class OpenRun(Run):
     """
 
     def __init__(
-        self, model: LanguageModel, sampler: Sampler, longest_prompt: int, rows: int | None
+        self,
+        model: LanguageModel,
+        sampler: Sampler,
+        longest_prompt: int,
+        rows: int | None,
+        speculate: Speculation = "auto",
     ) -> None:
-        super().__init__(model, [], sampler, 0, rows or 1)
+        super().__init__(model, [], sampler, 0, rows or 1, speculate)
         self.longest_prompt = longest_prompt
         self.rows = rows or self._decide_rows(longest_prompt, MEMORY_SHARE)
         self._unfinished: dict[int, Job] = {}  # by id()

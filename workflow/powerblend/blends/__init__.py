@@ -13,6 +13,7 @@ from powerblend.blends.base import Blend, HiddenBlend
 from powerblend.blends.draft import DraftBlend
 from powerblend.blends.layer import LayerBlend
 from powerblend.blends.random import RandomBlend
+from powerblend.blends.uniform import UniformBlend
 
 
 def _source(blend: Any) -> Any:
@@ -25,11 +26,21 @@ def _source(blend: Any) -> Any:
 AnyBlend = Annotated[
     Annotated[LayerBlend, Tag("layer")]
     | Annotated[DraftBlend, Tag("draft")]
-    | Annotated[RandomBlend, Tag("random")],
+    | Annotated[RandomBlend, Tag("random")]
+    | Annotated[UniformBlend, Tag("uniform")],
     Discriminator(_source),
 ]
 
 SOURCES = [blend.__metadata__[0].tag for blend in get_args(get_args(AnyBlend)[0])]
 """Their names."""
 
-__all__ = ["SOURCES", "AnyBlend", "Blend", "DraftBlend", "HiddenBlend", "LayerBlend", "RandomBlend"]
+__all__ = [
+    "SOURCES",
+    "AnyBlend",
+    "Blend",
+    "DraftBlend",
+    "HiddenBlend",
+    "LayerBlend",
+    "RandomBlend",
+    "UniformBlend",
+]

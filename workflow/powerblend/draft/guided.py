@@ -156,6 +156,17 @@ class Guided:
             self._open_blocks(cache, inputs, upload(opening, self.device))
 
     @torch.inference_mode()
+    def drafted(
+        self, cache: GuidedCache, rows: Sequence[int], firsts: Sequence[int]
+    ) -> list[list[int]]:
+        """The draft's likeliest tokens of blocks that are open, all but the first of each."""
+        places = torch.tensor(firsts)[:, None] + torch.arange(1, self.block_size)
+        states = cache.predicted_states[torch.tensor(rows)[:, None], places]
+        likeliest = self._model.logits(states).argmax(-1)
+        tokens: list[list[int]] = likeliest.tolist()
+        return tokens
+
+    @torch.inference_mode()
     def step(self, cache: GuidedCache, inputs: StepInputs, blend: Blend | None) -> Logits:
         """Feed tokens to each of the first rows, return the logits of what follows each."""
         final, features = self._model.feed(cache.target, inputs, self._features)

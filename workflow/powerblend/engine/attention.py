@@ -24,6 +24,7 @@ from transformers import AttentionInterface
 
 from powerblend.engine.batch import Guesses
 from powerblend.engine.cache import CacheIndex, RaggedCache
+from powerblend.engine.compiled_rows import Where, attended, attends
 
 try:
     from flash_attn import flash_attn_with_kvcache
@@ -88,6 +89,12 @@ class Ragged:
     def index(self) -> CacheIndex:
         """Where the cache has the positions."""
         return self.cache.index(self.positions, self.guesses and self.guesses.row)
+
+    @cached_property
+    def where(self) -> Where:
+        """Which slot and position each of the tokens fed has, where a row is fed one at a time."""
+        rows = self.index[0].flatten().contiguous()
+        return Where(rows, self.positions.flatten().contiguous(), self.cache.start)
 
     @cached_property
     def by_row(self) -> Tensor:
@@ -186,6 +193,10 @@ def attend(
             return _varlen(layer, query, value.shape[-1], scaling, extras, ragged), None
     cache.write(layer, ragged.slots, ragged.index, (key, value))
     keys, values = cache.read(layer, ragged.slots, ragged.length)
+    if query.shape[2] == 1 and (softcap, s_aux) == (None, None) and attends(query, keys, values):
+        prefix, window = cache.prefix(layer), extras.window
+        output = attended(query[:, :, 0], (keys, values), prefix, ragged.where, scaling, window)
+        return output[:, None], None
     shape = key.shape[1], key.shape[-1], value.shape[-1]
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
     grouped = query.unflatten(1, (key.shape[1], -1)) * scaling

@@ -71,14 +71,15 @@ def _by_byte(stops: Sequence[bytes]) -> States:
     held = len(states)
     after = np.full((held + 1, 256), held, np.int32)
     for text, state in states.items():
+        # Where no stop string goes on with a byte, it is as after the text's longest such ending.
+        endings = (text[start:] for start in range(1, len(text) + 1))
+        after[state] = after[states[next(e for e in endings if e in states)]] if text else 0
         for byte in range(256):
             longer = text + bytes([byte])
-            if not longer.endswith(tuple(stops)):
-                after[state, byte] = next(
-                    states[longer[start:]]
-                    for start in range(len(longer) + 1)
-                    if longer[start:] in states
-                )
+            if longer.endswith(tuple(stops)):
+                after[state, byte] = held
+            elif longer in states:
+                after[state, byte] = states[longer]
     return after
 
 

@@ -8,7 +8,7 @@ its authors wrote it. `Model` refuses one whose logits are not those that it had
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2MLP
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP
 
 from powerblend.engine import attention
+from powerblend.engine.compiled_rows import Norm, gated
 
 ATTENTIONS = (LlamaAttention, Qwen2Attention, Qwen3Attention)
 MLPS = (LlamaMLP, Qwen2MLP, Qwen3MLP)
@@ -112,12 +113,16 @@ class FusedMLP(Merged):
     def __init__(self, theirs: Any) -> None:
         super().__init__({name: getattr(theirs, name) for name in ("gate_proj", "up_proj")})
         self.down_proj, self.act_fn = theirs.down_proj, theirs.act_fn
+        numbers = torch.linspace(-9, 9, 64)
+        self._is_silu = torch.allclose(self.act_fn(numbers), nn.functional.silu(numbers))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., hidden] in and out."""
-        gate, up = self.product(inputs).chunk(2, -1)
-        output: Tensor = self.down_proj(self.act_fn(gate) * up)
-        return output
+        both = self.product(inputs)
+        if self._is_silu:
+            return cast(Tensor, self.down_proj(gated(both)))
+        gate, up = both.chunk(2, -1)
+        return cast(Tensor, self.down_proj(self.act_fn(gate) * up))
 
 
 def rotated(by_head: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -172,7 +177,7 @@ def _as_torch_s(module: nn.Module) -> nn.RMSNorm | None:
     if eps is None or [name for name, _ in module.named_parameters()] != ["weight"]:
         return None
     weight: Any = module.weight
-    norm = nn.RMSNorm(weight.shape, eps, device="meta")
+    norm = Norm(weight.shape, eps, device="meta")
     norm.weight = weight
     numbers = torch.linspace(-3, 5, weight.numel(), dtype=weight.dtype, device=weight.device)
     # Theirs rounds in between where the numbers are halves.

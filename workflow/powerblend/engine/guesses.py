@@ -2,9 +2,9 @@
 
 An answer's proposals repeat one another, its sibling samples and its prompt. So what followed the
 longest match of a row's last tokens in any of them is a guess of what follows now (prompt lookup;
-Saxena, "Prompt Lookup Decoding", 2023). Whoever runs the model draws every token all the same, and
-keeps a guess only where it is the token drawn: guesses decide how many tokens a step yields, and
-never which.
+Saxena, "Prompt Lookup Decoding", 2023); where there is none, a draft may have one. Whoever runs the
+model draws every token all the same, and keeps a guess only where it is the token drawn: guesses
+decide how many tokens a step yields, and never which.
 """
 
 from collections import defaultdict
@@ -29,6 +29,12 @@ PRIOR_RIGHT = 0.5, 0.9
 
 PRIOR_GUESSES = 4.0
 """... and how many guesses that is worth, before any were made."""
+
+DRAFTED = LONGEST_MATCH
+"""Behind the matches' rates are those of a draft, by how far into its block a token is: ..."""
+
+LONGEST_DRAFTED, PRIOR_DRAFTED = 16, 0.6
+"""... up to so many tokens, and the share of guesses taken to be right."""
 
 
 class Written:
@@ -70,22 +76,30 @@ def _match(text: Sequence[int], other: Sequence[int], index: int) -> int:
 
 
 class Rates:
-    """How often guesses were right, by how many tokens before them matched."""
+    """How often guesses were right, by how many tokens before them matched, or by a draft."""
 
     def __init__(self) -> None:
-        share = np.linspace(*PRIOR_RIGHT, LONGEST_MATCH)
-        self._right = [0.0, *(PRIOR_GUESSES * share)]
-        self._made = [PRIOR_GUESSES] * (LONGEST_MATCH + 1)
+        share = [0.0, *np.linspace(*PRIOR_RIGHT, LONGEST_MATCH), *[PRIOR_DRAFTED] * LONGEST_DRAFTED]
+        self._right = [PRIOR_GUESSES * part for part in share]
+        self._made = [PRIOR_GUESSES] * len(share)
 
-    def __getitem__(self, matched: int) -> float:
-        matched = min(matched, LONGEST_MATCH)
-        return self._right[matched] / self._made[matched]
+    def __getitem__(self, kind: int) -> float:
+        return self._right[kind] / self._made[kind]
 
-    def add(self, matched: int, right: bool) -> None:
+    def add(self, kind: int, right: bool) -> None:
         """Count a guess whose predecessors were right."""
-        matched = min(matched, LONGEST_MATCH)
-        self._made[matched] += 1
-        self._right[matched] += right
+        self._made[kind] += 1
+        self._right[kind] += right
+
+
+def matching(matched: int) -> int:
+    """The kind of a guess before which so many tokens match."""
+    return min(matched, LONGEST_MATCH)
+
+
+def drafted(offset: int) -> int:
+    """The kind of a draft's guess of the token so far behind its block's first."""
+    return DRAFTED + min(offset, LONGEST_DRAFTED)
 
 
 class Guessing:
@@ -98,18 +112,34 @@ class Guessing:
         self._left = proposal.cap - proposal.cut  # tokens up to the cap
         # A move begins where it leaves the current string.
         self._not = int(proposal.current[0]) if len(proposal.current) else None
-        self._matched = 0
+        self._kinds: list[int] = []
         self._guessed: list[int] = []
 
     def guess(self, rates: Rates, worth: float, most: int) -> list[int]:
         """The next tokens, as far as the chance that all are right is ``worth`` or more."""
-        self._guessed, chance = [], 1.0
-        most = min(most, self._left - 1)
-        if most <= 0:
+        self._guessed = []
+        if min(most, self._left - 1) <= 0:
             return self._guessed
-        self._matched, found = self._written.after(self._text, self._not)
-        for token in found[:most]:
-            chance *= rates[self._matched + len(self._guessed)]
+        matched, found = self._written.after(self._text, self._not)
+        kinds = [matching(matched + number) for number in range(len(found))]
+        return self._take(found[:most], kinds, rates, worth)
+
+    def guess_drafted(
+        self, tokens: Sequence[int], offset: int, rates: Rates, worth: float
+    ) -> list[int]:
+        """The same of what a draft says, from so far behind its block's first token on."""
+        if tokens and tokens[0] == self._not:
+            return []
+        kinds = [drafted(offset + number) for number in range(len(tokens))]
+        return self._take(tokens, kinds, rates, worth)
+
+    def _take(
+        self, tokens: Sequence[int], kinds: list[int], rates: Rates, worth: float
+    ) -> list[int]:
+        self._kinds, self._guessed, chance = kinds, [], 1.0
+        # The last token up to the cap is drawn behind a guess, and none needs to be guessed.
+        for token, kind in zip(tokens[: self._left - 1], kinds, strict=False):
+            chance *= rates[kind]
             if chance < worth:
                 break
             self._guessed.append(token)
@@ -119,8 +149,8 @@ class Guessing:
         """Take what a step drew: guesses, then ``last``; returns how many guesses were right."""
         tokens = [*self._guessed[: count - 1], last]
         checked = [guess == token for guess, token in zip(self._guessed, tokens, strict=False)]
-        for before, right in enumerate(checked):
-            rates.add(self._matched + before, right)
+        for kind, right in zip(self._kinds, checked, strict=False):
+            rates.add(kind, right)
         self._written.extend(self._text, tokens)
         self._left -= count
         self._not = None

@@ -141,6 +141,10 @@ class Model:
     def prepare(self, cache: RaggedCache, inputs: StepInputs, answer_lengths: Any) -> None:
         """Nothing: every step is the same work."""
 
+    def drafted(self, cache: Any, rows: Sequence[int], firsts: Sequence[int]) -> list[list[int]]:
+        """Nothing: it has no blocks."""
+        return [[] for _ in rows]
+
     @torch.inference_mode()
     def step(self, cache: RaggedCache, inputs: StepInputs, blend: Blend | None = None) -> Logits:
         """Feed tokens to each of the first rows; return the logits of what follows each of them.

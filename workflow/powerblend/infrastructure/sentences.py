@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-KIND = re.compile(r"(constrained-)?(int|float|str)|\w*\[.*\]")
+KIND = re.compile(r"(constrained-)?(int|float|str)|[\w-]*\[.*\]")
 """What pydantic puts behind a key that may hold values of several kinds."""
 
 TAGGED = ("blend", "grading")

@@ -21,8 +21,7 @@ def run(options: argparse.Namespace) -> None:
     """Write the page."""
     study, layout = arguments.read_study(options.config)
     graded = {
-        name: read_graded(layout.generated(cell), layout.graded(cell))
-        for name, cell in layout.cells.items()
+        name: read_graded(layout.answers_of(name), layout.grades_of(name)) for name in layout.cells
     }
     problems = read_problems(layout.problems)
     write_text(options.output, render_answers(study.title, problems, graded))

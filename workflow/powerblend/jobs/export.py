@@ -41,11 +41,13 @@ def run(options: argparse.Namespace) -> None:
     output = options.output or layout.results / "export"
     problems = {problem.unique_id: problem for problem in read_problems(layout.problems)}
     counted = []
-    for name, cell in layout.cells.items():
-        graded = read_graded(layout.generated(cell), layout.graded(cell))
+    for name, cells in layout.seeded_cells.items():
+        graded = read_graded(layout.answers_of(name), layout.grades_of(name))
         answers = table(study.study, name, graded, problems)
         write_parquet(output / "data" / f"{name}.parquet", answers)
-        write_json(output / "specs" / f"{name}.json", read_json(layout.spec(cell.name)))
+        for seed, cell in zip(study.answer_seeds, cells, strict=True):
+            file = f"{name}.json" if len(cells) == 1 else f"{name}-seed-{seed}.json"
+            write_json(output / "specs" / file, read_json(layout.spec(cell.name)))
         how = study.in_use[name].sampler.describe().sampling.replace("{p}", "p")
         correct = sum(answers["correct"].to_pylist())
         counted.append(Counted(name, how, len(answers), correct))

@@ -1,7 +1,8 @@
-"""Find the beta at which a blend has a given KL.
+"""Find the beta at which a blend has a given KL, or its logits a given scale.
 
-The beta of a condition whose blend says `beta: {match_kl: 0.01}`, so that blends
-of different sources are compared at equal perturbation: equal mean KL(p || p_guided).
+The beta of a condition whose blend says `beta: {match_kl: 0.01}` or `beta: {match_scale: 1.2}`, so
+that blends of different sources are compared at equal perturbation; or of the exponent of one that
+says `alpha: {match_scale: 1.2}`.
 """
 
 import argparse
@@ -16,13 +17,13 @@ from powerblend.vocabulary.specs import MatchSpec
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Name what to read, and the blend and its KL."""
-    arguments.add_reading(parser, "what to read, the blend without its beta, and the KL")
+    arguments.add_reading(parser, "what to read, the blend without its beta, and what to match")
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the beta that was found, and what the blend does with it."""
     spec = arguments.read_spec(options.spec, MatchSpec)
-    like = [] if isinstance(spec.match_kl, float) else [spec.match_kl]
+    like = [] if isinstance(spec.target, float) else [spec.target]
     with on_device(options):
         model, text = load_text(options, spec, [spec.blend, *like])
         write_json(options.output, match(spec, model, text).model_dump(mode="json"))

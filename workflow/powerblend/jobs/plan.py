@@ -112,9 +112,10 @@ def _lines(study: Study, layout: Layout, device: StepTimes) -> Iterator[str]:
     counts = _problems_by_job(study)
     answers = {name: expected(cell, layout.results.parent) for name, cell in layout.cells.items()}
     machine, words = _machine(study, layout, device, [*answers.values()])
+    jobs = len(counts) * len(layout.cells) * len(study.answer_seeds)
     yield (
-        f"study {study.study}: {sum(counts)} problems × {study.samples} answers × "
-        f"{len(layout.cells)} conditions, in {len(counts) * len(layout.cells)} generate jobs"
+        f"study {study.study}: {sum(counts)} problems × {_answers(study)} answers × "
+        f"{len(layout.cells)} conditions, in {jobs} generate jobs"
     )
     yield f"device: {device.device}, steps as in resources/step_times.yaml"
     yield from words
@@ -155,10 +156,15 @@ def _condition(
     for problems in counts:
         work = [one.decoded[i % len(one.decoded)] for i in range(problems * study.samples)]
         jobs.append(run_job(work, machine.rows, machine.device, machine.weights_gb, slower))
-    seconds = sum(job.seconds for job in jobs)
-    return Condition(
-        name, sum(counts) * study.samples, one, sum(job.steps for job in jobs), seconds / 3600
-    )
+    seeds = len(study.answer_seeds)
+    seconds = seeds * sum(job.seconds for job in jobs)
+    steps = seeds * sum(job.steps for job in jobs)
+    return Condition(name, sum(counts) * _answers(study), one, steps, seconds / 3600)
+
+
+def _answers(study: Study) -> int:
+    """Answers of a condition to a problem."""
+    return len(study.answer_seeds) * study.samples
 
 
 def _machine(

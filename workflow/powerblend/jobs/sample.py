@@ -30,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plain", action="store_true", help="go on from it as a text, as base models do"
     )
     parser.add_argument(
-        "--sampler", choices=["power", "greedy", "temperature"], default="power", help="(power)"
+        "--sampler",
+        choices=["power", "greedy", "temperature"],
+        default="power",
+        help="(default power)",
     )
     parser.add_argument("--alpha", type=float, default=4.0, help="exponent of p (default 4)")
     parser.add_argument(
@@ -40,11 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-new-tokens", type=int, default=128, help="longest answer (default 128)"
     )
-    parser.add_argument("--blocks", type=int, default=8, help="of an answer (default 8)")
+    parser.add_argument(
+        "--blocks", type=int, default=8, help="it grows in; they divide the longest (default 8)"
+    )
     parser.add_argument("--steps", type=int, default=2, help="moves after each block (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="the same gives the same (default 0)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="(float32)")
+    parser.add_argument(
+        "--dtype", choices=list(DTYPES), default="float32", help="(default float32)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

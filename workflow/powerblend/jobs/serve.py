@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     arguments.add_rows(parser)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default cpu)")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="(float32)")
+    parser.add_argument(
+        "--dtype", choices=list(DTYPES), default="float32", help="(default float32)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -70,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     draft = load_draft(options.draft) if options.draft else None
     model = load_model(options.model, dtype=options.dtype, device=options.device, draft=draft)
     name = options.name or options.model.rstrip("/").split("/")[-1]
-    engine = EngineThread(model, options.rows, options.queue)
+    engine = EngineThread(model, options.rows, options.queue, options.speculate)
     served = application(model, engine, name=name, named=named, timeout=options.timeout, key=key)
     for condition in ("", *(f":{condition}" for condition in named)):
         log.info("model %s%s", name, condition)

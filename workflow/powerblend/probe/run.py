@@ -10,7 +10,7 @@ from powerblend.blends import Blend, DraftBlend, HiddenBlend, LayerBlend
 from powerblend.engine.model import Model
 from powerblend.probe.drafted import probed_draft
 from powerblend.probe.hidden_states import HARD_PROBABILITY, ProbedDraft, Reading, read
-from powerblend.probe.matching import matched_beta, mean_kl
+from powerblend.probe.matching import matched_beta, mean_of, scaled_beta
 from powerblend.probe.measures import Scores, is_hard, measure, summary
 from powerblend.probe.passages import Text
 from powerblend.vocabulary.measurements import (
@@ -89,23 +89,27 @@ def match(spec: MatchSpec, model: Model, text: Text) -> MatchedBlend:
         If no beta matches.
     """
     draft = probed_draft(model)
-    source, wanted = spec.blend, spec.match_kl
+    source, wanted = spec.blend, spec.target
     like = None if isinstance(wanted, float) else wanted
     hidden = [blend for blend in (source, like) if isinstance(blend, HiddenBlend)]
     layers = {layer for blend in hidden for layer in blend.layers_read}
     for blend in filter(None, (source, like)):
         blend.check(model.num_layers)
     reading = read(model, text, sorted(layers), draft)
-    kl = wanted if isinstance(wanted, float) else mean_kl(model, reading, wanted)
-    beta = matched_beta(model, reading, source, kl)
+    target = wanted if isinstance(wanted, float) else mean_of(spec.measure, model, reading, wanted)
+    find = matched_beta if spec.measure == "kl" else scaled_beta
+    beta = find(model, reading, source, target)
     blend = source.model_copy(update={"beta": beta})
     own, scores = measure(model, reading, [blend])
     found = _measured(blend, summary(own, scores, reading.sampled))
-    log.info("beta %g has KL %.5g; asked for was %.5g", beta, found.kl, kl)
+    log.info(
+        *("beta %g has %s %.5g; asked for was %.5g", beta, spec.measure),
+        *(getattr(found, spec.measure), target),
+    )
     return MatchedBlend.model_validate(
         {
             **found.model_dump(),
-            "match_kl": kl,
+            f"match_{spec.measure}": target,
             "like": None if like is None else like.model_dump(mode="json", exclude_none=True),
             "over": spec.over.text,
             **text.counts,

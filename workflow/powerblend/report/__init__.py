@@ -13,6 +13,7 @@ from powerblend.analysis import interaction, roles, sweep
 from powerblend.report import (
     conclusions,
     contrasts,
+    controls,
     convergence,
     costs,
     draft,
@@ -64,6 +65,7 @@ def render(summary: Summary, run: Run, figures: Mapping[str, str], others: Publi
         conclusions=conclusions,
         contrasts=contrasts,
         convergence=convergence,
+        controls=controls,
         costs=costs,
         draft=draft,
         interaction=interaction,

@@ -16,7 +16,7 @@ Graded = tuple[AnswerRecord, GradeRecord]
 
 GRADE_FIELDS = {"answer", "correct", "second", "reason", "rule"}
 ANSWER_FIELDS = {
-    *("sample", "completion", "finish", "n_tokens", "decoded_tokens", "log_p", "log_t"),
+    *("seed", "sample", "completion", "finish", "n_tokens", "decoded_tokens", "log_p", "log_t"),
     *("moves", "accepted", "accepted_by_block", "log_t_by_block", "token_log_p"),
 }
 

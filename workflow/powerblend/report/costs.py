@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from powerblend.analysis.sweep import panels, verdict
-from powerblend.report.text import interval, points
+from powerblend.report.text import count, interval, percent, points, table
 from powerblend.vocabulary.summary import ConditionResult, MatchedCompute, Summary
+
+CHOSEN = {"majority": "majority", "best_of": "best by log p"}
+COSTS = {"tokens": "decoded tokens", "seconds": "seconds"}
 
 
 def compute_sentence(summary: Summary) -> str:
@@ -25,25 +28,36 @@ def compute_sentence(summary: Summary) -> str:
     )
 
 
-def matched_sentence(matched: MatchedCompute) -> str:
-    """A chain beside the majority vote that its decoded tokens would buy."""
-    chain, other = f"`{matched.chain}`", f"`{matched.sampling}`"
-    drawn = f", of which the study drew {matched.k:g}" if matched.k < matched.bought else ""
-    return (
-        f"An answer of {chain} pays for {matched.bought:.2f} answers of {other}{drawn}: "
-        f"{_vote(matched.k)} is right on {matched.majority:.1%} of the problems, {chain} on "
-        f"{matched.accuracy:.1%} ({points(matched.difference)}, interval "
-        f"{interval(matched.low, matched.high)})."
+def matched_table(matched: Sequence[MatchedCompute], confidence: float) -> str:
+    """Chains beside what they would pay for: a line per cost and way of choosing."""
+    header = ["Chain", "Samples of", "Chosen by", "At equal", "Pays for", "k"]
+    header += ["Chain's accuracy", "Choice's", "Difference", f"{confidence:.0%} interval"]
+    rows = [
+        [
+            *(f"`{row.chain}`", f"`{row.sampling}`", CHOSEN[row.choice], COSTS[row.cost]),
+            *(f"{row.bought:.2f}", f"{row.k:.2f}"),
+            *(percent(row.accuracy), percent(row.chosen), points(row.difference)),
+            interval(row.low, row.high),
+        ]
+        for row in matched
+    ]
+    return table(header, rows, names=4)
+
+
+def matched_sentence(matched: Sequence[MatchedCompute]) -> str:
+    """Which chains are apart from what they would pay for, by their intervals."""
+    apart = [row for row in matched if row.low * row.high > 0]
+    total = count(len(matched), "interval")
+    if not apart:
+        return f"None of {total} excludes 0."
+    chance = "one in twenty is expected to by chance"
+    listed = "; ".join(
+        f"`{row.chain}` less {CHOSEN[row.choice]} of {row.k:.3g} `{row.sampling}` at equal "
+        f"{COSTS[row.cost]}, {points(row.difference)}"
+        for row in apart
     )
-
-
-def _vote(k: float) -> str:
-    """The vote of k samples, between two whole numbers of them where k is none."""
-    below = int(k)
-    if k == below:
-        return "one" if k == 1 else f"a majority of {below}"
-    lower = "one" if below == 1 else f"a majority of {below}"
-    return f"{lower} or, by lot, a majority of {below + 1}, at that cost on average,"
+    verb = "excludes" if len(apart) == 1 else "exclude"
+    return f"Of {total}, {len(apart)} {verb} 0, where {chance}: {listed}."
 
 
 def result_of(summary: Summary, condition: str) -> ConditionResult:

@@ -39,7 +39,12 @@ def _size(summary: Summary) -> str:
 
 
 def _samples(summary: Summary, study: Study) -> str:
-    seed = f"one seed ({study.seed})"
+    seeds = study.answer_seeds
+    if len(seeds) > 1:
+        numbers = ", ".join(map(str, seeds))
+        each = f"{study.samples} of each of {len(seeds)} seeds ({numbers})"
+        return f"**{summary.samples} samples per problem**: {each}."
+    seed = f"one seed ({seeds[0]})"
     if summary.samples == 1:
         return (
             f"**One sample, {seed}**: each condition gave one answer per problem, so the variation "

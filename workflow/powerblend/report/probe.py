@@ -175,12 +175,19 @@ def perturbation_sentences(conditions: Sequence[ProbedCondition]) -> list[str]:
     by_blend = {blend_label(probed): probed for probed in conditions}
     sentences = [_scale_sentence(label, probed) for label, probed in by_blend.items()]
     sentences += [
-        f"The β of `{probed.condition}` was found by the probe: {probed.beta:g} has a KL of "
-        f"{probed.kl:.3g}, and {probed.match_kl:.3g} was asked for."
+        f"The β of `{probed.condition}` was found by the probe: {probed.beta:g} has "
+        f"{_asked(probed)} was asked for."
         for probed in conditions
-        if probed.match_kl is not None
+        if probed.is_matched
     ]
     return [text for text in sentences if text]
+
+
+def _asked(probed: ProbedCondition) -> str:
+    """What a matched blend has, and what it was to have."""
+    if probed.match_scale is not None:
+        return f"a scale of {probed.scale:.3g}, and {probed.match_scale:.3g}"
+    return f"a KL of {probed.kl:.3g}, and {probed.match_kl:.3g}"
 
 
 def _scale_sentence(label: str, measures: NextTokenMeasures) -> str:

@@ -140,6 +140,12 @@ def subjects_table(summary: Summary) -> str:
     return _breakdown([(result.subject, result) for result in summary.subjects], subjects)
 
 
+def seeds_table(summary: Summary) -> str:
+    """Accuracies by condition and seed."""
+    seeds = dict.fromkeys(str(result.seed) for result in summary.seeds)
+    return _breakdown([(str(result.seed), result) for result in summary.seeds], seeds)
+
+
 def _breakdown(results: Sequence[tuple[str, ConditionAccuracy]], groups: Iterable[str]) -> str:
     """A table of conditions by groups of problems, each with the number of its answers."""
     columns = list(groups)

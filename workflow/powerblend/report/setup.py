@@ -1,6 +1,7 @@
 """The conditions of a study in words: what each draws from and how."""
 
-from powerblend.report.text import table
+from powerblend.report.text import series, table
+from powerblend.study.schema import Study
 from powerblend.vocabulary.summary import Condition, Summary
 
 
@@ -48,3 +49,11 @@ def conditions_table(summary: Summary) -> str:
 def longest_answers(summary: Summary) -> str:
     """The lengths in tokens that conditions allow an answer."""
     return " or ".join(map(str, sorted({c.max_new_tokens for c in summary.conditions.values()})))
+
+
+def seeds(study: Study) -> str:
+    """The seed of the answers; or the seeds, and how many answers each gave."""
+    numbers = [str(seed) for seed in study.answer_seeds]
+    if len(numbers) == 1:
+        return f"seed {numbers[0]}"
+    return f"{study.samples} of each of the seeds {series(numbers)}"

@@ -1,7 +1,7 @@
 """What every sampler offers the engine and the report."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -124,6 +124,23 @@ class Sampler(BaseModel):
     ) -> "Draw":
         """The same where an answer's strings are of several exponents, ``rung`` [rows] theirs."""
         return self.draw(logits, uniforms, current)
+
+    def matched(self, beta: float) -> Self:
+        """The same with the beta that the probe found for its blend.
+
+        Without a blend, with its exponent times 1 - beta: as if it blended in the uniform
+        distribution.
+
+        Raises
+        ------
+        ValueError
+            If the exponent that comes out is none that the sampler can have.
+        """
+        if self.blend is not None:
+            return self.model_copy(update={"blend": self.blend.model_copy(update={"beta": beta})})
+        settings = self.model_dump(exclude_none=True)
+        alpha = float(f"{settings['alpha'] * (1 - beta):.6g}")
+        return type(self).model_validate(settings | {"alpha": alpha})
 
     @property
     def strings(self) -> int:

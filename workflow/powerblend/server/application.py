@@ -21,6 +21,7 @@ from powerblend.samplers import Sampler
 from powerblend.server import responses
 from powerblend.server.conditions import Conditions, UnknownModel
 from powerblend.server.engine_thread import EngineThread, QueueFull, Stopped, Ticket
+from powerblend.server.limits import BodyLimits
 from powerblend.server.requests import Body, ChatBody, CompletionBody
 from powerblend.server.responses import Answered
 
@@ -54,7 +55,7 @@ class Service:
         """The response to a request for answers."""
         seed = secrets.randbelow(2**31) if body.seed is None else body.seed
         tickets = await asyncio.to_thread(self._tickets, body, prompts, seed)
-        self._submit(tickets)
+        self.engine.submit(tickets)
         try:
             answers = await self._wait(tickets, request)
         finally:
@@ -70,14 +71,15 @@ class Service:
     def _tickets(self, body: Body, prompts: Sequence[Any], seed: int) -> list[Ticket]:
         """A ticket for every answer: of `sample`'s random numbers for these prompts."""
         sampler = self.conditions.sampler(body)
+        self._check_count(len(prompts) * body.n, sampler.strings)
         requests = requests_of(self._model, prompts, sampler, body.n)
         return [Ticket(request, sampler, seed) for request in requests]
 
-    def _submit(self, tickets: Sequence[Ticket]) -> None:
+    def _check_count(self, answers: int, strings: int) -> None:
         most = self.engine.max_waiting
-        if len(tickets) > most:
-            raise Refused(400, f"it asks for {len(tickets)} answers, but only {most} may wait")
-        self.engine.submit(tickets)
+        if answers * strings > most:
+            each = f" of {strings} strings each" if strings > 1 else ""
+            raise Refused(400, f"it asks for {answers} answers{each}, but only {most} may wait")
 
     async def _wait(self, tickets: Sequence[Ticket], request: Request) -> list[Generation] | None:
         """The answers, once all are there; None if the client is gone before."""
@@ -93,7 +95,14 @@ class Service:
             raise Refused(504, f"no answer within {self._timeout:g} s", code="timeout")
         finally:
             gone.cancel()
+            answers.add_done_callback(_look_at)
             answers.cancel()
+
+
+def _look_at(answers: "asyncio.Future[Any]") -> None:
+    """So that what nobody waits for any more is not logged as an error that nobody saw."""
+    if not answers.cancelled():
+        answers.exception()
 
 
 async def _disconnected(request: Request) -> None:
@@ -140,6 +149,7 @@ def application(
             raise Refused(401, "the API key is missing or wrong", code="invalid_api_key")
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(BodyLimits)
     _add_errors(app)
     _add_routes(app, service, [Depends(check_key)])
     return app

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from powerblend.samplers import Sampler, parse_sampler
+from powerblend.samplers import SAMPLERS, Sampler, parse_sampler
 from powerblend.server.requests import Body
 
 DEFAULT_MAX_TOKENS = 256
@@ -61,10 +61,21 @@ class Conditions:
             # Clients send a temperature unasked: it is the condition that was asked for.
             return condition.model_dump(mode="json", exclude_none=True) | body.decoding
         if body.decoding:
+            _check_named(body.decoding)
             return _with_temperature(body.decoding, body.temperature)
         if body.temperature == 0:
             return {"sampler": "greedy"}
         return _with_temperature({"sampler": "temperature", "temperature": 1.0}, body.temperature)
+
+
+def _check_named(decoding: Mapping[str, JsonValue]) -> None:
+    """Refuse keys without the sampler whose keys they may be; a client's own are such too."""
+    if decoding.get("sampler") is None:
+        keys = ", ".join(decoding)
+        raise ValueError(
+            f"{keys}: no parameter of this server, nor a key of a way of decoding, for sampler is "
+            f"None; use one of {', '.join(SAMPLERS)}"
+        )
 
 
 def _with_temperature(

@@ -16,7 +16,7 @@ import torch
 
 from powerblend.api.generation import Generation, Request
 from powerblend.api.open_run import OpenRun
-from powerblend.engine.scheduler import LanguageModel
+from powerblend.engine.scheduler import LanguageModel, Speculation
 from powerblend.samplers import Sampler
 
 log = logging.getLogger(__name__)
@@ -58,10 +58,14 @@ class EngineThread:
     """
 
     def __init__(
-        self, model: LanguageModel, rows: int | None = None, max_waiting: int = 1024
+        self,
+        model: LanguageModel,
+        rows: int | None = None,
+        max_waiting: int = 1024,
+        speculate: Speculation = "auto",
     ) -> None:
         self.max_waiting = max_waiting
-        self._model, self._rows = model, rows
+        self._model, self._rows, self._speculate = model, rows, speculate
         self._batches: dict[tuple[str, int], OpenRun] = {}  # the one used last is the last
         self._arrived: deque[Ticket] = deque()
         self._dropped: deque[Ticket] = deque()
@@ -169,7 +173,7 @@ class EngineThread:
             return self._batches[key]
         if len(self._batches) >= MAX_BATCHES and not self._close_idle():
             return None
-        self._batches[key] = OpenRun(self._model, ticket.sampler, room, self._rows)
+        self._batches[key] = OpenRun(self._model, ticket.sampler, room, self._rows, self._speculate)
         return self._batches[key]
 
     def _close_idle(self) -> bool:

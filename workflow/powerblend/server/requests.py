@@ -5,10 +5,52 @@ Parameters that change what is drawn and have no exact form here are refused, no
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
 MAX_ANSWERS = 128
 """Of a prompt, as the API has it."""
+
+MAX_STOP_BYTES = 128
+"""Of all stop strings together: each has a row of the whole vocabulary in a batch's table."""
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise ValueError(f"it has half of a character, {half!r}, which is no text") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+"""JSON can name halves of characters; no tokenizer takes them."""
+
+
+def _short(stop: str | list[str] | None) -> str | list[str] | None:
+    size = len("".join(stop or "").encode())
+    if size > MAX_STOP_BYTES:
+        raise ValueError(f"it has {size} bytes in all; use at most {MAX_STOP_BYTES}")
+    return stop
+
+
+def _some(prompt: Any) -> Any:
+    if prompt == []:
+        raise ValueError("there is none; give a text, token ids, or several of either")
+    return prompt
+
+
+def _or(default: Any) -> BeforeValidator:
+    """Null is as good as nothing, as the API has it."""
+    return BeforeValidator(lambda value: default if value is None else value)
 
 
 def _only(allowed: float) -> AfterValidator:
@@ -35,18 +77,22 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str
-    n: int = Field(default=1, ge=1, le=MAX_ANSWERS)
+    n: Annotated[int, _or(1)] = Field(default=1, ge=1, le=MAX_ANSWERS)
     seed: int | None = None
     max_tokens: int | None = Field(default=None, gt=0)
-    stop: str | list[str] | None = None
-    stream: bool = False
+    stop: Annotated[Text | list[Text] | None, AfterValidator(_short)] = None
+    stream: Annotated[bool, _or(False)] = False
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     top_p: Annotated[float, _only(1)] | None = None
     frequency_penalty: Annotated[float, _only(0)] | None = None
     presence_penalty: Annotated[float, _only(0)] | None = None
     logit_bias: dict[str, float] | None = Field(default=None, max_length=0)
+    # What changes no answer is passed over.
     user: str | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    service_tier: str | None = None
 
     @property
     def decoding(self) -> dict[str, JsonValue]:
@@ -68,14 +114,14 @@ class TextPart(BaseModel):
     """A part of a message; images and sounds are none of this server's."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class Message(BaseModel):
     """A turn of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Text | list[TextPart]
     name: str | None = None
 
     @property
@@ -91,10 +137,13 @@ class ChatBody(Body):
 
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, gt=0)
-    logprobs: bool = False
+    logprobs: Annotated[bool, _or(False)] = False
     top_logprobs: Literal[0] | None = None
     response_format: dict[Literal["type"], Literal["text"]] | None = None
+    modalities: list[Literal["text"]] | None = None
     tools: list[Any] | None = Field(default=None, max_length=0)
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
 
     @property
     def wants_logprobs(self) -> bool:
@@ -110,7 +159,7 @@ class ChatBody(Body):
 class CompletionBody(Body):
     """A request for what comes after a text, or after token ids."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: Annotated[Text | list[int] | list[Text] | list[list[int]], AfterValidator(_some)]
     logprobs: Literal[0] | None = None
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None

@@ -67,10 +67,18 @@ class Cell(NamedTuple):
 
 
 def cells_of(study: Study) -> dict[str, Cell]:
-    """The cell of each of the study's conditions, in their order."""
+    """The cell of each of the study's conditions with its first seed, in their order."""
+    return {name: first for name, (first, *_) in seeded_cells_of(study).items()}
+
+
+def seeded_cells_of(study: Study) -> dict[str, list[Cell]]:
+    """The cells of each of the study's conditions, one for each seed."""
     named = read_named(study)
     return {
-        name: _cell(study, named, condition.sampler, condition.match)
+        name: [
+            _cell(study, named, condition.sampler, condition.match, seed)
+            for seed in study.answer_seeds
+        ]
         for name, condition in study.in_use.items()
     }
 
@@ -100,7 +108,7 @@ def probe_of(study: Study) -> Cell | None:
 
 
 def betas_of(study: Study) -> dict[str, Cell]:
-    """What finds the beta of each condition that is to match a KL."""
+    """What finds the beta of each condition that is to match another's KL or scale."""
     named = read_named(study)
     specs = {name: _match(study, named, match) for name, match in study.matches().items()}
     return {name: _named("beta", spec) for name, spec in specs.items()}
@@ -116,13 +124,13 @@ def _named(name: str, spec: JobSpec) -> Cell:
     return Cell(f"{name}-{digest(spec.canonical)}", spec)
 
 
-def _cell(study: Study, named: Named, sampler: Sampler, match: Match | None) -> Cell:
+def _cell(study: Study, named: Named, sampler: Sampler, match: Match | None, seed: int) -> Cell:
     spec = CellSpec(
         engine=REVISION,
         model=named.model,
         dataset=study.dataset,
         prompt=named.prompt,
-        seed=study.seed,
+        seed=seed,
         decoding=sampler,
         training=_training(study, named, [sampler.blend]),
         draft_content=_draft_content(named, [sampler.blend]),
@@ -135,7 +143,7 @@ def _slug(sampler: Sampler, matched: bool) -> str:
     """What a reader wants to know first: ``blend_ps-b0.05-l27``."""
     name, blend = sampler.short_name or sampler.name, sampler.blend
     if blend is None:
-        return name
+        return f"{name}-matched" if matched else name
     settings = blend.model_dump()
     prefix = "blend" if settings["source"] == "layer" else f"{settings['source']}_blend"
     layer = [f"l{settings['layer']}"] if "layer" in settings else []
@@ -145,8 +153,9 @@ def _slug(sampler: Sampler, matched: bool) -> str:
 
 def _match(study: Study, named: Named, match: Match) -> MatchSpec:
     blends = [blend for blend in match if isinstance(blend, Blend)]
-    reading = _reading(study, named, blends)
-    return MatchSpec(**dict(reading), blend=match.source, match_kl=match.target)
+    reading = dict(_reading(study, named, blends))
+    wanted = {f"match_{match.measure}": match.target, "alpha": match.alpha}
+    return MatchSpec.model_validate(reading | wanted | {"blend": match.source})
 
 
 def _reading(study: Study, named: Named, blends: Sequence[Blend]) -> ReadingSpec:
@@ -180,7 +189,7 @@ def _greedy_text(study: Study, named: Named) -> ProbedText | None:
     name = study.probed_condition()
     if name is None:
         return None
-    spec = _cell(study, named, study.in_use[name].sampler, None).spec
+    spec = _cell(study, named, study.in_use[name].sampler, None, study.answer_seeds[0]).spec
     assert isinstance(spec, CellSpec)
     shards = ShardsRead(of=study.shards.of, use=study.shards.indices)
     return ProbedText(text="greedy", shards=shards, cell=spec)

@@ -93,9 +93,9 @@ configs:
 
 # {study.title}
 
-Every answer of a study and its grade, written by [powerblend](https://pypi.org/project/powerblend/)
+Every answer of a study and its grade, written by powerblend
 {powerblend.__version__}. The model is {_named(model)} in {model.dtype}, the problems are of
-{_named(dataset)}, and the seed is {study.seed}.
+{_named(dataset)}, and the seed{_several(study.answer_seeds)}.
 
 | condition | how it draws | answers | correct |
 |---|---|---:|---:|
@@ -140,6 +140,11 @@ verdicts = list(grader.verdicts(cases, workers=1))
 
 `verdicts[i].correct` is `answers[i]["correct"]`, by the same version of powerblend.
 """
+
+
+def _several(seeds: Sequence[int]) -> str:
+    numbers = ", ".join(map(str, seeds))
+    return f" is {numbers}" if len(seeds) == 1 else f"s are {numbers}"
 
 
 def _named(section: Any) -> str:

@@ -24,7 +24,14 @@ from pydantic import BaseModel, JsonValue
 from pydantic.main import IncEx
 
 from powerblend.infrastructure.files import found
-from powerblend.study.cells import Cell, betas_of, cells_of, probe_of, read_named, training_of
+from powerblend.study.cells import (
+    Cell,
+    betas_of,
+    probe_of,
+    read_named,
+    seeded_cells_of,
+    training_of,
+)
 from powerblend.study.code import code_digest
 from powerblend.study.schema import Study
 from powerblend.vocabulary.errors import ConfigError
@@ -122,14 +129,20 @@ class Layout:
 
     @cached_property
     def cells(self) -> dict[str, Cell]:
-        """The cell of each condition."""
-        return cells_of(self._study)
+        """The cell of each condition with its first seed."""
+        return {name: first for name, (first, *_) in self.seeded_cells.items()}
+
+    @cached_property
+    def seeded_cells(self) -> dict[str, list[Cell]]:
+        """The cells of each condition, one for each seed."""
+        return seeded_cells_of(self._study)
 
     @cached_property
     def jobs(self) -> dict[str, Cell]:
         """Every job of the model by its name: cells, probe, betas and training."""
         others = [self._probe, self._training, *self._betas.values()]
-        every = [*self.cells.values(), *(job for job in others if job)]
+        seeded = (cell for cells in self.seeded_cells.values() for cell in cells)
+        every = [*seeded, *(job for job in others if job)]
         return {job.name: job for job in every}
 
     @cached_property
@@ -150,7 +163,9 @@ class Layout:
     @cached_property
     def _check(self) -> dict[str, JsonValue]:
         """The study without what its check has no use for."""
-        study = self._study.model_copy(update=dict(title="", seed=0, samples=1, contrasts=[]))
+        study = self._study.model_copy(
+            update=dict(title="", seed=0, seeds=None, samples=1, contrasts=[])
+        )
         written = {"equivalence_margin": True, "long_run": True}
         return study.model_dump(mode="json", exclude={**HOW_IT_IS_RUN, **written})
 
@@ -236,9 +251,17 @@ class Layout:
         """The grades of a cell, a file per shard."""
         return self._by_shard(self.grade_dir, cell)
 
+    def answers_of(self, name: str) -> list[Path]:
+        """The generation records of a condition, seed by seed, a file per shard."""
+        return [path for cell in self.seeded_cells[name] for path in self.generated(cell)]
+
+    def grades_of(self, name: str) -> list[Path]:
+        """The grades of a condition, in the order of its answers."""
+        return [path for cell in self.seeded_cells[name] for path in self.graded(cell)]
+
     def grades(self) -> dict[str, list[Path]]:
         """The files of grades of every condition."""
-        return {name: self.graded(cell) for name, cell in self.cells.items()}
+        return {name: self.grades_of(name) for name in self.cells}
 
     def _by_shard(self, stage: Path, cell: Cell) -> list[Path]:
         name = "{}x" + f"{self._study.samples}.jsonl"

@@ -8,11 +8,11 @@ it reads. Knows no other section of a configuration.
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from powerblend.blends import AnyBlend, Blend
+from powerblend.blends import AnyBlend, Blend, UniformBlend
 from powerblend.infrastructure.sentences import sentences
 from powerblend.samplers import SAMPLERS, Sampler, parse_sampler, sampler_class
 from powerblend.study.sweep import Settings, Sweep
@@ -24,19 +24,27 @@ BLEND: TypeAdapter[Blend] = TypeAdapter(AnyBlend)
 """What a blend's mapping may be."""
 
 
+MATCHED: Mapping[str, Literal["kl", "scale"]] = {"match_kl": "kl", "match_scale": "scale"}
+"""What a beta or an exponent may be made to match, by the key that asks for it."""
+
+
 class Match(NamedTuple):
     """A blend whose beta the probe finds.
 
-    The beta of ``source`` is 0 until then; ``target`` is the mean KL(p || p_guided) per token that
-    it is to have, in nats, or the blend whose KL that is.
+    The beta of ``source`` is 0 until then; ``target`` is what it is to have, or the blend that has
+    it: the mean KL(p || p_guided) per token in nats, or the mean scale of the logits relative to
+    the model's. An exponent is matched as a blend of the uniform distribution, which multiplies
+    ``alpha`` by 1 - beta.
     """
 
     source: Blend
     target: float | Blend
+    measure: Literal["kl", "scale"] = "kl"
+    alpha: float | None = None
 
 
 class Condition(NamedTuple):
-    """A condition that runs: its sampler, and what the beta of its blend is to match, if it is."""
+    """A condition that runs: its sampler, and what its beta or exponent is to match, if it is."""
 
     sampler: Sampler
     match: Match | None
@@ -87,11 +95,14 @@ class Conditions:
         known = sampler_class(settings).keys()
         shared = {key: value for key, value in self._decoding.items() if key in known}
         whole = shared | self._looked_up(settings)
-        blend = whole.get("blend")
+        blend, alpha = whole.get("blend"), whole.get("alpha")
+        if isinstance(alpha, Mapping):
+            return self._with_matched_alpha(whole, shared.get("alpha"), alpha)
         if not (isinstance(blend, Mapping) and isinstance(blend.get("beta"), Mapping)):
             return Condition(parse_sampler(whole), None)
         sampler = parse_sampler(whole | {"blend": {**blend, "beta": 0.0}})
-        return Condition(sampler, self._match(blend))
+        source = BLEND.validate_python({**blend, "beta": 0.0})
+        return Condition(sampler, self._match(source, blend["beta"], "blend.beta"))
 
     def errors(self) -> Iterator[str]:
         """A sentence for everything that is wrong with the conditions, then with the sweep."""
@@ -116,29 +127,38 @@ class Conditions:
             raise ValueError(f"{key}: none is called {name!r}; use {listed(self._blends)}")
         return self._blends[name]
 
-    def _match(self, blend: Settings) -> Match:
-        """What the beta of a blend is to match, where it is a mapping."""
-        beta = blend["beta"]
-        assert isinstance(beta, Mapping)
-        wanted = beta.get("match_kl")
-        if set(beta) != {"match_kl"} or not isinstance(wanted, (int, float, str)):
-            raise ValueError(
-                "blend.beta: give a number, or {match_kl: KL}, a KL(p || p_guided) per token in "
-                f"nats or the name of the blend that has it (it is {beta!r})"
-            )
-        target = self._reference(wanted) if isinstance(wanted, str) else float(wanted)
-        if isinstance(target, float) and not 0 < target < float("inf"):
-            raise ValueError(f"blend.beta.match_kl: give a KL above 0 (it is {wanted!r})")
-        return Match(BLEND.validate_python({**blend, "beta": 0.0}), target)
+    def _with_matched_alpha(self, whole: Settings, alpha: object, wanted: Settings) -> Condition:
+        """A condition whose exponent is ``alpha`` of ``decoding``, times what the probe finds."""
+        if "alpha" not in sampler_class(whole).model_fields or whole.get("blend") is not None:
+            raise ValueError("alpha: only that of p^alpha without a blend can be matched")
+        sampler = parse_sampler({**whole, "alpha": alpha})
+        match = self._match(UniformBlend(beta=0.0), wanted, "alpha")
+        return Condition(sampler, match._replace(alpha=sampler.model_dump()["alpha"]))
 
-    def _reference(self, name: str) -> Blend | float:
+    def _match(self, source: Blend, wanted: Settings, key: str) -> Match:
+        """What a number of the configuration is to match, where it is a mapping."""
+        (asked, value), *others = wanted.items() or [("", None)]
+        if others or asked not in MATCHED or not isinstance(value, (int, float, str)):
+            raise ValueError(
+                f"{key}: give a number, or {{match_kl: KL}}, a KL(p || p_guided) per token in "
+                "nats or the name of the blend that has it, or {match_scale: SCALE}, the scale of "
+                f"its logits relative to the model's, or a blend's name (it is {dict(wanted)!r})"
+            )
+        key = f"{key}.{asked}"
+        target = self._reference(value, key) if isinstance(value, str) else float(value)
+        if isinstance(target, float) and not 0 < target < float("inf"):
+            what = "KL" if asked == "match_kl" else "scale"
+            raise ValueError(f"{key}: give a {what} above 0 (it is {value!r})")
+        return Match(source, target, MATCHED[asked])
+
+    def _reference(self, name: str, key: str) -> Blend | float:
         """The blend of a name, or the number that YAML took for a word, as 1e-3."""
         try:
             return float(name)
         except ValueError:
-            blend = self._blend(name, "blend.beta.match_kl")
+            blend = self._blend(name, key)
         if isinstance(blend.get("beta"), Mapping):
-            raise ValueError(f"blend.beta.match_kl: the beta of {name} must be a number itself")
+            raise ValueError(f"{key}: the beta of {name} must be a number itself")
         return BLEND.validate_python(dict(blend))
 
     def _condition_errors(self) -> Iterator[str]:

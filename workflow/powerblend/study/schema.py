@@ -118,6 +118,12 @@ class Study(Section):
     study: str = Field(pattern=NAME, description="names results/STUDY/ and report/STUDY.md")
     title: str = Field(description="the report's title")
     seed: int = Field(description="of every random number")
+    seeds: list[int] | None = Field(
+        default=None,
+        min_length=1,
+        description="seeds of the answers, each of which gives `samples` to every problem by every "
+        "condition; absent: `seed` alone. What else is random, as a draft's training, has `seed`",
+    )
     samples: int = Field(default=1, gt=0, description="answers per problem and condition")
     model: ModelSpec
     dataset: DatasetSpec
@@ -166,6 +172,11 @@ class Study(Section):
         return Conditions(self.conditions, self.decoding, self.blends, self.use, self.sweep)
 
     @property
+    def answer_seeds(self) -> list[int]:
+        """The seeds of the answers, in order."""
+        return [self.seed] if self.seeds is None else self.seeds
+
+    @property
     def in_use(self) -> dict[str, Condition]:
         """The conditions to run, in report order."""
         return self.written.in_use
@@ -178,15 +189,11 @@ class Study(Section):
         """
         found = {name: condition.sampler for name, condition in self.in_use.items()}
         for name, beta in (betas or {}).items():
-            blend = found[name].blend
-            assert blend is not None
-            found[name] = found[name].model_copy(
-                update={"blend": blend.model_copy(update={"beta": beta})}
-            )
+            found[name] = found[name].matched(beta)
         return found
 
     def matches(self) -> dict[str, Match]:
-        """The conditions to run whose beta is found by the probe, and what it is to match."""
+        """The conditions to run whose beta or exponent the probe finds, and what it is to match."""
         return {name: how.match for name, how in self.in_use.items() if how.match is not None}
 
     def probed_condition(self) -> str | None:
@@ -205,6 +212,9 @@ class Study(Section):
         # A sweep that does not hold has no names that contrasts could be held against.
         if not errors or self.sweep is None:
             errors += [*self._contrast_errors(), *self._long_run_errors()]
+        seeds = self.answer_seeds
+        if len(set(seeds)) < len(seeds):
+            errors.append(f"seeds: {seeds} has one twice, which would give the same answers twice")
         errors = errors or [*self._probe_errors(), *self._draft_errors()]
         if errors:
             raise ValueError("\n".join(errors))
@@ -234,7 +244,7 @@ class Study(Section):
             yield f"long_run: {self.long_run} is no exact chain of the model alone"
         if not sampler.move_values:
             yield f"long_run: {self.long_run} keeps no log p by move; give it move_values: true"
-        if self.samples < 2:
+        if self.samples * len(self.answer_seeds) < 2:
             yield "long_run: it is told by several chains, which are samples; give 4 of them"
 
     def _draft_errors(self) -> Iterator[str]:
@@ -284,6 +294,15 @@ def _condition_schema() -> dict[str, Any]:
         properties = {key: schema["properties"].get(key, {}) for key in sorted(sampler.keys())}
         described = schema["properties"]["blend"]["description"]
         properties["blend"] = {"type": ["string", "object"], "description": described}
+        if "alpha" in sampler.model_fields:
+            given = properties["alpha"]
+            matched = (
+                "; or {match_kl: BLEND} or {match_scale: BLEND}: decoding's, times what has that"
+            )
+            properties["alpha"] = {
+                "description": given["description"] + matched,
+                "anyOf": [given, {"type": "object"}],
+            }
         variants.append(
             {
                 "type": "object",

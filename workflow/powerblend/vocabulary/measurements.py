@@ -94,19 +94,20 @@ class MeasuredBlend(NextTokenMeasures, BlendSettings):
 
 
 class MatchedBlend(MeasuredBlend):
-    """A blend whose ``beta`` was searched for, so that it has a given KL.
+    """A blend whose ``beta`` was searched for, so that it has a given KL or scale.
 
     Attributes
     ----------
-    match_kl
-        The KL that was asked for, in nats per token.
+    match_kl, match_scale
+        What was asked for: the KL in nats per token, or the scale; the other is None.
     like
-        The blend whose KL that is, where it was not given as a number.
+        The blend whose KL or scale that is, where it was not given as a number.
     over, problems, tokens, of_tokens
         What was read: see `ProbeMeasurements`.
     """
 
-    match_kl: float
+    match_kl: float | None = None
+    match_scale: float | None = None
     like: BlendSettings | None
     over: str
     problems: int

@@ -252,7 +252,8 @@ class CellSpec(JobSpec):
     """One fully resolved way of generating answers.
 
     Where the beta of the blend is to be found by the probe, ``matched`` says how, and stands for
-    the beta in the spec's JSON; the beta of ``decoding`` is then 0 until `with_beta` gives it.
+    the beta in the spec's JSON; the beta of ``decoding`` is then 0 until `with_beta` gives it. So
+    it is with an exponent, which is then what ``matched`` multiplies.
     """
 
     engine: str
@@ -267,19 +268,20 @@ class CellSpec(JobSpec):
 
     def with_beta(self, beta: float) -> "CellSpec":
         """The spec with the beta that the probe found: that of a condition with this very beta."""
-        assert self.decoding.blend is not None
-        blend = self.decoding.blend.model_copy(update={"beta": beta})
-        decoding = self.decoding.model_copy(update={"blend": blend})
+        decoding = self.decoding.matched(beta)
         return self.model_copy(update={"decoding": decoding, "matched": None})
 
     @model_validator(mode="before")
     @classmethod
     def _take_matched_out(cls, data: Any) -> Any:
         decoding = data.get("decoding") if isinstance(data, dict) else None
-        blend = decoding.get("blend") if isinstance(decoding, dict) else None
+        if not isinstance(decoding, dict):
+            return data
+        blend, alpha = decoding.get("blend"), decoding.get("alpha")
+        if isinstance(alpha, dict):
+            return {**data, "decoding": {**decoding, "alpha": alpha["alpha"]}, "matched": alpha}
         if not isinstance(blend, dict) or not isinstance(blend.get("beta"), dict):
             return data
-        assert isinstance(decoding, dict)
         unmatched = {**decoding, "blend": {**blend, "beta": 0.0}}
         return {**data, "decoding": unmatched, "matched": blend["beta"]}
 
@@ -287,8 +289,10 @@ class CellSpec(JobSpec):
     def _put_matched_in(self, dump: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
         keys: dict[str, Any] = dump(self)
         matched = keys.pop("matched")
-        if matched is not None:
+        if matched is not None and "blend" in keys["decoding"]:
             keys["decoding"]["blend"]["beta"] = matched
+        elif matched is not None:
+            keys["decoding"]["alpha"] = matched
         unused = {"training", "draft_content"}
         return {key: value for key, value in keys.items() if not (key in unused and value is None)}
 
@@ -348,11 +352,33 @@ class MatchSpec(ReadingSpec):
     """The beta that a probe is to find for ``blend``, whose own is 0 here and left out of the JSON.
 
     ``match_kl`` is the mean KL(p || p_guided) per token that the blend is to have, in nats, or
-    another blend, whose KL that is.
+    another blend, whose KL that is; ``match_scale`` is the same of the mean scale of its logits
+    relative to the model's. One of the two is given. Where an exponent is to be found, ``alpha``
+    is what 1 - beta multiplies.
     """
 
     blend: Annotated[AnyBlend, BeforeValidator(_with_beta_0), PlainSerializer(_without_beta)]
-    match_kl: float | BlendSpec
+    match_kl: float | BlendSpec | None = None
+    match_scale: float | BlendSpec | None = None
+    alpha: float | None = None
+
+    @property
+    def measure(self) -> Literal["kl", "scale"]:
+        """What is matched."""
+        return "scale" if self.match_kl is None else "kl"
+
+    @property
+    def target(self) -> float | BlendSpec:
+        """How large it is to be, or the blend that has it."""
+        found = self.match_scale if self.match_kl is None else self.match_kl
+        assert found is not None
+        return found
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.match_kl is None) == (self.match_scale is None):
+            raise ValueError("give either match_kl or match_scale")
+        return self
 
 
 CellSpec.model_rebuild()

@@ -197,6 +197,12 @@ class SeveralSamples(Frozen):
     best_of: tuple[ValueAtK, ...]
 
 
+class SeedAccuracy(ConditionAccuracy):
+    """Over the answers of one seed."""
+
+    seed: int
+
+
 Method = Literal["single", "majority", "best_of"]
 
 
@@ -211,20 +217,26 @@ class ComputePoint(Frozen):
     accuracy: float
 
 
-class MatchedCompute(Frozen):
-    """A chain beside the majority vote of the samples that its decoded tokens would buy.
+Choice = Literal["majority", "best_of"]
+Cost = Literal["tokens", "seconds"]
 
-    ``bought`` samples of the condition ``sampling`` cost what one answer of ``chain`` does; the
-    vote is of ``k``, which is fewer where fewer were drawn. Between whole numbers, ``majority`` is
-    interpolated.
+
+class MatchedCompute(Frozen):
+    """A chain beside a choice among the samples that an answer of it would pay for.
+
+    ``bought`` samples of the condition ``sampling`` cost what one answer of ``chain`` does, in
+    decoded tokens or in seconds; the choice is among ``k``, which is fewer where fewer were drawn.
+    Between whole numbers, its accuracy ``chosen`` is interpolated.
     """
 
     chain: str
     sampling: str
+    cost: Cost
+    choice: Choice
     bought: float
     k: float
     accuracy: float
-    majority: float
+    chosen: float
     difference: float
     low: float
     high: float
@@ -502,17 +514,61 @@ class Perturbation(Frozen):
 class ProbedCondition(MeasuredBlend):
     """The blend of a condition, measured; ``own`` is on the model's own answers.
 
-    Where its beta was searched for, it has all that a `MatchedBlend` has; otherwise that is None.
+    Where an exponent was searched for, the blend is one of the uniform distribution, at the beta
+    with which the exponent is 1 - beta times the study's. Where a beta was searched for, it has all
+    that a `MatchedBlend` has; otherwise that is None.
     """
 
     condition: str
     match_kl: float | None = None
+    match_scale: float | None = None
     like: BlendSettings | None = None
     over: str | None = None
     problems: int | None = None
     tokens: int | None = None
     of_tokens: int | None = None
     own: Perturbation | None = None
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether its beta was searched for."""
+        return self.match_kl is not None or self.match_scale is not None
+
+
+ControlKind = Literal["noise", "temperature", "source"]
+
+
+class Control(Frozen):
+    """A condition that is as large a change of the model as another condition's blend.
+
+    Attributes
+    ----------
+    kind
+        Noise, another temperature, or another source of knowledge.
+    matched
+        What it has in common with the blend: the mean KL, or the mean scale of the logits.
+    measured
+        What it does to the model's distribution.
+    alpha
+        Its exponent, where it blends nothing.
+    contrast
+        The blend less the control, where that is declared.
+    """
+
+    kind: ControlKind
+    matched: Literal["kl", "scale"]
+    measured: ProbedCondition
+    alpha: float | None
+    contrast: ContrastResult | None
+
+
+class ControlledBlend(Frozen):
+    """A condition's blend with its controls; ``plain`` is the same condition without the blend."""
+
+    measured: ProbedCondition
+    plain: str | None
+    plain_contrast: ContrastResult | None
+    controls: tuple[Control, ...]
 
 
 class EqualBeta(Frozen):
@@ -565,6 +621,7 @@ class Summary(Frozen):
     levels: tuple[LevelAccuracy, ...] = ()
     subjects: tuple[SubjectAccuracy, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
+    seeds: tuple[SeedAccuracy, ...] = ()
     sampling: tuple[SeveralSamples, ...] = ()
     compute: tuple[ComputePoint, ...] = ()
     matched: tuple[MatchedCompute, ...] = ()
@@ -576,6 +633,7 @@ class Summary(Frozen):
     disagreements: tuple[Disagreement, ...] = ()
     ungraded: tuple[Ungraded, ...] = ()
     probe: ProbeSummary = ProbeSummary()
+    controls: tuple[ControlledBlend, ...] = ()
     training: TrainingReport | None = None
 
     def accuracies(self) -> dict[str, float]:

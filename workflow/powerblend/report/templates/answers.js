@@ -29,9 +29,13 @@ const SHOWN = {
 
 function verdict(answer) {
   const name = answer.correct ? "right" : "wrong";
-  const marks = [truncated(answer) && "…", unboxed(answer) && "□", graders(answer) && "≠"];
-  const sign = (answer.correct ? "✓" : "✗") + marks.filter(Boolean).join("");
-  return element("span", sign, { class: name, title: name });
+  const signs = [[answer.correct ? "✓" : "✗", name]];
+  if (truncated(answer)) signs.push(["…", "truncated"]);
+  if (unboxed(answer)) signs.push(["□", "no boxed answer"]);
+  if (graders(answer)) signs.push(["≠", "graders differ"]);
+  const words = signs.map(([, word]) => word).join(", ");
+  const shown = signs.map(([sign]) => sign).join("");
+  return element("span", shown, { class: name, title: words, role: "img", "aria-label": words });
 }
 
 function searched(problem) {
@@ -115,7 +119,7 @@ function course(answer) {
   const lines = answer.log_t_by_block.map((value, i) =>
     [i + 1, answer.accepted_by_block[i], value.toFixed(2)].map((v) => element("td", String(v))),
   );
-  const head = ["stage", "accepted", "log t"].map((name) => element("th", name));
+  const head = ["stage", "accepted", "log t"].map((name) => element("th", name, { scope: "col" }));
   const table = element("table", [head, ...lines].map((line) => element("tr", line)), { class: "course" });
   return [element("p", `${answer.accepted} of ${answer.moves} moves accepted`), table];
 }
@@ -127,7 +131,8 @@ function shaded(answer) {
     cell.style.opacity = Math.min(1, -value / 5);
     return cell;
   });
-  return [element("div", cells, { class: "tokens", "aria-label": "log p by token, dark is unlikely" })];
+  const label = "log p by token, dark is unlikely";
+  return [element("div", cells, { class: "tokens", role: "img", "aria-label": label })];
 }
 
 function column(name, answer, reference) {
@@ -148,13 +153,15 @@ function open(problem, compared = 0) {
   close.addEventListener("click", () => detail.close());
   const columns = problem.answers.flatMap((samples, i) =>
     samples.map((answer) => {
-      const name = conditions[i] + (samples.length > 1 ? `, sample ${answer.sample}` : "");
+      const seeded = samples.some((other) => other.seed !== answer.seed);
+      const seed = seeded ? `, seed ${answer.seed}` : "";
+      const name = conditions[i] + seed + (samples.length > 1 ? `, sample ${answer.sample}` : "");
       return column(name, answer, reference);
     }),
   );
   detail.replaceChildren(
     element("p", [close, " ", element("label", ["Marked: what differs from ", chosen])]),
-    element("h2", problem.id),
+    element("h2", problem.id, { id: "named" }),
     element("pre", problem.problem),
     element("p", `Reference answer: ${problem.gold}`),
     element("div", columns, { class: "columns" }),

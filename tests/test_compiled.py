@@ -1,0 +1,146 @@
+"""Compiled loops compute what torch's operations do, of a row the same in any company."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tiny
+from equality import nearly, records
+from powerblend import load_model, sample
+from powerblend.engine import compiled_rows, compiler
+from powerblend.engine.compiled_rows import Norm, Where, attended, gated
+from powerblend.engine.panel_product import ROWS_AT_ONCE, Panels
+from powerblend.engine.tiled_linear import Panelled, Tiled, tiled
+
+pytest.importorskip("llvmlite")
+
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-13}
+SHAPES = [(1, 5), (17, 5), (64, 33), (1000, 7)]
+ROWS = [1, 2, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 3 * ROWS_AT_ONCE + 2, 100]
+
+kinds = pytest.mark.parametrize("dtype", TOLERANCES)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several threads all is torch's."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    if not compiler.serves(torch.zeros(1)):
+        pytest.skip("this processor does not multiply and add in one operation")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def close(ours: Tensor, theirs: Tensor) -> None:
+    tolerance = TOLERANCES[ours.dtype]
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@kinds
+@pytest.mark.parametrize(("outputs", "inputs"), SHAPES)
+def test_products_are_those_of_a_linear_map(
+    outputs: int, inputs: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the rows, which a product takes in parts where they are many."""
+    monkeypatch.setattr("powerblend.engine.panel_product.NUMBERS_AT_ONCE", 1)
+    weight = torch.randn(outputs, inputs, dtype=dtype)
+    panels = Panels.of(weight)
+    assert torch.equal(panels.weight, weight)
+    for rows in ROWS:
+        numbers = torch.randn(rows, inputs, dtype=dtype)
+        whole = panels.product(numbers)
+        close(whole, numbers @ weight.t())
+        close(panels.product(numbers.t().contiguous().t()), whole)
+        for row in (0, rows // 2, rows - 1):
+            assert torch.equal(panels.product(numbers[row : row + 1])[0], whole[row])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_maps_are_saved_and_learnt_through_as_torch_s_are(bias: bool) -> None:
+    whole = nn.Sequential(nn.Linear(5, 40, bias=bias, dtype=torch.float64))
+    saved = {name: weight.clone() for name, weight in whole.state_dict().items()}
+    inputs = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    expected = whole(inputs)
+    (theirs,) = torch.autograd.grad(expected.square().sum(), inputs)
+    ours = tiled(whole)
+    assert isinstance(ours[0], Panelled)
+    close(ours(inputs), expected)
+    close(ours(inputs.detach()), expected.detach())
+    close(torch.autograd.grad(ours(inputs).square().sum(), inputs)[0], theirs)
+    assert saved.keys() == ours.state_dict().keys()
+    for name, weight in ours.state_dict().items():
+        assert torch.equal(weight, saved[name])
+
+
+def test_several_threads_leave_products_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert isinstance(tiled(nn.Sequential(nn.Linear(5, 40)))[0], Tiled)
+
+
+@kinds
+def test_norms_and_gates_are_torch_s(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    norm, numbers = Norm(32, 1e-5, dtype=dtype), torch.randn(3, 2, 32, dtype=dtype)
+    nn.init.normal_(norm.weight)
+    both = (
+        torch.randn(3, 2, 64, dtype=dtype) * torch.tensor([1.0, 9, 900], dtype=dtype)[:, None, None]
+    )
+    with torch.no_grad():
+        ours = norm(numbers), gated(both)
+        monkeypatch.setattr(compiled_rows, "serves", lambda _: False)
+        for mine, theirs in zip(ours, (norm(numbers), gated(both)), strict=True):
+            close(mine, theirs)
+
+
+def test_what_learns_is_torch_s() -> None:
+    norm, numbers = Norm(32, 1e-5), torch.randn(3, 32, requires_grad=True)
+    for output in (norm(numbers), gated(numbers)):
+        assert output.grad_fn is not None
+
+
+def seen(part: Tensor, before: Tensor | None, slot: int, first: int, stop: int) -> Tensor:
+    """Keys or values [heads, seen, width] of a slot, the prefix's first."""
+    own = part[slot]
+    return (own if before is None else torch.cat([before, own], 1))[:, first:stop]
+
+
+@kinds
+@pytest.mark.parametrize("window", [None, 1, 4, 30])
+@pytest.mark.parametrize("start", [0, 9])
+@pytest.mark.parametrize(("width", "group"), [(16, 3), (32, 13)])
+def test_attention_is_softmax_over_what_a_row_may_see(
+    width: int, group: int, start: int, window: int | None, dtype: torch.dtype
+) -> None:
+    heads, slots = 2, torch.tensor([0, 1, 1, 3])
+    keys, values = torch.randn(2, 4, heads, 20, width, dtype=dtype)
+    prefix = tuple(torch.randn(2, heads, start, width, dtype=dtype)) if start else None
+    positions = start + torch.tensor([0, 3, 4, 19])
+    query = 3 * torch.randn(4, heads * group, width, dtype=dtype)
+    where = Where(slots, positions, start)
+    found = attended(query, (keys, values), prefix, where, 0.3, window)  # type: ignore[arg-type]
+    for row, (slot, position) in enumerate(zip(slots.tolist(), positions.tolist(), strict=True)):
+        first = 0 if window is None else max(0, position + 1 - window)
+        own = [
+            seen(part, prefix and prefix[side], slot, first, position + 1)
+            for side, part in enumerate((keys, values))
+        ]
+        scores = query[row].view(heads, group, width) @ own[0].transpose(1, 2) * 0.3
+        close(found[row], (scores.softmax(-1) @ own[1]).flatten(0, 1))
+
+
+def test_answers_are_those_of_torch_s_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    hf: Any = tiny.transformer("qwen3")  # whose heads fill a vector
+    decoding = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": 2}
+    calls = []
+    attend = compiled_rows.attended
+    monkeypatch.setattr(
+        "powerblend.engine.attention.attended", lambda *a: calls.append(1) or attend(*a)
+    )
+    ours = records(sample(load_model(hf), [[2, 0, 3], [2, 3]], decoding, samples=2))
+    assert calls
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert ours == nearly(records(sample(load_model(hf), [[2, 0, 3], [2, 3]], decoding, samples=2)))

@@ -1,0 +1,282 @@
+"""An RMS norm, a gate, and attention to the cache, each row by row in one compiled loop.
+
+torch has five to twenty operations for each of them, whose dispatch takes longer than a step of few
+rows needs for their arithmetic. A row's result does not depend on the rows beside it.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from powerblend.engine.compiler import Code, Compiled, compiled, lanes, serves
+
+WEIGHTED_AT_ONCE = 12
+"""Vectors of weighted values that attention sums at once: so many registers are free."""
+
+
+class Norm(nn.RMSNorm):
+    """torch's RMS norm."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., width] in and out."""
+        same = inputs.dtype == self.weight.dtype and inputs.shape[-1] == self.weight.numel()
+        if not same or self.eps is None or not _fits(inputs, inputs.shape[-1]):
+            return super().forward(inputs)
+        inputs = inputs.contiguous()
+        output, width = torch.empty_like(inputs), self.weight.numel()
+        eps = _held(self.eps, inputs.dtype)
+        addresses = [t.data_ptr() for t in (inputs, self.weight, output, eps)]
+        _norm(inputs.dtype)(*addresses, inputs.numel() // width, width)
+        return output
+
+
+def gated(both: Tensor) -> Tensor:
+    """silu(gate) * up of [..., gate and up side by side], [..., half as many]."""
+    width = both.shape[-1] // 2
+    if not _fits(both, width):
+        gate, up = both.chunk(2, -1)
+        return nn.functional.silu(gate) * up
+    both = both.contiguous()
+    output = both.new_empty(*both.shape[:-1], width)
+    _gate(both.dtype)(both.data_ptr(), output.data_ptr(), output.numel() // width, width)
+    return output
+
+
+class Where(NamedTuple):
+    """Where attention's rows are: slots and positions, [rows] each, and the prefix's length."""
+
+    slots: Tensor
+    positions: Tensor
+    start: int
+
+
+def attends(query: Tensor, keys: Tensor, values: Tensor) -> bool:
+    """Whether `attended` serves queries [..., width] and the cache's, [..., positions, width].
+
+    A layer of fewer heads or narrower ones than the cache has is not.
+    """
+    width = query.shape[-1]
+    return (
+        query.dtype == keys.dtype
+        and _fits(query, width)
+        and width == keys.shape[-1] == values.shape[-1] == keys.stride(-2)
+    )
+
+
+def attended(
+    query: Tensor,
+    own: tuple[Tensor, Tensor],
+    prefix: tuple[Tensor, Tensor] | None,
+    where: Where,
+    scaling: float,
+    window: int | None,
+) -> Tensor:
+    """Softmax attention of one token a row, [rows, heads, width], to what it may see.
+
+    Parameters
+    ----------
+    query
+        [rows, heads, width].
+    own
+        The cache's keys and values [slots, kv_heads, positions, width] behind the prefix.
+    prefix
+        Keys and values [kv_heads, start, width] that all slots begin with.
+    where
+        The rows' slots and positions.
+    scaling, window
+        What scores are multiplied by, and how many of the last tokens are seen; None: all.
+    """
+    query, (keys, values) = query.contiguous(), own
+    rows, heads, width = query.shape
+    kv_heads = keys.shape[1]
+    before = prefix or own  # of no prefix nothing is read
+    output = torch.empty_like(query)
+    longest = where.start + keys.shape[2] + lanes(query.dtype)
+    scratch = query.new_empty(heads // kv_heads * longest + 1)
+    scratch[-1] = scaling
+    strides = [*keys.stride()[:2], *before[0].stride()[-3:-2]]
+    sizes = [rows, kv_heads, longest, where.start, window or 2**40, *strides]
+    tensors = [query, output, keys, values, *before, where.slots, where.positions, scratch]
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    _attention(query.dtype, heads // kv_heads, width)(*addresses, *sizes)
+    return output
+
+
+def _fits(tensor: Tensor, width: int) -> bool:
+    """Whether compiled loops serve: none of them has a gradient, or ends within a vector."""
+    learns = torch.is_grad_enabled() and tensor.requires_grad
+    return not learns and serves(tensor) and width % lanes(tensor.dtype) == 0
+
+
+@cache
+def _held(number: float, dtype: torch.dtype) -> Tensor:
+    """A number in memory, [1]."""
+    return torch.tensor([number], dtype=dtype)
+
+
+@cache
+def _norm(dtype: torch.dtype) -> Compiled:
+    """Of the addresses of inputs, weight, outputs and epsilon; rows and their width."""
+    code = Code(dtype)
+    function = code.function("main", 4 * [code.numbers] + 2 * [code.integer])
+    inputs, weight, output, eps, rows, width = function.args
+    build, zero, step = code.build, code.integer(0), code.integer(code.lanes)
+    with code.loop(zero, rows, code.integer(1)) as (row, _, _):
+        line, target = (code.at(base, code.times(row, width)) for base in (inputs, output))
+        with code.loop(zero, width, step, [code.constant(0.0)]) as (at, squares, added):
+            value = code.load(code.at(line, at))
+            added.append(code.fused(value, value, squares[0]))
+        mean = build.fdiv(code.sum(squares[0]), build.sitofp(width, code.number))
+        root = code.root(build.fadd(mean, build.load(eps)))
+        factor = code.spread(build.fdiv(code.number(1.0), root))
+        with code.loop(zero, width, step) as (at, _, _):
+            normed = build.fmul(code.load(code.at(line, at)), factor)
+            value = build.fmul(normed, code.load(code.at(weight, at)))
+            code.store(value, code.at(target, at))
+    build.ret_void()
+    return compiled(code, 4, 2)
+
+
+@cache
+def _gate(dtype: torch.dtype) -> Compiled:
+    """Of the addresses of gates beside ups, and outputs; rows and their outputs' width."""
+    code = Code(dtype)
+    function = code.function("main", 2 * [code.numbers] + 2 * [code.integer])
+    inputs, output, rows, width = function.args
+    build, zero, step = code.build, code.integer(0), code.integer(code.lanes)
+    one = code.constant(1.0)
+    with code.loop(zero, rows, code.integer(1)) as (row, _, _):
+        line = code.at(inputs, code.times(row, width, 2))
+        target = code.at(output, code.times(row, width))
+        with code.loop(zero, width, step) as (at, _, _):
+            gate, up = code.load(code.at(line, at)), code.load(code.at(line, at, width))
+            # 1 / (1 + e^-g) = e^min(g, 0) / (1 + e^-|g|), whose exponents are not positive.
+            positive = build.fcmp_ordered(">", gate, code.constant(0.0))
+            small = code.exp(build.select(positive, build.fneg(gate), gate))
+            share = build.fdiv(build.select(positive, one, small), build.fadd(one, small))
+            code.store(build.fmul(build.fmul(gate, share), up), code.at(target, at))
+    build.ret_void()
+    return compiled(code, 2, 2)
+
+
+@cache
+def _attention(dtype: torch.dtype, group: int, width: int) -> Compiled:
+    """Of what `attended` passes, for so many queries to a head of keys."""
+    return _Attention(dtype, group, width).compiled()
+
+
+class _Attention:
+    """The code of attention: of each row and head of keys, scores, their softmax, and values."""
+
+    def __init__(self, dtype: torch.dtype, group: int, width: int) -> None:
+        self._code, self._group, self._width = Code(dtype), group, width
+        self._vectors = width // self._code.lanes
+
+    def compiled(self) -> Compiled:
+        """Compile it."""
+        code = self._code
+        kinds = 6 * [code.numbers] + 2 * [code.integers] + [code.numbers] + 8 * [code.integer]
+        args = code.function("main", kinds).args
+        query, output, *stores, slots, positions, scratch = args[:9]
+        rows, heads, longest, start, window, by_slot, by_head, by_prefix_head = args[9:]
+        build, zero, one = code.build, code.integer(0), code.integer(1)
+        self._longest = longest
+        self._scale = code.build.load(code.at(scratch, code.times(longest, self._group)))
+        with code.loop(zero, rows, one) as (row, _, _):
+            slot, position = (build.load(build.gep(at, [row])) for at in (slots, positions))
+            seen = self._larger(zero, build.sub(build.add(position, one), window))
+            first_own = self._larger(build.sub(seen, start), zero)
+            end_own = build.sub(build.add(position, one), start)
+            with code.loop(zero, heads, one) as (head, _, _):
+                line = code.times(
+                    build.add(code.times(row, heads), head), self._group * self._width
+                )
+                at_own = build.add(code.times(slot, by_slot), code.times(head, by_head))
+                at_prefix = code.times(head, by_prefix_head)
+                keys, values = (
+                    [
+                        (code.at(stores[2 + side], at_prefix), seen, start),
+                        (code.at(stores[side], at_own), first_own, end_own),
+                    ]
+                    for side in (0, 1)
+                )
+                count = zero
+                for part in keys:
+                    count = self._score(code.at(query, line), part, scratch, count)
+                sums = self._softmax(scratch, count)
+                self._weigh(values, scratch, sums, code.at(output, line))
+        build.ret_void()
+        return compiled(code, 9, 8)
+
+    def _larger(self, a: Any, b: Any) -> Any:
+        return self._code.build.select(self._code.build.icmp_signed(">", a, b), a, b)
+
+    def _score(self, query: Any, part: Sequence[Any], scratch: Any, count: Any) -> Any:
+        """Scores of a head's queries with some keys, behind so many; how many there are then."""
+        code, (keys, first, stop) = self._code, part
+        build, one = code.build, code.integer(1)
+        behind = build.sub(count, first)
+        with code.loop(first, stop, one) as (at, _, _):
+            key = code.at(keys, code.times(at, self._width))
+            parts = [code.load(code.at(key, n * code.lanes)) for n in range(self._vectors)]
+            for number in range(self._group):
+                total = code.constant(0.0)
+                for n, part_of_key in enumerate(parts):
+                    numbers = code.load(code.at(query, number * self._width + n * code.lanes))
+                    total = code.fused(numbers, part_of_key, total)
+                place = code.at(scratch, code.times(self._longest, number), build.add(at, behind))
+                build.store(build.fmul(code.sum(total), self._scale), place)
+        return build.add(count, self._larger(build.sub(stop, first), code.integer(0)))
+
+    def _softmax(self, scratch: Any, count: Any) -> list[Any]:
+        """Make scores exponentials, by query; their sums."""
+        code, sums = self._code, []
+        build, zero, step = code.build, code.integer(0), code.integer(code.lanes)
+        lowest = code.constant(float("-inf"))
+        for number in range(self._group):
+            scores = code.at(scratch, code.times(self._longest, number))
+            code.store(lowest, code.at(scores, count))
+            with code.loop(zero, count, step, [lowest]) as (at, most, larger):
+                value = code.load(code.at(scores, at))
+                above = build.fcmp_ordered(">", value, most[0])
+                larger.append(build.select(above, value, most[0]))
+            highest = code.spread(code.largest(most[0]))
+            with code.loop(zero, count, step, [code.constant(0.0)]) as (at, total, added):
+                value = code.exp(build.fsub(code.load(code.at(scores, at)), highest))
+                code.store(value, code.at(scores, at))
+                added.append(build.fadd(total[0], value))
+            sums.append(code.sum(total[0]))
+        return sums
+
+    def _weigh(
+        self, parts: Sequence[Sequence[Any]], scratch: Any, sums: list[Any], output: Any
+    ) -> None:
+        """The values' means, by query."""
+        code = self._code
+        build, zero, one = code.build, code.integer(0), code.integer(1)
+        at_once = max(1, WEIGHTED_AT_ONCE // self._group)
+        for begin in range(0, self._vectors, at_once):
+            vectors = range(begin, min(begin + at_once, self._vectors))
+            totals = self._group * len(vectors) * [code.constant(0.0)]
+            count = zero
+            for values, first, stop in parts:
+                behind = build.sub(count, first)
+                with code.loop(first, stop, one, totals) as (at, kept, added):
+                    value = code.at(values, code.times(at, self._width))
+                    numbers = [code.load(code.at(value, n * code.lanes)) for n in vectors]
+                    for query in range(self._group):
+                        weights = code.at(scratch, code.times(self._longest, query))
+                        place = code.at(weights, build.add(at, behind))
+                        weight = code.spread(build.load(place))
+                        for n, number in enumerate(numbers):
+                            total = kept[query * len(vectors) + n]
+                            added.append(code.fused(weight, number, total))
+                totals = kept
+                count = build.add(count, self._larger(build.sub(stop, first), zero))
+            for place, total in enumerate(totals):
+                query, n = divmod(place, len(vectors))
+                target = code.at(output, query * self._width + (begin + n) * code.lanes)
+                code.store(build.fdiv(total, code.spread(sums[query])), target)

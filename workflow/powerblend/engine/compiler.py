@@ -1,0 +1,218 @@
+"""Code for the processor at hand, by LLVM: what torch has no operation for. Needs no compiler.
+
+A loop over vectors of numbers is written down with `Code` and compiled, in half a second, by
+`compiled`. On one core and in float32 or float64; elsewhere torch's operations serve.
+"""
+
+import ctypes
+import math
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+try:
+    from llvmlite import binding, ir
+except ImportError:  # then all is torch's
+    binding = ir = None
+
+DTYPES = (torch.float32, torch.float64)
+
+TERMS_OF_EXP = {torch.float32: 8, torch.float64: 14}
+"""Of its series, whose next one is below a rounding error where |x| < log(2) / 2."""
+
+Compiled = Callable[..., None]
+"""A function of addresses and integers."""
+
+
+def serves(tensor: Tensor) -> bool:
+    """Whether code of ours is best for such a tensor.
+
+    With several threads torch is, which shares an operation out among them.
+    """
+    known = tensor.device.type == "cpu" and tensor.dtype in DTYPES
+    return known and torch.get_num_threads() == 1 and _fuses()
+
+
+@cache
+def _fuses() -> bool:
+    """Whether there is LLVM, and the processor multiplies and adds in one operation."""
+    if binding is None:
+        return False
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return True
+    return bool(binding.get_host_cpu_features().get("fma"))
+
+
+@cache
+def lanes(dtype: torch.dtype) -> int:
+    """Numbers in a vector register."""
+    wide = bool(binding.get_host_cpu_features().get("avx512f"))
+    return (64 if wide else 32) // dtype.itemsize
+
+
+def compiled(code: "Code", addresses: int, integers: int) -> Compiled:
+    """A module's function ``main`` of so many addresses, then integers."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    module = binding.parse_assembly(str(code.module))
+    target = binding.Target.from_default_triple().create_target_machine(
+        cpu=binding.get_host_cpu_name(),
+        features=binding.get_host_cpu_features().flatten(),
+        opt=3,
+    )
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    passes = binding.create_pass_builder(target, options)
+    passes.getModulePassManager().run(module, passes)
+    engine = binding.create_mcjit_compiler(module, target)
+    engine.finalize_object()
+    kinds = addresses * [ctypes.c_void_p] + integers * [ctypes.c_int64]
+    function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address("main"))
+    function.engine = engine  # which owns the code
+    return function
+
+
+class Code:
+    """A module for one kind of number, and the words that its functions are written in."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype, self.lanes = dtype, lanes(dtype)
+        self.number = ir.FloatType() if dtype == torch.float32 else ir.DoubleType()
+        self.vector = ir.VectorType(self.number, self.lanes)
+        self.integer = ir.IntType(64)
+        self.numbers, self.integers = self.number.as_pointer(), self.integer.as_pointer()
+        self.module = ir.Module()
+        self.module.triple = binding.get_default_triple()
+        self.build: Any = None
+        self._bits = 8 * dtype.itemsize
+
+    def function(self, name: str, kinds: Sequence[Any]) -> Any:
+        """A new function, whose first block is what is written next."""
+        kind = ir.FunctionType(ir.VoidType(), kinds)
+        function = ir.Function(self.module, kind, name)
+        self.build = ir.IRBuilder(function.append_basic_block())
+        return function
+
+    @contextmanager
+    def loop(
+        self, start: Any, stop: Any, step: Any, kept: Sequence[Any] = ()
+    ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+        """From start to before stop: the counter, what is kept, and a list for its next values.
+
+        What is kept is, after the loop, what it was last.
+        """
+        build = self.build
+        head, body, after = (build.function.append_basic_block() for _ in range(3))
+        before = build.block
+        build.branch(head)
+        build.position_at_end(head)
+        counter = build.phi(self.integer)
+        counter.add_incoming(start, before)
+        values = [build.phi(value.type) for value in kept]
+        build.cbranch(build.icmp_signed("<", counter, stop), body, after)
+        build.position_at_end(body)
+        following: list[Any] = []
+        yield counter, list(values), following
+        counter.add_incoming(build.add(counter, step), build.block)
+        for value, first, later in zip(values, kept, following, strict=True):
+            value.add_incoming(first, before)
+            value.add_incoming(later, build.block)
+        build.branch(head)
+        build.position_at_end(after)
+
+    def at(self, base: Any, *offsets: Any) -> Any:
+        """An address some numbers further."""
+        for offset in offsets:
+            offset = self.integer(offset) if isinstance(offset, int) else offset
+            base = self.build.gep(base, [offset])
+        return base
+
+    def load(self, place: Any) -> Any:
+        """A vector, from any address."""
+        return self.build.load(self._of_vectors(place), align=self.dtype.itemsize)
+
+    def store(self, value: Any, place: Any) -> None:
+        """Put a vector to any address."""
+        self.build.store(value, self._of_vectors(place), align=self.dtype.itemsize)
+
+    def _of_vectors(self, place: Any) -> Any:
+        return self.build.bitcast(place, self.vector.as_pointer())
+
+    def times(self, *factors: Any) -> Any:
+        """A product of integers."""
+        product = factors[0]
+        for factor in factors[1:]:
+            factor = self.integer(factor) if isinstance(factor, int) else factor
+            product = self.build.mul(product, factor)
+        return product
+
+    def constant(self, value: float) -> Any:
+        """A vector of one number."""
+        return ir.Constant(self.vector, self.lanes * [value])
+
+    def spread(self, value: Any) -> Any:
+        """A number in every place of a vector."""
+        nothing, index = ir.Constant(self.vector, ir.Undefined), ir.IntType(32)
+        first = self.build.insert_element(nothing, value, index(0))
+        everywhere = ir.Constant(ir.VectorType(index, self.lanes), self.lanes * [0])
+        return self.build.shuffle_vector(first, nothing, everywhere)
+
+    def fused(self, a: Any, b: Any, c: Any) -> Any:
+        """The vector a b + c, rounded once."""
+        return self._call("fma", self.vector, a, b, c)
+
+    def sum(self, value: Any) -> Any:
+        """Of a vector's numbers, pair by pair."""
+        kind = f"v{self.lanes}f{self._bits}"
+        add = self._declared(
+            f"llvm.vector.reduce.fadd.{kind}", self.number, [self.number, self.vector]
+        )
+        return self.build.call(add, [self.number(0.0), value], fastmath=["reassoc"])
+
+    def largest(self, value: Any) -> Any:
+        """Of a vector's numbers."""
+        kind = f"v{self.lanes}f{self._bits}"
+        largest = self._declared(f"llvm.vector.reduce.fmax.{kind}", self.number, [self.vector])
+        return self.build.call(largest, [value])
+
+    def root(self, value: Any) -> Any:
+        """The square root of a number."""
+        root = self._declared(f"llvm.sqrt.f{self._bits}", self.number, [self.number])
+        return self.build.call(root, [value])
+
+    def exp(self, value: Any) -> Any:
+        """Of a vector's numbers up to 0; 0 where it would not be a normal number.
+
+        2^n e^r with n = round(x / log 2) and |r| <= log(2) / 2, e^r by its series.
+        """
+        build, lowest = self.build, math.log(torch.finfo(self.dtype).tiny)
+        many = self._call("rint", self.vector, build.fmul(value, self.constant(1 / math.log(2))))
+        # log 2 in two parts, of which n times the first is exact.
+        high = math.floor(math.log(2) * 2**9) / 2**9
+        low = float(math.log(2) - high)
+        rest = self.fused(many, self.constant(-high), value)
+        rest = self.fused(many, self.constant(-low), rest)
+        terms = [1 / math.factorial(n) for n in range(TERMS_OF_EXP[self.dtype])]
+        series = self.constant(terms[-1])
+        for term in reversed(terms[:-1]):
+            series = self.fused(series, rest, self.constant(term))
+        whole = ir.VectorType(ir.IntType(self._bits), self.lanes)
+        mantissa = {torch.float32: 23, torch.float64: 52}[self.dtype]
+        shift = ir.Constant(whole, self.lanes * [mantissa])
+        power = build.shl(build.fptosi(many, whole), shift)
+        scaled = build.bitcast(build.add(build.bitcast(series, whole), power), self.vector)
+        normal = build.fcmp_ordered(">", value, self.constant(lowest + 1))
+        return build.select(normal, scaled, self.constant(0.0))
+
+    def _call(self, name: str, kind: Any, *values: Any) -> Any:
+        """An operation of LLVM's on vectors."""
+        full = f"llvm.{name}.v{self.lanes}f{self._bits}"
+        return self.build.call(self._declared(full, kind, len(values) * [kind]), values)
+
+    def _declared(self, name: str, gives: Any, takes: Sequence[Any]) -> Any:
+        known = self.module.globals.get(name)
+        return known or ir.Function(self.module, ir.FunctionType(gives, takes), name)
