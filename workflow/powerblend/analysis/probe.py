@@ -173,4 +173,4 @@ def _perturbation_on_own(
     """What a blend does to the distribution on the model's own answers, if that was measured."""
     rows = measured.own.blends if measured and measured.own else ()
     same = next((row for row in rows if row.blend == found.blend), None)
-    return same and Perturbation(kl=same.kl, flips=same.flips, scale=same.scale)
+    return Perturbation(kl=same.kl, flips=same.flips, scale=same.scale) if same else None

@@ -38,7 +38,7 @@ def draw(summary: Summary, published: PublishedNumbers) -> Figure:
         return plain("No long run stands for p^α here: name one as long_run.")
     figure, axes = plt.subplots(1, 3, figsize=(10.5, 4.0))
     result = next(of for of in summary.overall if of.condition == run.condition)
-    panels = {
+    panels: dict[str, list[Ends]] = {
         "Accuracy": [(of.accuracy, of.low, of.high) for of in run.distances],
         "Log p less the long run's": [_ends(of.gain) for of in run.distances],
         "Energy distance of log p": [_ends(of.energy) for of in run.distances],

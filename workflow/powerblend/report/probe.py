@@ -149,8 +149,8 @@ def _perturbation(probed: ProbedCondition, beside: bool) -> list[str]:
     own = probed.own
     pairs = [
         (f"{probed.kl:.2g}", f"{own.kl:.2g}" if own else "—"),
-        (percent(probed.flips), percent(own and own.flips)),
-        (number(probed.scale, 2), number(own and own.scale, 2)),
+        (percent(probed.flips), percent(own.flips if own else None)),
+        (number(probed.scale, 2), number(own.scale if own else None, 2)),
     ]
     return [value for pair in pairs for value in pair[: 1 + beside]]
 
