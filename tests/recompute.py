@@ -484,8 +484,12 @@ def probed(
             if blend["beta"] == beta and line[1].startswith(blend["source"])
         )
         shares = percent(found["better"]), percent(found["hard_better"])
-        kl, flips = f"{found['kl']:.2g}", percent(found["flips"])
-        yield "4.13", line[2:], [kl, flips, plain(found["scale"], 2), *shares]
+        on = [found]
+        if probe.get("own"):
+            blends = probe["own"]["blends"]
+            on += [b for b in blends if (b["beta"], b["source"]) == (beta, found["source"])]
+        texts = [(f"{b['kl']:.2g}", percent(b["flips"]), plain(b["scale"], 2)) for b in on]
+        yield "4.13", line[2:], [*(v for pair in zip(*texts, strict=True) for v in pair), *shares]
 
     yield from equal_kl(shown["4.13"][1][1:], probe)
     for offset, *line in shown["4.13"][2][1:] if probe["draft"] else []:

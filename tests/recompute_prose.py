@@ -103,6 +103,7 @@ def computed(
         case "4.12" | "4.13" if probe:
             found += [probe[key] for key in ("tokens", "of_tokens", "problems", "hard_tokens")]
             found += [probe["draft"]["block_size"], *probe_sentences(probe)]
+            found += own_sentence(probe)
         case "6.1" if training:
             quality = training["held_out_quality"], training["greedy_quality"]
             found += [training[key] for key in ("answers", "held_out", "steps")]
@@ -116,6 +117,16 @@ def computed(
             halves = [(float(b.rstrip("%")) - float(a.rstrip("%"))) / 2 for a, b in interval]
             found += [f"±{half:.0f}" for half in halves] + [plain(100 / problems)]
     return set(NUMBER.findall(" ".join(map(str, found))))
+
+
+def own_sentence(probe: Mapping[str, Any]) -> list[object]:
+    """What was read of the model's own answers, and KL there beside that on solutions."""
+    own = probe.get("own")
+    if not own:
+        return []
+    pairs = zip(own["blends"], probe["configured"], strict=False)
+    ratios = [f"{there['kl'] / here['kl']:.2g}" for there, here in pairs]
+    return [f"{own['tokens']:,}", f"{own['of_tokens']:,}", own["problems"], *ratios]
 
 
 def probe_sentences(probe: Mapping[str, Any]) -> list[str]:

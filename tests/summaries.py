@@ -13,6 +13,7 @@ from powerblend.vocabulary.measurements import (
     MeasuredBlend,
     NextTokenMeasures,
     OffsetPredictions,
+    OwnAnswers,
     ProbeMeasurements,
     TrainingReport,
 )
@@ -25,17 +26,25 @@ from powerblend.vocabulary.summary import (
     ContrastResult,
     Control,
     ControlledBlend,
+    Convergence,
     Difficulty,
+    Distance,
+    DistanceFromLongRun,
     EqualBeta,
     Kernels,
     KernelVote,
     LevelAccuracy,
+    LongRun,
     MatchedCompute,
     Mixing,
     Movement,
+    Noise,
     Overlap,
+    ParallelChains,
+    Perturbation,
     ProbedCondition,
     ProbeSummary,
+    Reweighting,
     SeedAccuracy,
     SeveralSamples,
     SubjectAccuracy,
@@ -149,12 +158,15 @@ def probe(summary: Summary, hard: int = 120) -> ProbeSummary:
             tokens=9, mean_rank=697.0, median_rank=1, log_loss=1 / 3, agreement=1, block_size=16,
             offsets=tuple(offsets),
         ),
+        own=OwnAnswers(problems=100, tokens=3000, of_tokens=60000, blends=()),
     )  # fmt: skip
     conditions = tuple(
         ProbedCondition(
             condition=name,
             **how.blend.model_dump(),
             **measures(0.9, how.blend.beta, hard).model_dump(),
+            # Half of what it is on solutions.
+            own=Perturbation(kl=how.blend.beta**2 / 2, flips=how.blend.beta / 4, scale=1.01),
         )
         for name, how in summary.conditions.items()
         if how.blend is not None
@@ -202,6 +214,7 @@ def large_study() -> Summary:
             movement("blend_ps", {"temp": 0.4, "ps": 0.5}),
         ),
         kernels=kernels(),
+        convergence=convergence(),
         controls=controls(summary),
         seeds=tuple(
             SeedAccuracy(**_accuracy(result), seed=seed)
@@ -237,6 +250,44 @@ def kernels() -> Kernels:
         Mixing(condition="csmc", **absent | some | particles),
     )
     return Kernels(reference="ps", votes=tuple(votes), mixing=mixing)
+
+
+def convergence() -> Convergence:
+    """Chains that agree here and there, draws that are worth little, and both kernels."""
+    parallel = ParallelChains(
+        condition="ps", chains=4, moves=16, agreed_below=1.01, still=2, stuck=1,
+        r_hat=(1.0, 1.005, 1.3), effective=(8.0, 20.0, 41.5, 64.0),
+    )  # fmt: skip
+    never = changed(parallel, condition="blend_ps", still=6, stuck=0, r_hat=(), effective=())
+    weighted = Reweighting(
+        condition="temp", alpha=4.0, draws=4, effective=(1.0, 1.5, 3.9, 4.0), accuracy=0.5,
+        reweighted=0.55,
+    )  # fmt: skip
+    distances = (
+        distance("temp", None, 0, gain=-2.0),
+        distance("ps_0", "exact", 0, gain=-1.5),
+        distance("ps", "exact", 2, gain=-0.2, energy=0.1),
+        distance("published", "published", 2, gain=0.9),
+    )
+    noise = Noise(low=-0.3, high=0.3)
+    run = LongRun(
+        condition="blend_ps", chains=4, draws=128, log_p=-20.0, gain_noise=noise,
+        rank_noise=Noise(low=0.45, high=0.55), energy_noise=noise, distances=distances,
+    )  # fmt: skip
+    return Convergence(parallel=(parallel, never), reweighted=(weighted,), long_run=run)
+
+
+def distance(
+    name: str, kernel: str | None, steps: int, gain: float, energy: float = 1.2
+) -> DistanceFromLongRun:
+    """From a long run, where 0 is inside an interval of half a nat."""
+    return DistanceFromLongRun(
+        condition=name, kernel=kernel, steps=steps, decoded_tokens=600.0 * (1 + steps),
+        accuracy=0.5, low=0.45, high=0.55, log_p=-20.0 + gain,
+        gain=Distance(value=gain, low=gain - 0.5, high=gain + 0.5),
+        rank=Distance(value=0.4, low=0.3, high=0.5),
+        energy=Distance(value=energy, low=energy - 0.5, high=None),
+    )  # fmt: skip
 
 
 def kernel_vote(condition: str, vote: str, **changes: Any) -> KernelVote:

@@ -109,6 +109,8 @@ def test_a_summary_without_the_new_sections_is_drawn(name: str) -> None:
         ("draft", "no condition that blends with a draft"),
         ("sweep", "sweeps neither"),
         ("interaction", "No interaction to show"),
+        ("convergence", "No long run stands for p^α"),
+        ("parallel_chains", "No parallel chains"),
         ("probe_ranks", "the probe was not run"),
         ("probe_hard", "the probe was not run"),
         ("probe_kl", "the probe was not run"),

@@ -210,6 +210,8 @@ def test_between_whole_numbers_goes_by_lot() -> None:
 def test_one_chain_with_uniform_cuts_is_no_comparison_of_kernels() -> None:
     rows = [*graded("ps", [[1, 0]], moves=4), *graded("temp", [[1, 0]])]
     assert kernels(pd.DataFrame(rows), conditions("ps", "temp")) is None
+    recorded = pd.DataFrame(rows).assign(log_p_by_move=[[-1.0] * 4] * len(rows))
+    assert kernels(recorded, conditions("ps", "temp")) is None
 
 
 def test_mixing_is_counted_by_decoded_tokens() -> None:

@@ -364,6 +364,37 @@ def test_an_answer_is_as_likely_to_the_probe_as_to_the_engine_that_drew_it(
     assert row["kl"] > 1e-3
 
 
+def test_blends_are_measured_on_own_answers_as_they_would_be_alone(
+    model: Model, text: Text
+) -> None:
+    own = Text(text.passages[1:], text.sampled[1:])
+    layer = {"source": "layer", "layer": 1, "beta": 0.1, "norm": "final"}
+    noise = {"source": "random", "beta": 0.2}
+    configured = probe(specs.measurement(blends=[layer]), model, own).configured
+    matched = [parse_sampler({"sampler": "greedy", "max_new_tokens": 1, "blend": noise}).blend]
+    alone = probe(specs.measurement(blends=[noise]), model, own).configured
+    both = probe(specs.measurement(blends=[layer]), model, text, own, [b for b in matched if b])
+    assert both.own is not None
+    assert both.own.blends == (*configured, *alone)
+    assert both.own.model_dump(exclude={"blends"}) == own.counts
+    assert both.configured == probe(specs.measurement(blends=[layer]), model, text).configured
+    assert both.configured != configured
+    # Beside each condition, by its blend.
+    decodings = {"layer": layer, "noise": noise, "other": layer | {"beta": 0.3}}
+    conditions = {
+        name: condition_of(parse_sampler({"sampler": "greedy", "max_new_tokens": 1, "blend": how}))
+        for name, how in decodings.items()
+    }
+    found = match(specs.match({"source": "random"}, 0.01), model, text)
+    found = found.model_copy(update={"beta": 0.2})
+    rows = {row.condition: row for row in probed(both, conditions, {"noise": found}).conditions}
+    assert rows.keys() == {"layer", "noise"}
+    for name, there in (("layer", configured[0]), ("noise", alone[0])):
+        of_own = rows[name].own
+        assert of_own is not None
+        assert (of_own.kl, of_own.flips, of_own.scale) == (there.kl, there.flips, there.scale)
+
+
 # What is read
 
 
@@ -559,6 +590,22 @@ def test_only_what_a_matched_beta_depends_on_decides_its_cell(
     assert {name for name in before if before[name] != after[name]} == cells
     jobs = [{"probe": probe_of(made), "beta": betas_of(made)["control_ps"]} for made in both]
     assert {job for job in jobs[0] if jobs[0][job] != jobs[1][job]} == others
+
+
+def test_own_answers_are_read_beside_solutions_where_there_are_any() -> None:
+    def spec(**changes: Any) -> Any:
+        cell = probe_of(study(**changes))
+        assert cell is not None
+        return cell.spec
+
+    both = spec(**control({"match_kl": 0.01}))
+    assert (both.over.text, both.own.text) == ("solutions", "greedy")
+    assert both.own.cell.decoding.describe().role == "greedy"
+    assert both.matched == [betas_of(study(**control({"match_kl": 0.01})))["control_ps"].name]
+    assert spec().matched is None
+    assert spec(probe={"over": "greedy"}).own is None
+    assert spec(use=["ps", "blend_ps"]).own is None
+    assert spec(use=["greedy", "ps"]).own is None
 
 
 # The workflow

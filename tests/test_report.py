@@ -804,6 +804,53 @@ def test_kernels_are_compared_at_equal_decoded_tokens() -> None:
     assert "4.14" not in report(earlier_study())
 
 
+def test_distance_from_the_power_distribution_is_told_three_ways() -> None:
+    text = section(report(large_study()), "### 4.15 How far")
+    assert "Chains agree best in `ps`: R-hat is below 1.01 in 2 of the 4 problems" in text
+    assert "On 2 of 4 problems more than 90% of the draws of `temp` are left" in text
+    assert "less than half of them on 2:" in text
+    assert (
+        "Of 4 intervals of the difference of log p, 3 exclude 0: `temp` and `ps_0` below "
+        "`blend_ps`, and `published` above `blend_ps`. Not told from it: `ps`."
+    ) in text
+    assert "`temp`, `ps_0` and `published` are beyond its own noise" in text
+    assert "With 2 moves per block, log p is −0.20 nats" in text
+    for row in (
+        "| `ps` | 4 × 16 | 4 of 6 | 2 | 1.15 | ∞ | 30.8 | 8.0 |",
+        "| `blend_ps` | 4 × 16 | 0 of 6 | 0 | — | — | — | — |",
+        "| `temp` | 4 | 4 | 2.70 | 1.00 | 2 of 4 | 50.0% | 55.0% |",
+        "| `ps` | 2 | 1800.0 | 50.0% | −20.20 | −0.20 | −0.70 to +0.30 | 40.0% | 30.0% – 50.0% |",
+        "| `blend_ps` |  |  |  | −20.00 |  | −0.30 to +0.30 |  | 45.0% – 55.0% |  | −0.30",
+    ):
+        assert row in text
+    assert "4.15" not in report(earlier_study())
+
+
+def test_a_study_with_no_long_run_tells_the_rest() -> None:
+    summary = large_study()
+    assert summary.convergence is not None
+    rest = changed(summary.convergence, long_run=None, parallel=summary.convergence.parallel[1:])
+    text = section(report(changed(summary, convergence=rest)), "### 4.15 How far")
+    assert "In no problem log p varies" in text
+    assert "stands for p^α" not in text
+    only = changed(rest, parallel=())
+    text = section(report(changed(summary, convergence=only)), "### 4.15 How far")
+    assert "*R-hat*" not in text
+    assert "By weight" in text
+
+
+def test_blends_are_measured_on_own_answers_beside_solutions() -> None:
+    text = section(report(earlier_study()), "### 4.13 The probe")
+    assert "| KL(p ‖ p_guided) | on own answers | Argmax flips | on own answers | Scale |" in text
+    assert "| 0.0025 | 0.0013 | 2.5% | 1.2% | 1.05 | 1.01 |" in text
+    assert "on 3,000 of 60,000 tokens of the model's own greedy answers to 100 problems" in text
+    assert "KL there is 0.5 times that on solutions" in text
+    summary = earlier_study()
+    solutions = [changed(probed, own=None) for probed in summary.probe.conditions]
+    alone = changed(summary, probe=changed(summary.probe, conditions=tuple(solutions)))
+    assert "own answers" not in section(report(alone), "### 4.13 The probe")
+
+
 def test_a_blend_stands_beside_what_is_of_its_size() -> None:
     text = section(report(large_study()), "### 4.16 Controls")
     for row in (

@@ -77,6 +77,16 @@ KEYS: dict[str, tuple[dict[str, Changes], Jobs]] = {
         },
         WRITTEN,
     ),
+    "long run": (
+        {
+            "long_run": {
+                "long_run": "ps",
+                "samples": 2,
+                "conditions": {"ps": {"move_values": True}},
+            }
+        },
+        CHECKED | {"probe": 1} | cells(4),
+    ),
     "study": ({"study": {"study": "other"}}, READ_ANEW | {"problems": 2, "draft": 1}),
     "seed": ({"seed": {"seed": 7}}, TOLD | ANSWERS),
     "seeds": ({"seeds": {"seeds": [SEED, SEED + 1]}}, TOLD | cells(4)),

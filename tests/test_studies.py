@@ -20,7 +20,8 @@ from toy import Plan, follow, plans
 
 STUDIES = ROOT / "resources" / "studies"
 DATA = Path(__file__).parent / "data"
-NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if "demo" not in path.stem)
+NAMES = sorted(p.stem for p in STUDIES.glob("*.yaml") if "name: embedded/" not in p.read_text())
+"""Those of models and problems from the hub."""
 
 # Shards of a study, conditions, and the figures that it is run for.
 PROMISES = {
@@ -180,6 +181,12 @@ def _has_both_norms(report: str, summary: dict[str, Any]) -> None:
     assert blends["lens_matched_greedy"] == (norm, matched)
     assert norm == "final"
     assert matched not in (0, 0.05)
+    # Every blend, the matched one too, is measured on solutions and on the model's own answers.
+    assert summary["probe"]["measured"]["over"] == "solutions"
+    own = {row["condition"]: row["own"]["kl"] for row in summary["probe"]["conditions"]}
+    assert own.keys() == blends.keys()
+    assert all(own.values())
+    assert "| KL(p ‖ p_guided) | on own answers |" in report
 
 
 def _has_integers(report: str, summary: dict[str, Any]) -> None:
@@ -253,6 +260,17 @@ def test_the_papers_setting_is_one_for_both_of_its_models() -> None:
         for power in list(study(name).samplers().values())[2:]:
             schedule = power.schedule()
             assert (schedule.max_new_tokens, schedule.blocks, schedule.steps) == (3072, 16, 10)
+
+
+def test_convergence_is_of_both_kernels_by_moves_beside_a_long_run() -> None:
+    found = study("convergence")
+    assert (found.samples, found.long_run) == (4, "long")
+    steps: dict[str, list[int]] = {"exact": [], "published": []}
+    for name, how in found.samplers().items():
+        if how.name == "power" and name != "long":
+            assert how.schedule().blocks == 8
+            steps[how.schedule().mh].append(how.schedule().steps)
+    assert steps == {"exact": [0, 1, 2, 4, 8, 16], "published": [1, 2, 4, 8, 16]}
 
 
 def test_the_sweep_is_every_alpha_and_beta_once() -> None:

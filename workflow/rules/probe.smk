@@ -1,6 +1,6 @@
 """The probe: which layers carry something new, and the betas that match a KL.
 
-in:  results/STUDY/problems/DATASET/problems.jsonl, or the greedy records of results/STUDY/generate/
+in:  results/STUDY/problems/DATASET/problems.jsonl, and the greedy records of results/STUDY/generate/
 out: results/STUDY/probe/probe-DIGEST.json, beta-DIGEST.json
 """
 
@@ -10,7 +10,8 @@ use rule generate as probe with:
         spec=lambda wildcards: ancient(spec_of(f"probe-{wildcards.digest}")),
         model=ancient(MODEL_FILES),
         problems=LAYOUT.problems,
-        records=LAYOUT.probed_records,
+        records=LAYOUT.own_records,
+        betas=LAYOUT.own_betas,
         draft=lambda wildcards: draft_of(f"probe-{wildcards.digest}"),
     output:
         LAYOUT.results / "probe" / "probe-{digest}.json",
@@ -21,7 +22,7 @@ use rule generate as probe with:
     priority: 0
     params:
         job="probe",
-        inputs=options_of("problems", "records", "draft"),
+        inputs=options_of("problems", "records", "betas", "draft"),
         settings="",
 
 
@@ -42,3 +43,4 @@ use rule probe as match with:
     priority: 50
     params:
         job="match",
+        inputs=options_of("problems", "records", "draft"),

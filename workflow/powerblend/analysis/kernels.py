@@ -29,6 +29,8 @@ Choice = Callable[[Floats, NDArray[Any], Floats], float]
 
 def kernels(grades: pd.DataFrame, conditions: Mapping[str, Condition]) -> Kernels | None:
     """The comparison, where a condition is more than one chain with uniform cuts; else None."""
+    if not {"moved", "replicas"} & set(grades):
+        return None
     found = mixing(grades, conditions)
     chains = [name for name, how in conditions.items() if how.chain and how.blend is None]
     answers = {str(name): of for name, of in grades.groupby("condition", sort=False)}

@@ -11,7 +11,13 @@ from powerblend.vocabulary.measurements import (
     ProbeMeasurements,
 )
 from powerblend.vocabulary.published import PublishedProbe
-from powerblend.vocabulary.summary import Condition, EqualBeta, ProbedCondition, ProbeSummary
+from powerblend.vocabulary.summary import (
+    Condition,
+    EqualBeta,
+    Perturbation,
+    ProbedCondition,
+    ProbeSummary,
+)
 
 Source = tuple[str, int | None, str | None]
 """What is blended in, whatever its beta: source, layer and norm."""
@@ -157,4 +163,14 @@ def _probed_conditions(
             (row for row in configured if row.blend == condition.blend), None
         )
         if found is not None:
-            yield ProbedCondition(condition=name, **found.model_dump())
+            own = _perturbation_on_own(measured, found)
+            yield ProbedCondition(condition=name, own=own, **found.model_dump())
+
+
+def _perturbation_on_own(
+    measured: ProbeMeasurements | None, found: MeasuredBlend
+) -> Perturbation | None:
+    """What a blend does to the distribution on the model's own answers, if that was measured."""
+    rows = measured.own.blends if measured and measured.own else ()
+    same = next((row for row in rows if row.blend == found.blend), None)
+    return Perturbation(kl=same.kl, flips=same.flips, scale=same.scale) if same else None

@@ -9,6 +9,7 @@ from powerblend.analysis.chains import chains
 from powerblend.analysis.compute import compute
 from powerblend.analysis.contrasts import contrasts
 from powerblend.analysis.controls import controls
+from powerblend.analysis.convergence import convergence
 from powerblend.analysis.difficulty import difficulty, difficulty_reference
 from powerblend.analysis.disagreements import disagreements, ungraded
 from powerblend.analysis.grades import check_paired
@@ -54,7 +55,7 @@ def summarise_study(
     """
     samplers = study.samplers({name: found.beta for name, found in betas.items()})
     margin = study.equivalence_margin / 100
-    summary = summarise(grades, samplers, study.contrasts, margin)
+    summary = summarise(grades, samplers, study.contrasts, margin, study.long_run)
     found = probed(measured, summary.conditions, betas)
     return summary.model_copy(
         update={
@@ -74,10 +75,12 @@ def summarise(
     samplers: Mapping[str, Sampler],
     declared: Sequence[str] = (),
     margin: float = EQUIVALENCE_MARGIN / 100,
+    long_run: str | None = None,
 ) -> Summary:
     """All tables that follow from the grades alone.
 
-    ``declared`` are the study's contrasts; ``margin``, a share, is how small a difference is none.
+    ``declared`` are the study's contrasts; ``margin``, a share, is how small a difference is none;
+    ``long_run`` is the condition that stands for p^alpha, if one does.
 
     Raises
     ------
@@ -106,6 +109,7 @@ def summarise(
         chains=tuple(chains(grades, conditions)),
         movements=tuple(movements(grades, conditions)),
         kernels=kernels(grades, conditions),
+        convergence=convergence(grades, conditions, long_run),
         sweep=tuple(sweep(results, conditions)),
         disagreements=tuple(disagreements(grades)),
         ungraded=tuple(ungraded(grades)),

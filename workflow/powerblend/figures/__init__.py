@@ -28,6 +28,8 @@ FIGURES = (
     "compute",
     "diagnostics",
     "kernels",
+    "parallel_chains",
+    "convergence",
     "controls",
     "sweep",
     "probe_ranks",

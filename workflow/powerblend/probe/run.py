@@ -20,6 +20,7 @@ from powerblend.vocabulary.measurements import (
     MeasuredBlend,
     NextTokenMeasures,
     OffsetPredictions,
+    OwnAnswers,
     ProbeMeasurements,
 )
 from powerblend.vocabulary.specs import MatchSpec, MeasurementSpec
@@ -29,8 +30,17 @@ log = logging.getLogger(__name__)
 NORMS: tuple[Literal["none", "final"], ...] = ("none", "final")
 
 
-def probe(spec: MeasurementSpec, model: Model, text: Text) -> ProbeMeasurements:
-    """Measure every layer alone, blends of chosen sources over beta, and the study's own blends."""
+def probe(
+    spec: MeasurementSpec,
+    model: Model,
+    text: Text,
+    own_text: Text | None = None,
+    matched: Sequence[Blend] = (),
+) -> ProbeMeasurements:
+    """Measure every layer alone, blends of chosen sources over beta, and the study's own blends.
+
+    These, and the ``matched`` ones, are measured on ``own_text`` too, the model's own answers.
+    """
     draft = probed_draft(model)
     configured = list(spec.blends)
     sources = _sources(spec.layers, configured, draft)
@@ -42,8 +52,8 @@ def probe(spec: MeasurementSpec, model: Model, text: Text) -> ProbeMeasurements:
         "configured": configured,
         "draft": [DraftBlend(beta=1.0)] if draft else [],
     }
-    reading = read(model, text, range(model.num_layers), draft)
     blends = [blend for part in plan.values() for blend in part]
+    reading = read(model, text, _layers_read(blends), draft)
     log.info("%d distributions on %d tokens", len(blends), len(reading.gold))
     own, *rest = measure(model, reading, blends)
     found = iter(rest)
@@ -65,6 +75,7 @@ def probe(spec: MeasurementSpec, model: Model, text: Text) -> ProbeMeasurements:
             "final": summary(own, own, reading.sampled),
             **measured,
             "draft": _by_offset(own, scores["draft"][0], reading, draft) if draft else None,
+            "own": _on_own(model, own_text, [*configured, *matched], draft) if own_text else None,
         }
     )
 
@@ -104,6 +115,25 @@ def match(spec: MatchSpec, model: Model, text: Text) -> MatchedBlend:
             **text.counts,
         }
     )
+
+
+def _on_own(
+    model: Model, text: Text, blends: Sequence[Blend], draft: ProbedDraft | None
+) -> OwnAnswers:
+    """The blends on the answers that the model gives itself."""
+    reading = read(model, text, _layers_read(blends), draft)
+    own, *scores = measure(model, reading, blends)
+    measured = [
+        _measured(blend, summary(own, of_blend, reading.sampled))
+        for blend, of_blend in zip(blends, scores, strict=True)
+    ]
+    return OwnAnswers(**text.counts, blends=tuple(measured))
+
+
+def _layers_read(blends: Sequence[Blend]) -> list[int]:
+    """The decoder layers whose outputs some of the blends read."""
+    hidden = [blend for blend in blends if isinstance(blend, HiddenBlend)]
+    return sorted({layer for blend in hidden for layer in blend.layers_read})
 
 
 def _by_offset(

@@ -14,6 +14,7 @@ from powerblend.report import (
     conclusions,
     contrasts,
     controls,
+    convergence,
     costs,
     draft,
     kernels,
@@ -63,6 +64,7 @@ def render(summary: Summary, run: Run, figures: Mapping[str, str], others: Publi
         # What templates may call, by section:
         conclusions=conclusions,
         contrasts=contrasts,
+        convergence=convergence,
         controls=controls,
         costs=costs,
         draft=draft,

@@ -54,8 +54,8 @@ def _samples(summary: Summary, study: Study) -> str:
 
 
 def _short_chains(summary: Summary) -> str:
-    steps = sorted({chain.steps for chain in chains(summary)})
-    if not steps or steps[0] >= PAPER_STEPS:
+    steps = sorted({chain.steps for chain in chains(summary) if chain.steps < PAPER_STEPS})
+    if not steps:
         return ""
     leaves = "The kernel leaves its target invariant, but a" if all_are_exact(summary) else "A"
     return (

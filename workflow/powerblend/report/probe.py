@@ -127,21 +127,47 @@ def blend_label(blend: BlendSettings) -> str:
 
 
 def perturbation_table(conditions: Sequence[ProbedCondition]) -> str:
-    """How far each condition's blend moves the distribution of a token."""
-    header = ["Condition", "Blend", "KL(p ‖ p_guided)", "Argmax flips", "Scale"]
+    """How far each condition's blend moves the distribution of a token, on either text."""
+    beside = any(probed.own for probed in conditions)
+    header = ["Condition", "Blend"]
+    for name in ("KL(p ‖ p_guided)", "Argmax flips", "Scale"):
+        header += [name, *(["on own answers"] if beside else [])]
     rows = [
         [
             f"`{probed.condition}`",
             blend_label(probed),
-            f"{probed.kl:.2g}",
-            percent(probed.flips),
-            number(probed.scale, 2),
+            *_perturbation(probed, beside),
             percent(probed.better),
             percent(probed.hard_better),
         ]
         for probed in conditions
     ]
     return table([*header, "Better, all tokens", "Better, hard tokens"], rows, 2)
+
+
+def _perturbation(probed: ProbedCondition, beside: bool) -> list[str]:
+    own = probed.own
+    pairs = [
+        (f"{probed.kl:.2g}", f"{own.kl:.2g}" if own else "—"),
+        (percent(probed.flips), percent(own.flips if own else None)),
+        (number(probed.scale, 2), number(own.scale if own else None, 2)),
+    ]
+    return [value for pair in pairs for value in pair[: 1 + beside]]
+
+
+def own_sentence(measured: ProbeMeasurements | None, conditions: Sequence[ProbedCondition]) -> str:
+    """How a blend's KL where chains are compares with that on solutions."""
+    read = measured and measured.own
+    ratios = [probed.own.kl / probed.kl for probed in conditions if probed.own and probed.kl]
+    if not read or not ratios:
+        return ""
+    span = " to ".join(dict.fromkeys(f"{ratio:.2g}" for ratio in (min(ratios), max(ratios))))
+    return (
+        f"*On own answers* is on {read.tokens:,} of {read.of_tokens:,} tokens of the model's own "
+        f"greedy answers to {count(read.problems, 'problem')}: what a chain meets is more like "
+        f"these than like solutions. KL there is {span} times that on solutions, by blend; a β "
+        "that was matched was matched on solutions."
+    )
 
 
 def perturbation_sentences(conditions: Sequence[ProbedCondition]) -> list[str]:

@@ -154,6 +154,8 @@ class Power(Sampler):
 
     def describe(self) -> SamplerDescription:
         """A chain towards p^alpha; with no moves, its proposal alone."""
+        if not self.steps:
+            return self._proposal_alone()
         return SamplerDescription(
             role="power",
             title="power sampling",
@@ -162,6 +164,15 @@ class Power(Sampler):
                 [f"Metropolis–Hastings towards {{p}}^α, α = {self.alpha:g}", *self._refinements()]
             ),
             chain=self.chain_description(),
+        )
+
+    def _proposal_alone(self) -> SamplerDescription:
+        temperature = f"{1 / self.alpha:g}"
+        return SamplerDescription(
+            role="temperature",
+            title="temperature",
+            how="a draw per token\nfrom softmax(z / T)",
+            sampling=f"a draw per token at T = {temperature}: power sampling without moves",
         )
 
     def _refinements(self) -> Iterator[str]:

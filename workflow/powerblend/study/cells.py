@@ -93,12 +93,16 @@ def probe_of(study: Study) -> Cell | None:
         for blend in given
         if blend is not None
     }
-    reading = _reading(study, read_named(study), study.drafts())
+    named = read_named(study)
+    matched = sorted({job.name for job in betas_of(study).values()})
+    own = _own_text(study, named) if blends or matched else None
     spec = MeasurementSpec(
-        **dict(reading),
+        **dict(_reading(study, named, study.drafts())),
         layers=sorted(set(study.probe.layers)),
         betas=sorted(set(study.probe.betas)),
         blends=[blends[text] for text in sorted(blends)],
+        own=own,
+        matched=matched if own and matched else None,
     )
     return _named("probe", spec)
 
@@ -171,9 +175,20 @@ def _reading(study: Study, named: Named, blends: Sequence[Blend]) -> ReadingSpec
 
 
 def _probed_text(study: Study, named: Named) -> ProbedText:
+    if study.probe.over == "solutions":
+        return ProbedText(text="solutions")
+    return _greedy_text(study, named) or ProbedText(text="greedy")
+
+
+def _own_text(study: Study, named: Named) -> ProbedText | None:
+    """The model's own answers, where the probe does not read those already."""
+    return _greedy_text(study, named) if study.probe.over == "solutions" else None
+
+
+def _greedy_text(study: Study, named: Named) -> ProbedText | None:
     name = study.probed_condition()
-    if study.probe.over == "solutions" or name is None:
-        return ProbedText(text=study.probe.over)
+    if name is None:
+        return None
     spec = _cell(study, named, study.in_use[name].sampler, None, study.answer_seeds[0]).spec
     assert isinstance(spec, CellSpec)
     shards = ShardsRead(of=study.shards.of, use=study.shards.indices)

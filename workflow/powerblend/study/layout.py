@@ -35,7 +35,13 @@ from powerblend.study.cells import (
 from powerblend.study.code import code_digest
 from powerblend.study.schema import Study
 from powerblend.vocabulary.errors import ConfigError
-from powerblend.vocabulary.specs import LOCAL_SUFFIXES, DatasetSpec, canonical, digest
+from powerblend.vocabulary.specs import (
+    LOCAL_SUFFIXES,
+    DatasetSpec,
+    MeasurementSpec,
+    canonical,
+    digest,
+)
 
 EMBEDDED = "embedded/"
 """Prefix of the names of models that the workflow fetches itself."""
@@ -160,7 +166,8 @@ class Layout:
         study = self._study.model_copy(
             update=dict(title="", seed=0, seeds=None, samples=1, contrasts=[])
         )
-        return study.model_dump(mode="json", exclude={**HOW_IT_IS_RUN, "equivalence_margin": True})
+        written = {"equivalence_margin": True, "long_run": True}
+        return study.model_dump(mode="json", exclude={**HOW_IT_IS_RUN, **written})
 
     def _read_for_check(self) -> list[JsonValue]:
         """What files hold that the study names for its prompts and its model."""
@@ -195,11 +202,21 @@ class Layout:
 
     @cached_property
     def probed_records(self) -> list[Path]:
-        """The answers that the probe reads, or nothing where it reads solutions."""
+        """The answers that betas are found on, or nothing where solutions are."""
+        return self.own_records if self._study.probe.over == "greedy" else []
+
+    @cached_property
+    def own_records(self) -> list[Path]:
+        """The model's own answers, which the probe reads; nothing if no condition gives them."""
         name = self._study.probed_condition()
-        if self._study.probe.over != "greedy" or name is None:
-            return []
-        return self.generated(self.cells[name])
+        return [] if name is None else self.generated(self.cells[name])
+
+    @cached_property
+    def own_betas(self) -> list[Path]:
+        """The betas of the blends that the probe measures on the model's own answers too."""
+        spec = self._probe.spec if self._probe else None
+        matched = (spec.matched or []) if isinstance(spec, MeasurementSpec) else []
+        return [self.results / "probe" / f"{name}.json" for name in matched]
 
     @cached_property
     def draft(self) -> Path | None:

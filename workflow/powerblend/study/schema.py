@@ -155,6 +155,11 @@ class Study(Section):
         description="percentage points: a contrast that two one-sided tests find to be smaller, "
         "either way, is reported as no difference",
     )
+    long_run: str | None = Field(
+        default=None,
+        description="a condition in use whose chains are long enough to stand for p^alpha: the "
+        "report says how far the other conditions' answers are from its draws",
+    )
     training: TrainingSpec | None = Field(
         default=None, description="the draft of a model for which none is published"
     )
@@ -206,7 +211,7 @@ class Study(Section):
         errors = list(self.written.errors())
         # A sweep that does not hold has no names that contrasts could be held against.
         if not errors or self.sweep is None:
-            errors += self._contrast_errors()
+            errors += [*self._contrast_errors(), *self._long_run_errors()]
         seeds = self.answer_seeds
         if len(set(seeds)) < len(seeds):
             errors.append(f"seeds: {seeds} has one twice, which would give the same answers twice")
@@ -226,6 +231,21 @@ class Study(Section):
                         f"contrasts: {text!r} names {name!r}, which is no condition; "
                         f"use {listed(self.conditions)}"
                     )
+
+    def _long_run_errors(self) -> Iterator[str]:
+        if self.long_run is None:
+            return
+        if self.long_run not in self.in_use:
+            yield f"long_run: {self.long_run!r} is not in use; use {listed(self.use)}"
+            return
+        sampler = self.in_use[self.long_run].sampler
+        chain = sampler.describe().chain
+        if chain is None or not chain.exact or sampler.blend is not None:
+            yield f"long_run: {self.long_run} is no exact chain of the model alone"
+        if not sampler.move_values:
+            yield f"long_run: {self.long_run} keeps no log p by move; give it move_values: true"
+        if self.samples * len(self.answer_seeds) < 2:
+            yield "long_run: it is told by several chains, which are samples; give 4 of them"
 
     def _draft_errors(self) -> Iterator[str]:
         for blend in self.drafts():

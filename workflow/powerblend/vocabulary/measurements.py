@@ -141,6 +141,18 @@ class DraftMeasurements(DraftPredictions):
     offsets: tuple[OffsetPredictions, ...]
 
 
+class OwnAnswers(Frozen):
+    """The study's blends, measured on the answers that the model itself gives greedily.
+
+    ``problems``, ``tokens`` and ``of_tokens`` are those of `ProbeMeasurements`, of this text.
+    """
+
+    problems: int
+    tokens: int
+    of_tokens: int
+    blends: tuple[MeasuredBlend, ...]
+
+
 class ProbeMeasurements(Frozen):
     """What the probe measured.
 
@@ -164,6 +176,8 @@ class ProbeMeasurements(Frozen):
         The blends of the study's conditions, as they are configured.
     draft
         The draft, where there is one.
+    own
+        The study's blends on the model's own answers, where ``over`` is another text.
     """
 
     over: str
@@ -178,6 +192,7 @@ class ProbeMeasurements(Frozen):
     blends: tuple[MeasuredBlend, ...]
     configured: tuple[MeasuredBlend, ...]
     draft: DraftMeasurements | None
+    own: OwnAnswers | None = None
 
 
 class DraftQuality(Frozen):

@@ -327,11 +327,17 @@ class ReadingSpec(JobSpec):
 
 
 class MeasurementSpec(ReadingSpec):
-    """What a probe measures there: layers over betas, and the blends of the study."""
+    """What a probe measures there: layers over betas, and the blends of the study.
+
+    Where it reads solutions, ``own`` are the model's own answers, on which the study's blends are
+    measured too, and ``matched`` names the jobs that find betas of such blends.
+    """
 
     layers: list[int]
     betas: list[float]
     blends: list[BlendSpec]
+    own: ProbedText | None = None
+    matched: list[str] | None = None
 
 
 def _with_beta_0(blend: Any) -> Any:

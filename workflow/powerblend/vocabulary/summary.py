@@ -344,6 +344,129 @@ class Kernels(Frozen):
     mixing: tuple[Mixing, ...]
 
 
+class ParallelChains(Frozen):
+    """Whether the chains of a problem agree on log p, over the moves of the last block.
+
+    Attributes
+    ----------
+    chains, moves
+        Chains of a problem, which are the condition's samples, and draws of each.
+    agreed_below
+        The R-hat below which chains are taken to agree.
+    still, stuck
+        Problems in which log p never varies, of which nothing is told, and those whose chains stand
+        still at values that differ, whose R-hat is infinite.
+    r_hat, effective
+        Split R-hat of the other problems, rising; bulk effective sizes of all but those that are
+        still, rising.
+    """
+
+    condition: str
+    chains: int
+    moves: int
+    agreed_below: float
+    still: int
+    stuck: int
+    r_hat: tuple[float, ...]
+    effective: tuple[float, ...]
+
+
+class Reweighting(Frozen):
+    """Plain draws weighted towards p^alpha, by exp(alpha log p - log q).
+
+    Attributes
+    ----------
+    draws, effective
+        Draws of a problem, and to how many equal ones their weights come, by problem, rising.
+    accuracy, reweighted
+        Of the draws as they are, and by weight.
+    """
+
+    condition: str
+    alpha: float
+    draws: int
+    effective: tuple[float, ...]
+    accuracy: float
+    reweighted: float
+
+
+class Distance(Frozen):
+    """A mean over problems with its interval, which a single problem does not have."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class DistanceFromLongRun(Frozen):
+    """Answers of a condition beside the draws of a long run, chains of other samples only.
+
+    Attributes
+    ----------
+    kernel, steps
+        The acceptance of plain power sampling, None of anything else; moves per block.
+    log_p
+        Mean of the answers; ``gain`` is that less the long run's.
+    rank
+        The share of the long run's draws with less log p, half of those with the same; 1/2 where
+        the distributions are the same.
+    energy
+        Energy distance of the distributions of log p, in nats, without bias: about 0 where they are
+        the same.
+    """
+
+    condition: str
+    kernel: str | None
+    steps: int
+    decoded_tokens: float
+    accuracy: float
+    low: float
+    high: float
+    log_p: float
+    gain: Distance
+    rank: Distance
+    energy: Distance
+
+
+class Noise(Frozen):
+    """Where 95% of a number lie for the long run's own states."""
+
+    low: float
+    high: float
+
+
+class LongRun(Frozen):
+    """Distances from a long run, which stands for p^alpha.
+
+    Attributes
+    ----------
+    chains, draws
+        Of a problem, and of each chain: the second half of its moves.
+    log_p
+        Mean of those draws.
+    gain_noise, rank_noise, energy_noise
+        What the states of the run's own chains come to after each of these moves: what answers of
+        p^alpha itself would show here.
+    """
+
+    condition: str
+    chains: int
+    draws: int
+    log_p: float
+    gain_noise: Noise
+    rank_noise: Noise
+    energy_noise: Noise
+    distances: tuple[DistanceFromLongRun, ...]
+
+
+class Convergence(Frozen):
+    """How far answers are from p^alpha; None and empty where a study has nothing to tell it by."""
+
+    parallel: tuple[ParallelChains, ...] = ()
+    reweighted: tuple[Reweighting, ...] = ()
+    long_run: LongRun | None = None
+
+
 class SweepPoint(Frozen):
     """A condition at a point of a sweep; None for what its sampler or blend does not have."""
 
@@ -380,8 +503,16 @@ class Ungraded(Frozen):
     reason: str
 
 
+class Perturbation(Frozen):
+    """How far a blend moves the distribution of a token; as in `NextTokenMeasures`."""
+
+    kl: float
+    flips: float
+    scale: float
+
+
 class ProbedCondition(MeasuredBlend):
-    """The blend of a condition, measured.
+    """The blend of a condition, measured; ``own`` is on the model's own answers.
 
     Where an exponent was searched for, the blend is one of the uniform distribution, at the beta
     with which the exponent is 1 - beta times the study's. Where a beta was searched for, it has all
@@ -396,6 +527,7 @@ class ProbedCondition(MeasuredBlend):
     problems: int | None = None
     tokens: int | None = None
     of_tokens: int | None = None
+    own: Perturbation | None = None
 
     @property
     def is_matched(self) -> bool:
@@ -500,6 +632,7 @@ class Summary(Frozen):
     chains: tuple[ChainProgress, ...] = ()
     movements: tuple[Movement, ...] = ()
     kernels: Kernels | None = None
+    convergence: Convergence | None = None
     sweep: tuple[SweepPoint, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
     ungraded: tuple[Ungraded, ...] = ()
