@@ -169,6 +169,8 @@ def known(words: list[str]) -> bool:
         script = ROOT / rest[0]
         options = page(script) + page(ROOT / "benchmarks" / "bench.py")
         return all(word in options for word in rest[1:] if word.startswith("--"))
+    if tool == ".venv/bin/pytest":
+        return all((ROOT / word).exists() for word in rest if word.endswith(".py"))
     if tool in {"snakemake", ".venv/bin/snakemake"}:
         files = [word for word in rest if "/" in word]
         written = {"early_layer.yaml"}  # by the guide itself
