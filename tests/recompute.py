@@ -560,6 +560,16 @@ def votes(shown: Table, records: Records) -> Iterator[tuple[str, Sequence[str], 
             yield "4.8", [label, tokens, accuracy], [label, plain(spent), percent(mean(each))]
 
 
+def matched(shown: Table, records: Records) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """Of section 4.8: what a chain's answer would pay for, and its own accuracy."""
+    for chain, sampling, _, cost, pays, k, accuracy, *_ in shown:
+        key = cost.replace(" ", "_")
+        bought = mean(g[key] for g in records[chain]) / mean(g[key] for g in records[sampling])
+        drawn = len({g["sample"] for g in records[sampling]})
+        ours = [plain(bought, 2), plain(min(bought, drawn), 2), percent(share(records[chain]))]
+        yield "4.8", [chain, sampling, pays, k, accuracy], [chain, sampling, *ours]
+
+
 def voted(answers: Sequence[Mapping[str, Any]]) -> float:
     """The expected accuracy of the most frequent answer; a tie is settled by lot."""
     ballots: dict[str, list[bool]] = {}
@@ -593,7 +603,7 @@ def differences(
         ("4.5", 0, contrasts(records, study["contrasts"], study["equivalence_margin"] / 100)),
         ("4.6", 0, breakdown(records, "level")[1:]),
         ("4.6", 1, breakdown(records, "subject")[1:]),
-        ("4.8", 0, compute(records)),
+        ("4.8", -1, compute(records)),
         ("4.9", 0, movement(records)),
         ("4.9", 1, chains(records, decoding["max_new_tokens"], decoding["blocks"])),
         ("4.11", 0, graders(records)),
@@ -610,7 +620,9 @@ def differences(
             if line[: len(ours)] != ours:
                 yield f"{section}: the report has {line[: len(ours)]}, the records give {ours}"
     others = [*cells(shown, records, study), *(probed(shown, probe) if probe else ())]
-    others += votes(shown["4.8"][0][1:], records)
+    others += votes(shown["4.8"][-1][1:], records)
+    if several:
+        others += matched(shown["4.8"][0][1:], records)
     for section, there, given in others:
         if list(there) != list(given):
             yield f"{section}: the report has {list(there)}, the records give {list(given)}"
