@@ -304,7 +304,7 @@ def of_study(problems: int = 2) -> pd.DataFrame:
     return pd.concat([*tables, graded("long", long.tolist())]).sample(frac=1, random_state=1)
 
 
-@pytest.mark.parametrize("problems", [1, 3])
+@pytest.mark.parametrize("problems", [1, 3, 30])
 def test_distances_from_a_long_run(problems: int) -> None:
     grades = of_study(problems)
     run = long_run(grades, CONDITIONS, "long")

@@ -56,7 +56,7 @@ def long_run(
     Compared are the conditions without a blend that draw at all, chains of its exponent only.
     """
     answers = {str(condition): of for condition, of in grades.groupby("condition", sort=False)}
-    moves = moves_of(_by_id(answers[name])) if name in answers else None
+    moves = moves_of(answers[name]) if name in answers else None
     if name is None or moves is None:
         return None
     draws = moves[:, :, moves.shape[2] // 2 :]
@@ -163,8 +163,3 @@ def _noise(values: list[Floats]) -> Noise:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.mean(values, axis=1), [tail, 1 - tail])
     return Noise(low=float(low), high=float(high))
-
-
-def _by_id(answers: pd.DataFrame) -> pd.DataFrame:
-    """In the order of `by_problem`, whatever that of the records."""
-    return answers.sort_values(["problem_id", "sample"])

@@ -36,7 +36,7 @@ def parallel_chains(
 
 
 def moves_of(answers: pd.DataFrame) -> Floats | None:
-    """Log p by move of a condition's chains, [problems, chains, moves], problems as they come.
+    """Log p by move of a condition's chains, [problems, chains, moves], in the order of their ids.
 
     None where it is not recorded, where chains end before the last block, as published ones may,
     and where there is one chain or fewer than `FEWEST_DRAWS` moves.
@@ -46,7 +46,8 @@ def moves_of(answers: pd.DataFrame) -> Floats | None:
     lengths = answers["log_p_by_move"].map(len).unique()
     if len(lengths) > 1 or lengths[0] < FEWEST_DRAWS or answers["sample"].nunique() < 2:
         return None
-    problems = answers.sort_values("sample").groupby("problem_id", sort=False)["log_p_by_move"]
+    ordered = answers.sort_values(["problem_id", "sample"])
+    problems = ordered.groupby("problem_id")["log_p_by_move"]
     return np.array([moves.tolist() for _, moves in problems]).round(SAME_DIGITS)
 
 
