@@ -813,7 +813,7 @@ def test_distance_from_the_power_distribution_is_told_three_ways() -> None:
         "Of 4 intervals of the difference of log p, 3 exclude 0: `temp` and `ps_0` below "
         "`blend_ps`, and `published` above `blend_ps`. Not told from it: `ps`."
     ) in text
-    assert "`temp`, `ps_0` and `published` are beyond its own noise" in text
+    assert "`temp`, `ps_0` and `published` are apart: their intervals are above 0 and above" in text
     assert "With 2 moves per block, log p is −0.20 nats" in text
     for row in (
         "| `ps` | 4 × 16 | 4 of 6 | 2 | 1.15 | ∞ | 30.8 | 8.0 |",

@@ -166,13 +166,15 @@ def _told(found: DistanceFromLongRun) -> bool:
 
 
 def energy_sentence(run: LongRun) -> str:
-    """Which answers are farther from the long run than its own states are."""
-    ceiling = run.energy_noise.high
-    far = [found.condition for found in run.distances if found.energy.value > ceiling]
-    noise = f"of its own states 95% are at {_nats(run.energy_noise)}"
+    """Which answers are farther from the long run than chance and its own states are."""
+    ceiling = max(0.0, run.energy_noise.high)
+    far = [found.condition for found in run.distances if (found.energy.low or 0.0) > ceiling]
+    noise = f"above where 95% of its own states are, {_nats(run.energy_noise)}"
     if not far:
-        return f"By energy distance nothing is farther from `{run.condition}` than that: {noise}."
-    return f"By energy distance {named(far)} are beyond its own noise: {noise}."
+        return f"By energy distance no interval is above 0 and {noise}."
+    verb = "is" if len(far) == 1 else "are"
+    whose = "its interval is" if len(far) == 1 else "their intervals are"
+    return f"By energy distance {named(far)} {verb} apart: {whose} above 0 and {noise}."
 
 
 def kernels_sentence(run: LongRun) -> str:
