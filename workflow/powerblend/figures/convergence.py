@@ -51,9 +51,9 @@ def draw(summary: Summary, published: PublishedNumbers) -> Figure:
     percent_axis(axes[0], "y")
     _noise(axes[1], run.gain_noise)
     _noise(axes[2], run.energy_noise)
-    axes[1].set_ylabel("nats", color=GREY)
-    axes[2].set_ylabel("nats", color=GREY)
-    axes[2].set_yscale("symlog", linthresh=1.0)
+    for axis in axes[1:]:
+        axis.set_ylabel("nats", color=GREY)
+        axis.set_yscale("symlog", linthresh=1.0)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=6)
     remark = (
