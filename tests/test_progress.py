@@ -41,6 +41,23 @@ def test_a_job_that_is_silent_for_long_is_shown_no_more(tmp_path: Path) -> None:
     assert at_work([tmp_path], 0) == ""
 
 
+def test_a_folder_that_goes_meanwhile_ends_no_showing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "job.log").write_text("10:00:00 2 of 3\n")
+    scandir = os.scandir
+
+    def without(path: str) -> object:
+        if Path(path).name == "gone":
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without)
+    assert at_work([tmp_path], 0) == "  there/job  2 of 3"
+
+
 def test_what_is_shown_are_plain_lines_and_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ file holds what a terminal shows, and on a cluster every job's log has its own.
 """
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -93,14 +94,19 @@ def at_work(folders: Sequence[Path], start: float) -> str:
 
     ``start`` is the time since which a log must have changed, in seconds since the epoch.
     """
-    logs = sorted((folder, path) for folder in folders for path in folder.rglob("*.log"))
     lines = {}
-    for folder, path in logs:
+    for folder, path in sorted((folder, path) for folder in folders for path in _logs(folder)):
         message = _last_message(path, start)
         if message and not message.startswith(ENDED):
             lines[path.relative_to(folder).with_suffix("").as_posix()] = message
     width = max(map(len, lines), default=0)
     return "\n".join(f"  {name:{width}}  {message}" for name, message in lines.items())
+
+
+def _logs(folder: Path) -> Iterator[Path]:
+    """Every log in a folder; one whose folder is removed meanwhile is passed over."""
+    for where, _, names in os.walk(folder):
+        yield from (Path(where, name) for name in names if name.endswith(".log"))
 
 
 def _last_message(path: Path, start: float) -> str:
