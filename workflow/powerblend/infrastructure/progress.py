@@ -94,8 +94,9 @@ def at_work(folders: Sequence[Path], start: float) -> str:
 
     ``start`` is the time since which a log must have changed, in seconds since the epoch.
     """
+    logs = sorted((folder, path) for folder in folders for path in _logs(folder))
     lines = {}
-    for folder, path in sorted((folder, path) for folder in folders for path in _logs(folder)):
+    for folder, path in logs:
         message = _last_message(path, start)
         if message and not message.startswith(ENDED):
             lines[path.relative_to(folder).with_suffix("").as_posix()] = message
