@@ -165,7 +165,7 @@ def states_of(space: Space) -> Space:
     """The strings that an answer can be, which is fewer to compute with."""
     kept = space.states(CAP)
     strings = [string for string, is_kept in zip(space.strings, kept, strict=True) if is_kept]
-    return Space(strings, EOS, space.log_p[kept], space.log_t[kept], space.log_q[kept])
+    return Space(strings, space.ends, space.log_p[kept], space.log_t[kept], space.log_q[kept])
 
 
 def particle_curves(table: Table) -> Iterable[Curve]:
