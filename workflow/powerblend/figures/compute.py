@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from powerblend.figures.style import (
     GREY,
     LineStyle,
     line_style,
+    log_axis,
     note,
     percent_axis,
     plain,
@@ -65,11 +65,7 @@ def _condition(axes: Axes, points: Sequence[ComputePoint], style: LineStyle) -> 
 
 def _axes(axes: Axes, points: Sequence[ComputePoint]) -> None:
     tokens = [point.decoded_tokens for point in points]
-    axes.set_xscale("log")
-    axes.set_xlim(min(tokens) / 1.3, max(tokens) * 1.3)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_axis(axes, tokens, 1.3)
     shares = [point.accuracy for point in points]
     middle, half = (min(shares) + max(shares)) / 2, (max(shares) - min(shares)) / 2
     reach = max(0.06, 1.2 * half)

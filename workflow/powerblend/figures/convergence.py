@@ -6,7 +6,6 @@ from itertools import chain
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from powerblend.figures.style import (
     BLUE,
@@ -16,6 +15,7 @@ from powerblend.figures.style import (
     PALE,
     RED,
     LineStyle,
+    log_axis,
     note,
     percent_axis,
     plain,
@@ -109,11 +109,7 @@ def _line(
 
 def _tokens_axis(axes: Axes, distances: Sequence[DistanceFromLongRun]) -> None:
     tokens = [of.decoded_tokens for of in distances]
-    axes.set_xscale("log")
-    axes.set_xlim(min(tokens) / 1.2, max(tokens) * 1.2)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_axis(axes, tokens, 1.2)
     axes.grid(True)
     axes.set_xlabel("decoded tokens per answer", color=GREY)
 

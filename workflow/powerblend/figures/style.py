@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 from powerblend.analysis.roles import DRAFT
 from powerblend.analysis.small_numbers import is_small
@@ -120,3 +120,12 @@ def interval_bars(axes: Axes, results: Sequence[ConditionResult], colours: Seque
     axes.set_xticks([tick / 5 for tick in range(6)])
     axes.spines["bottom"].set_bounds(0, 1)
     percent_axis(axes)
+
+
+def log_axis(axes: Axes, values: Sequence[float], margin: float) -> None:
+    """A horizontal axis by ratios, in plain numbers, so many times wider than its values."""
+    axes.set_xscale("log")
+    axes.set_xlim(min(values) / margin, max(values) * margin)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
