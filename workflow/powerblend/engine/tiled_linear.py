@@ -22,7 +22,17 @@ TILE_OUTPUTS = 768
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class Tiled(nn.Module):
+class _Rearranged(nn.Module):
+    """A linear map whose weight lies otherwise in memory, and is saved as it was."""
+
+    weight: Any
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self.weight
+
+
+class Tiled(_Rearranged):
     """A linear map that computes what an ``nn.Linear`` computes; its weights are frozen."""
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -54,12 +64,8 @@ class Tiled(nn.Module):
             outputs = outputs + self.bias
         return outputs.view(*inputs.shape[:-1], self.out_features)
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}weight"] = self.weight
 
-
-class Panelled(nn.Module):
+class Panelled(_Rearranged):
     """The same, its products by `panel_product`."""
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -83,10 +89,6 @@ class Panelled(nn.Module):
         if self.bias is not None:
             outputs = outputs + self.bias
         return outputs.view(*inputs.shape[:-1], self.out_features)
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}weight"] = self.weight
 
 
 class _Differentiable(torch.autograd.Function):
