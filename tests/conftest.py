@@ -4,6 +4,9 @@ import gc
 import os
 import signal
 
+# While tests are collected modules are imported, of which none is garbage.
+gc.disable()
+
 # A shell has what it starts in the background ignore Ctrl-C, which some tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Spare every collection of garbage, and statsmodels asks for many, what was imported."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
