@@ -1,4 +1,4 @@
-"""A job starts as fast as its imports allow, and has large pages of memory where torch is told so."""
+"""A job starts as fast as its imports allow, and torch is told of large pages."""
 
 import gc
 import os
