@@ -4,9 +4,11 @@ Every side decodes the same number of tokens after the same random prompts, with
 same temperature and no EOS. The time of a run of one token, prefill and all, is taken off. The
 floor is the step's multiplications at the speed at which a large float32 matrix product runs on as
 many processes and threads, measured before and after each of the engine's rows: a processor's clock
-changes with what else it does.
+changes with what else it does. Memory is the most that was resident, with the pages of the model's
+file that were read.
 """
 
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +34,8 @@ def main() -> None:
     table, peaks = [], []
     for rows in chosen.rows:
         peaks.append(sum(side_by_side(matrix_product, 1, one_each)))
-        ours = sum(side_by_side(powerblend, 1, [(rows, repeats)] * count))
+        measured = side_by_side(powerblend, 1, [(rows, repeats)] * count)
+        ours, memory = (sum(numbers) for numbers in zip(*measured, strict=True))
         peaks.append(sum(side_by_side(matrix_product, 1, one_each)))
         theirs = sum(side_by_side(hugging_face, 1, [(rows, repeats)] * count))
         (threaded,) = side_by_side(hugging_face, count, [(rows, repeats)])
@@ -47,6 +50,7 @@ def main() -> None:
                 f"ratio to 1 × {count}": ours / threaded,
                 "floor": floor,
                 "of the floor": ours / floor,
+                "powerblend, MiB a process": memory / count,
             }
         )
     write_table(
@@ -59,10 +63,9 @@ def main() -> None:
     )
 
 
-def powerblend(rows: int, repeats: int) -> float:
-    """Tokens per second of the engine."""
-    hf = AutoModelForCausalLM.from_pretrained(demo_model(), dtype=torch.float32)
-    model = load_model(hf, eos_token_ids=[0])
+def powerblend(rows: int, repeats: int) -> tuple[float, float]:
+    """Tokens per second of the engine, and the most memory that its process held, in MiB."""
+    model = load_model(demo_model(), eos_token_ids=[0])
     prompts = _prompts(rows).tolist()
 
     def run(new: int) -> None:
@@ -70,7 +73,8 @@ def powerblend(rows: int, repeats: int) -> float:
         out = sample(model, prompts, decoding, rows=rows, speculate="off")
         assert all(answer.n_tokens == new for (answer,) in out)
 
-    return rows * NEW / _seconds(run, repeats)
+    speed = rows * NEW / _seconds(run, repeats)
+    return speed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def hugging_face(rows: int, repeats: int) -> float:

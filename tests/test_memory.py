@@ -1,18 +1,23 @@
 """Rows are chosen by free memory, and halved where memory ends all the same."""
 
 import logging
+import weakref
+from functools import partialmethod
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import tiny
 from powerblend import Model, load_model, sample
-from powerblend.api import generation
+from powerblend.api import generation, loading
 from powerblend.api.generation import Request, Run
 from powerblend.engine import memory
 from powerblend.engine.batch import StepInputs
 from powerblend.engine.cache import RaggedCache
+from powerblend.engine.tiled_linear import Panelled, Tiled
 from powerblend.samplers import parse_sampler
 
 DECODING = {"sampler": "power", "alpha": 2.0, "max_new_tokens": 8, "blocks": 2, "steps": 2}
@@ -44,6 +49,33 @@ def test_rows_follow_the_free_memory(
 )
 def test_memory_may_end_in_several_words(error: RuntimeError, ended: bool) -> None:
     assert memory.is_out_of_memory(error) == ended
+
+
+def test_weights_from_files_are_rearranged_one_by_one_and_held_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that loading takes the memory of the files and of one more arrangement at the most."""
+    original: list[weakref.ref[nn.Module]] = []
+    left = []
+    from_files = loading._from_files
+
+    def watched(*arguments: Any) -> Any:
+        tokenizer, hf = from_files(*arguments)
+        original.extend(weakref.ref(m.weight) for m in hf.modules() if type(m) is nn.Linear)
+        return tokenizer, hf
+
+    def counted(self: Any, linear: nn.Linear, *, make: Any) -> None:
+        make(self, linear)
+        left.append(sum(weight() is not None for weight in original))
+
+    monkeypatch.setattr(loading, "_from_files", watched)
+    for kind in (Tiled, Panelled):
+        monkeypatch.setattr(kind, "__init__", partialmethod(counted, make=kind.__init__))
+    loaded = load_model(tiny.save(tmp_path), dtype="float64")
+    assert left == sorted(left, reverse=True)
+    assert left[0] > left[-1]
+    assert [weight for weight in original if weight() is not None] == []
+    assert loaded.num_layers == tiny.LAYERS
 
 
 def test_a_row_is_charged_for_its_keys(model: Model) -> None:
