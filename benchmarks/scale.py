@@ -2,14 +2,17 @@
 
 A study of 25 conditions whose records are made up: answers repeat as they do in practice, a few
 right spellings and a few wrong values for each problem. Then the workflow's own jobs grade them
-with both graders, table them, draw the figures and write the report, two jobs at a time.
+with both graders, table them, draw the figures and write the report and the page of answers, two
+jobs at a time.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +20,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import psutil
 import yaml
 from bench import ROOT, parser, write_table
 
+from powerblend.figures import FIGURES
 from powerblend.infrastructure.files import write_json, write_jsonl
 from powerblend.study.layout import Layout
 from powerblend.study.schema import Study, parse_study
@@ -28,6 +33,9 @@ SIZES = {1_000: (20, 2), 10_000: (100, 4), 100_000: (500, 8)}
 """Problems and samples by the number of records; there are 25 conditions."""
 
 AT_ONCE = 2
+LOOK_EVERY = 0.1
+"""Seconds between two looks at the memory of a stage's processes."""
+
 ANSWER_TOKENS = 250
 BLOCKS = 16
 WORK = "So the two quantities are equal, and what is asked for follows from the line before. "
@@ -39,7 +47,7 @@ CHECKED = {
 
 
 class Cost(NamedTuple):
-    """Wall and processor seconds of a stage, and the largest resident memory of a process."""
+    """Wall and processor seconds of a stage, and the most memory that its processes had at once."""
 
     wall: float
     processor: float
@@ -56,9 +64,9 @@ def main() -> None:
         "From records to the report",
         rows,
         "`per record` is processor time in milliseconds; where it does not rise from one size to "
-        "the next, the stage grows no faster than its work. `MiB` is the largest process of a "
-        f"stage; {AT_ONCE} jobs run at a time. Planning is `snakemake --dry-run` of the whole "
-        "study; its work is the number of jobs, which is the same at every size.",
+        "the next, the stage grows no faster than its work. `MiB` is the most that all processes "
+        f"of a stage had at once; {AT_ONCE} jobs run at a time. Planning is "
+        "`snakemake --dry-run` of the whole study; its work is the number of jobs, which is the same at every size.",
     )
 
 
@@ -69,7 +77,6 @@ def measure(records: int) -> Iterator[dict[str, Any]]:
         root = Path(folder)
         study = prepare(root, problems, samples)
         costs = dict(stages(root, study))
-    # Every process's largest memory at a time when AT_ONCE of them may run.
     total = Cost(
         *(sum(c[i] for c in costs.values()) for i in (0, 1)), max(c.mib for c in costs.values())
     )
@@ -109,33 +116,54 @@ def stages(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
     write = ["powerblend", "report", "--config", config, "--checked", str(layout.checked)]
     write += ["--summary", summary, "--published", published, "--output", str(layout.report)]
     write += ["--html", str(layout.report.with_suffix(".html")), "--figures"]
-    yield "report", run(root, [[*write, *map(str, sorted((root / figures).glob("*.png")))]])
+    yield "report", run(root, [[*write, *(f"{figures}/{name}.png" for name in FIGURES)]])
+    look = ["powerblend", "answers", "--config", config, "--output", str(layout.answers)]
+    yield "answers", run(root, [look])
 
 
 def run(root: Path, commands: Sequence[Sequence[str]]) -> Cost:
     """Run modules in processes of their own, a few at a time."""
-    start = time.perf_counter()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        costs = list(pool.map(lambda command: _cost(root, command), commands))
+    start, seen, ended = time.perf_counter(), Seen({}, [0.0]), threading.Event()
+    watcher = threading.Thread(target=_watch, args=(seen, ended))
+    watcher.start()
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda command: _run(root, command), commands))
+    finally:
+        ended.set()
+        watcher.join()
     wall = time.perf_counter() - start
-    return Cost(wall, sum(c.processor for c in costs), max(c.mib for c in costs))
+    return Cost(wall, sum(seen.processor.values()), max(seen.mib))
 
 
-def _cost(root: Path, command: Sequence[str]) -> Cost:
+class Seen(NamedTuple):
+    """What was seen of a stage's processes, the graders' workers among them."""
+
+    processor: dict[tuple[int, float], float]
+    """Seconds by process, of which the last look is worth most."""
+
+    mib: list[float]
+
+
+def _watch(seen: Seen, ended: threading.Event) -> None:
+    """Look at all processes that were started here, again and again; shared pages count once."""
+    while not ended.wait(LOOK_EVERY):
+        together = 0
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                times = process.cpu_times()
+                seen.processor[process.pid, process.create_time()] = times.user + times.system
+                together += process.memory_full_info().pss
+        seen.mib.append(together / 2**20)
+
+
+def _run(root: Path, command: Sequence[str]) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1"}
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=root,
-        env=environment,
-        stdout=subprocess.DEVNULL,
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=root, env=environment, capture_output=True, text=True
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"failed: {' '.join(command)}")
-    wall = time.perf_counter() - start
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    if done.returncode:
+        raise SystemExit(f"failed: {' '.join(command)}\n{done.stderr}")
 
 
 def prepare(root: Path, problems: int, samples: int) -> Study:
@@ -147,10 +175,11 @@ def prepare(root: Path, problems: int, samples: int) -> Study:
     (root / "merged.json").write_text(json.dumps(merged))
     study = parse_study(merged)
     layout = Layout(study)
+    dataset = layout.dataset_spec(layout.problems_dir.name)
     powerblend = [sys.executable, "-m", "powerblend"]
     for command in (
         [*powerblend, "config", "--merged", json.dumps(merged), "--output", str(layout.config)],
-        [*powerblend, "problems", "--spec", str(layout.dataset_spec), "--output", layout.problems],
+        [*powerblend, "problems", "--spec", str(dataset), "--output", str(layout.problems)],
     ):
         subprocess.run(command, cwd=root, check=True, stderr=subprocess.DEVNULL)
     write_json(root / layout.checked, CHECKED)
