@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from powerblend import Model
 
+# While tests are collected modules are imported, of which none is garbage.
+gc.disable()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the file that takes longest: of files side by side, none is then left for last."""
@@ -36,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Spare every collection of garbage, and statsmodels asks for many, what was imported."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

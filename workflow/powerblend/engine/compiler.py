@@ -139,6 +139,13 @@ class Code:
         """Put a vector to any address."""
         self.build.store(value, self._of_vectors(place), align=self.dtype.itemsize)
 
+    def prefetch(self, place: Any) -> None:
+        """Bring an address, of anything or nothing, near."""
+        address, choice = ir.IntType(8).as_pointer(), ir.IntType(32)
+        fetch = self._declared("llvm.prefetch.p0i8", ir.VoidType(), [address, *3 * [choice]])
+        reading, keeping, data = choice(0), choice(3), choice(1)
+        self.build.call(fetch, [self.build.bitcast(place, address), reading, keeping, data])
+
     def _of_vectors(self, place: Any) -> Any:
         return self.build.bitcast(place, self.vector.as_pointer())
 

@@ -11,6 +11,7 @@ Every sum runs over the inputs in their order, so a row's product is the same to
 whatever rows are beside it.
 """
 
+import itertools
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +22,13 @@ from powerblend.engine.compiler import Code, Compiled, compiled, lanes
 
 ROWS_AT_ONCE = 6
 """Twelve sums, two weights and an input: as many as there are vector registers."""
+
+INPUTS_AT_ONCE = 4
+"""Whose products are added between one look at the loop's counter and the next."""
+
+INPUTS_AHEAD = 16
+"""So far ahead are weights fetched from memory, where several rows keep the processor busy till
+then; one row waits for memory anyway."""
 
 NUMBERS_AT_ONCE = 2**18
 """Of the inputs' that are multiplied by one panel after the other: what a cache holds of them."""
@@ -95,15 +103,28 @@ def _block(code: Code, rows: int) -> Any:
     function.linkage = "internal"
     first, panel, output, inputs, outputs = function.args
     lines = [code.at(first, code.times(inputs, row)) for row in range(rows)]
-    zero, one, half = code.integer(0), code.integer(1), code.lanes
-    kept = 2 * rows * [code.constant(0.0)]
-    with code.loop(zero, inputs, one, kept) as (place, sums, added):
+    half = code.lanes
+
+    def meet(place: Any, sums: list[Any]) -> list[Any]:
+        """The sums with one more input's products."""
         weights = code.at(panel, code.times(place, 2 * half))
+        if rows > 1:
+            code.prefetch(code.at(weights, INPUTS_AHEAD * 2 * half))
         halves = code.load(weights), code.load(code.at(weights, half))
-        for row, line in enumerate(lines):
-            value = code.spread(code.build.load(code.at(line, place)))
-            for weight, total in zip(halves, sums[2 * row : 2 * row + 2], strict=True):
-                added.append(code.fused(value, weight, total))
+        values = [code.spread(code.build.load(code.at(line, place))) for line in lines]
+        pairs = itertools.product(values, halves)
+        return [code.fused(*pair, total) for pair, total in zip(pairs, sums, strict=True)]
+
+    zero, several, one = (code.integer(number) for number in (0, INPUTS_AT_ONCE, 1))
+    whole = code.times(code.build.sdiv(inputs, several), several)
+    sums = 2 * rows * [code.constant(0.0)]
+    with code.loop(zero, whole, several, sums) as (place, sums, added):
+        met = sums
+        for number in range(INPUTS_AT_ONCE):
+            met = meet(code.build.add(place, code.integer(number)), met)
+        added.extend(met)
+    with code.loop(whole, inputs, one, sums) as (place, sums, added):
+        added.extend(meet(place, sums))
     for place, total in enumerate(sums):
         row, side = divmod(place, 2)
         code.store(total, code.at(output, code.times(outputs, row), side * half))
