@@ -33,7 +33,7 @@ SIZES = {1_000: (20, 2), 10_000: (100, 4), 100_000: (500, 8)}
 """Problems and samples by the number of records; there are 25 conditions."""
 
 AT_ONCE = 2
-LOOK_EVERY = 0.1
+LOOK_EVERY = 0.25
 """Seconds between two looks at the memory of a stage's processes."""
 
 ANSWER_TOKENS = 250
@@ -66,7 +66,8 @@ def main() -> None:
         "`per record` is processor time in milliseconds; where it does not rise from one size to "
         "the next, the stage grows no faster than its work. `MiB` is the most that all processes "
         f"of a stage had at once; {AT_ONCE} jobs run at a time. Planning is "
-        "`snakemake --dry-run` of the whole study; its work is the number of jobs, which is the same at every size.",
+        "`snakemake --dry-run` of the whole study; its work is the number of jobs, which is the "
+        "same at every size.",
     )
 
 

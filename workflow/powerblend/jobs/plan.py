@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> None:
     ConfigError
         If the configuration cannot be run, or nothing is known of the device.
     """
-    study = parse_study(_merged([PROJECT / "config.yaml", *options.configfile]))
+    study = parse_study(merged_configuration([PROJECT / "config.yaml", *options.configfile]))
     layout = Layout(study)
     devices = read_step_times(PROJECT / "resources" / "step_times.yaml")
     kind = "gpu" if study.resources.gpu else "cpu"
@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(_lines(study, layout, device)))
 
 
-def _merged(files: Sequence[Path]) -> dict[str, JsonValue]:
+def merged_configuration(files: Sequence[Path]) -> dict[str, JsonValue]:
     """The configuration of all files, as Snakemake merges them."""
     from snakemake.utils import update_config
 

@@ -31,8 +31,8 @@ LOADED_TWICE = 2.6
 the weights, and those of them that are being rearranged."""
 
 PASSES_PER_TOKEN = {"draws": {1: 0.54, 52: 0.97}, "moves": {1: 0.50, 52: 0.77}}
-"""Passes of a decoded token by rows, where guesses are made: of answers whose tokens are drawn once,
-and of chains, which guess from their own strings (benchmarks/passes.py, the demo's records)."""
+"""Passes of a decoded token by rows, where guesses are made: of answers whose tokens are drawn
+once, and of chains, which guess from their own strings too (benchmarks/passes.py, the demo)."""
 
 
 class StepTimes(BaseModel):

@@ -16,9 +16,9 @@ from powerblend.study.cells import Cell
 from powerblend.vocabulary.specs import CellSpec
 
 UNSKIPPED = {"rejected early": 0.48, "to the end": 0.75}
-"""Share of what moves propose that is decoded, times alpha: the rest is drawn with probabilities that
-are known. Where a lost proposal is given up early, 0.9 of 7.4 positions a token at alpha 4; where it
-is not, 1.5 (benchmarks/work.py)."""
+"""Share of what moves propose that is decoded, times alpha: the rest is drawn with probabilities
+that are known. Where a lost proposal is given up early, 0.9 of 7.4 positions a token at alpha 4;
+where it is not, 1.5 (benchmarks/work.py)."""
 
 AT_MOST = 2000
 """Records that are read for one condition: their mean is known well enough."""
