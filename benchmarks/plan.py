@@ -1,9 +1,8 @@
 """What `powerblend plan` says of studies, against what then happened.
 
-Small studies of several shapes are planned, then generated and graded, one after another: of the
-first nothing is known, the later ones know the lengths of the earlier ones' answers. The demo is
-planned as if nothing were known, and held against its records and its jobs' times, where it has
-been run. Seconds are the processor's.
+The demo is planned as if nothing were known, and held against its records and its jobs' times,
+where it has been run. Small studies of other shapes are planned from the lengths of the answers before
+them, then generated and graded, one after another. Seconds are the processor's.
 """
 
 import json
@@ -33,7 +32,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         "use": ["greedy", "blend_ps"],
         "decoding": {"max_new_tokens": 32, "blocks": 4, "steps": 1},
     },
-    "two-samples": {
+    "two_samples": {
         "samples": 2,
         "use": ["temp", "ps"],
         "decoding": {"max_new_tokens": 32, "blocks": 4},
@@ -57,26 +56,27 @@ def main() -> None:
     """Measure and write the table."""
     model, demo = demo_model().parent, ROOT / "results" / "demo"
     with tempfile.TemporaryDirectory() as folder:
+        rows: list[dict[str, Any]] = []
         os.chdir(folder)  # a study's files are where it is run
         Path("results").mkdir()
         Path("results/models").symlink_to(model)
+        if (demo / "times").is_dir():
+            planned, study = planned_of()
+            rows += compared("demo", planned, taken_by_demo(Layout(study, ROOT)))
+            Path("results/demo").symlink_to(demo)
         problems = (ROOT / "resources/problems/basic.jsonl").read_text().splitlines(keepends=True)
         Path("few.jsonl").write_text("".join(problems[:: len(problems) // PROBLEMS][:PROBLEMS]))
-        rows = []
         for name, changes in STUDIES.items():
             Path(f"{name}.yaml").write_text(yaml.safe_dump(FEW | {"study": name} | changes))
             planned, study = planned_of(Path(f"{name}.yaml"))
             rows += compared(name, planned, generated(study))
-        if (demo / "times").is_dir():
-            planned, study = planned_of()
-            rows += compared("demo", planned, taken_by_demo(Layout(study, ROOT)))
     write_table(
         "plan",
         "What studies were planned to take, and what they took",
         rows,
-        "Of all generate jobs of a study together; memory is the largest of one job. Nothing was "
-        "known when `few` and the demo were planned; of the others, the lengths of the answers "
-        "before them. Seconds are the processor's.",
+        "Of all generate jobs of a study together; memory is the largest of one job. The demo was "
+        "planned as if nothing were known, the others with the lengths of the answers before "
+        "them. Seconds are the processor's.",
     )
 
 

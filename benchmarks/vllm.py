@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPT, NEW, TEMPERATURE = 32, 64, 0.25
+WARM_UP = 8
 SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "2",
     "VLLM_CPU_OMP_THREADS_BIND": "1",
@@ -139,7 +140,7 @@ def answer_questions(decoder: Callable[[str], Decode]) -> None:
         question = json.loads(line)
         decode, prompts = decoder(question["speculate"]), question["prompts"]
         if (size := (len(prompts), question["speculate"])) not in warm:
-            decode(prompts, NEW)
+            decode(prompts, WARM_UP)
             warm.add(size)
         print(f"{ANSWER}{_time(decode, prompts, NEW + 1) - _time(decode, prompts, 1)}", flush=True)
 

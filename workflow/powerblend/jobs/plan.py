@@ -30,6 +30,7 @@ from powerblend.study.costs import (
     named_device,
     own_device,
     passes_per_token,
+    prompt_seconds,
     read_step_times,
     row_bytes,
     weights_gb,
@@ -138,14 +139,16 @@ def merged_configuration(files: Sequence[Path]) -> dict[str, JsonValue]:
 
 def plan_of(study: Study, layout: Layout, device: StepTimes) -> Plan:
     """What a study's generation will take."""
-    counts = _problems_by_job(study)
+    jobs = _problems_by_job(study)
+    counts = [len(problems) for problems in jobs]
     answers = {name: expected(cell, layout.results.parent) for name, cell in layout.cells.items()}
     machine = _machine(study, layout, device, max(one.prompt for one in answers.values()))
     # No batch has more rows than a job has strings.
     most = max(counts) * study.samples * max(cell_sampler(c).strings for c in layout.cells.values())
     machine = machine._replace(rows=min(machine.rows, most))
+    reading = sum(prompt_seconds(texts, machine.device, machine.weights_gb) for texts in jobs)
     conditions = [
-        _condition(name, cell_sampler(cell), answers[name], study, machine, counts)
+        _condition(name, cell_sampler(cell), answers[name], study, machine, counts, reading)
         for name, cell in layout.cells.items()
     ]
     return Plan(machine, len(counts) * len(layout.cells) * len(study.answer_seeds), conditions)
@@ -153,9 +156,10 @@ def plan_of(study: Study, layout: Layout, device: StepTimes) -> Plan:
 
 def _lines(study: Study, layout: Layout, device: StepTimes) -> Iterator[str]:
     plan = plan_of(study, layout, device)
+    problems = sum(map(len, _problems_by_job(study)))
     yield (
-        f"study {study.study}: {sum(_problems_by_job(study))} problems × {_answers(study)} answers "
-        f"× {len(layout.cells)} conditions, in {plan.jobs} generate jobs"
+        f"study {study.study}: {problems} problems × {_answers(study)} answers × "
+        f"{len(layout.cells)} conditions, in {plan.jobs} generate jobs"
     )
     yield f"device: {device.device}, steps as in resources/step_times.yaml"
     yield _memory(plan, study, layout)
@@ -174,12 +178,12 @@ def _lines(study: Study, layout: Layout, device: StepTimes) -> Iterator[str]:
     yield from _totals(plan, study)
 
 
-def _problems_by_job(study: Study) -> list[int]:
-    """The problems of each generate job."""
-    whole, shards = len(load_problems(study.dataset)), study.shards
-    sizes = [len(range(index, whole, shards.of)) for index in shards.indices]
-    grouped = [sizes[i : i + shards.per_job] for i in range(0, len(sizes), shards.per_job)]
-    return [sum(group) for group in grouped]
+def _problems_by_job(study: Study) -> list[list[str]]:
+    """What each generate job asks."""
+    texts, shards = [one.problem for one in load_problems(study.dataset)], study.shards
+    each = [texts[index :: shards.of] for index in shards.indices]
+    grouped = [each[i : i + shards.per_job] for i in range(0, len(each), shards.per_job)]
+    return [[text for shard in group for text in shard] for group in grouped]
 
 
 def _condition(
@@ -189,9 +193,10 @@ def _condition(
     study: Study,
     machine: Machine,
     counts: Sequence[int],
+    seconds: float,
 ) -> Condition:
+    """A condition's generation; ``seconds`` are those of reading the prompts."""
     slower = SLOWER_WITH_DRAFT if isinstance(sampler.blend, DraftBlend) else 1.0
-    seconds = 0.0
     for problems in counts:
         work = [one.decoded[i % len(one.decoded)] for i in range(problems * study.samples)]
         seconds += job_seconds(work, machine.rows, machine.device, machine.weights_gb, slower)

@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from powerblend.vocabulary.errors import ConfigError
 
-START_SECONDS = {"cpu": 7.0, "gpu": 25.0}
-"""Of a job of the model, before its first step: imports, and the load check."""
+START_SECONDS = {"cpu": 9.0, "gpu": 25.0}
+"""Of a job of the model, before its first step: imports, the load check, what prompts share."""
+
+PROMPT_TOKENS = {"character": 0.3, "around": 12}
+"""Of a prompt beyond what all share: by the problem's characters, and a chat template's."""
 
 READ_GB_PER_SECOND = 1.0
 """How fast weights are read."""
@@ -81,6 +84,14 @@ def named_device(devices: Sequence[StepTimes], wanted: str) -> StepTimes:
             return device
     names = ", ".join(device.device for device in devices)
     raise ConfigError(f"--device: nothing is known of {wanted!r}; known are {names}")
+
+
+def prompt_seconds(problems: Sequence[str], device: StepTimes, weights_gb: float) -> float:
+    """Reading prompts, each beyond what all share, at the speed of the largest step."""
+    most = max(device.milliseconds)
+    characters = PROMPT_TOKENS["character"] * sum(map(len, problems))
+    tokens = characters + PROMPT_TOKENS["around"] * len(problems)
+    return tokens / most * device.seconds(most, weights_gb)
 
 
 def job_seconds(

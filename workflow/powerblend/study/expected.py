@@ -1,8 +1,8 @@
 """What answers are likely to take, before they are generated: by earlier records, or by assumption.
 
 Records of the very cell come first; then those of any study that decoded in the same way with the
-same model, whatever the blend; then the lengths of any answers of that model. Where there are none,
-an answer is taken to be half as long as it may be.
+same model, whatever the blend; then the lengths of any answers of that model, first to the same
+dataset. Where there are none, an answer is taken to be half as long as it may be.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,21 +40,30 @@ def expected(cell: Cell, results: Path) -> Expected:
     """What the answers of a cell are likely to take, from the records under ``results``."""
     spec = cell.spec
     assert isinstance(spec, CellSpec)
-    known = list(_earlier_cells(results, spec))
-    own = [folder for folder, _ in known if folder.name == cell.name]
-    alike = [folder for folder, other in known if _alike(other) == _alike(spec.decoding)]
+    earlier = list(_earlier_cells(results, spec))
+    same = [(folder, other) for folder, other in earlier if other.dataset == spec.dataset]
+    own = [folder for folder, _ in same if folder.name == cell.name]
+    alike = [f for f, other in same if _alike(other.decoding) == _alike(spec.decoding)]
     if found := _read(own):
         passes = found.passes / sum(found.decoded) if found.passes else None
         return Expected(found.tokens, found.decoded, passes, found.prompt, "its own records")
     if found := _read(alike):
         source = "records of the same sampler"
         return Expected(found.tokens, found.decoded, None, found.prompt, source)
-    found = _read([folder for folder, _ in known])
-    most = spec.decoding.max_new_tokens
-    lengths = [min(n, most) for n in found.tokens] if found else [most // 2]
-    source = "lengths of this model's answers" if found else "assumed: half the longest answer"
-    decoded = [round(n * positions_per_token(spec.decoding, n)) for n in lengths]
-    return Expected(lengths, decoded, None, found.prompt if found else 0, source)
+    for folders, source in (
+        ([folder for folder, _ in same], "lengths of this model's answers"),
+        ([folder for folder, _ in earlier], "lengths of this model's answers to others"),
+    ):
+        if found := _read(folders):
+            return _by_lengths(spec.decoding, found.tokens, found.prompt, source)
+    half = spec.decoding.max_new_tokens // 2
+    return _by_lengths(spec.decoding, [half], 0, "assumed: half the longest answer")
+
+
+def _by_lengths(sampler: Sampler, tokens: Sequence[int], prompt: int, source: str) -> Expected:
+    lengths = [min(n, sampler.max_new_tokens) for n in tokens]
+    decoded = [round(n * positions_per_token(sampler, n)) for n in lengths]
+    return Expected(lengths, decoded, None, prompt, source)
 
 
 def positions_per_token(sampler: Sampler, length: int) -> float:
@@ -77,16 +86,16 @@ def _alike(sampler: Sampler) -> Sampler:
     return sampler.model_copy(update={"blend": None})
 
 
-def _earlier_cells(results: Path, spec: CellSpec) -> Iterator[tuple[Path, Sampler]]:
-    """Folders of answers by the same model to the same dataset, each with what decoded them."""
+def _earlier_cells(results: Path, spec: CellSpec) -> Iterator[tuple[Path, CellSpec]]:
+    """Folders of answers by the same model, each with what its job was to do."""
     for folder in sorted(results.glob("*/generate/*")):
         written = folder.parents[1] / "specs" / f"{folder.name}.json"
         try:
             other = CellSpec.model_validate_json(written.read_text())
         except (OSError, ValueError):
             continue  # of another version, or its spec was deleted: it says nothing
-        if (other.model.name, other.dataset) == (spec.model.name, spec.dataset):
-            yield folder, other.decoding
+        if other.model.name == spec.model.name:
+            yield folder, other
 
 
 class _Read(NamedTuple):
