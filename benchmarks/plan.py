@@ -1,8 +1,8 @@
 """What `powerblend plan` says of studies, against what then happened.
 
 The demo is planned as if nothing were known, and held against its records and its jobs' times,
-where it has been run. Small studies of other shapes are planned from the lengths of the answers before
-them, then generated and graded, one after another. Seconds are the processor's.
+where it has been run. Small studies of other shapes are planned from the lengths of the answers
+before them, then generated and graded, one after another. Seconds are the processor's.
 """
 
 import json

@@ -2,8 +2,7 @@
 
 A study of 25 conditions whose records are made up: answers repeat as they do in practice, a few
 right spellings and a few wrong values for each problem. Then the workflow's own jobs grade them
-with both graders, table them, draw the figures and write the report and the page of answers, two
-jobs at a time.
+with both graders, table them, draw the figures and write the report and the page of answers.
 """
 
 import contextlib
@@ -32,7 +31,6 @@ from powerblend.study.schema import Study, parse_study
 SIZES = {1_000: (20, 2), 10_000: (100, 4), 100_000: (500, 8)}
 """Problems and samples by the number of records; there are 25 conditions."""
 
-AT_ONCE = 2
 LOOK_EVERY = 0.25
 """Seconds between two looks at the memory of a stage's processes."""
 
@@ -58,26 +56,28 @@ def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
     options.add_argument("--records", type=int, nargs="+", choices=SIZES, default=list(SIZES))
-    rows = [row for records in options.parse_args().records for row in measure(records)]
+    options.add_argument("--at-once", type=int, default=2, help="jobs (default 2)")
+    chosen = options.parse_args()
+    rows = [row for records in chosen.records for row in measure(records, chosen.at_once)]
     write_table(
         "scale",
         "From records to the report",
         rows,
         "`per record` is processor time in milliseconds; where it does not rise from one size to "
         "the next, the stage grows no faster than its work. `MiB` is the most that all processes "
-        f"of a stage had at once; {AT_ONCE} jobs run at a time. Planning is "
+        f"of a stage had at once; grading runs {chosen.at_once} at a time. Planning is "
         "`snakemake --dry-run` of the whole study; its work is the number of jobs, which is the "
         "same at every size.",
     )
 
 
-def measure(records: int) -> Iterator[dict[str, Any]]:
+def measure(records: int, at_once: int) -> Iterator[dict[str, Any]]:
     """A row for each stage."""
     problems, samples = SIZES[records]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         study = prepare(root, problems, samples)
-        costs = dict(stages(root, study))
+        costs = dict(stages(root, study, at_once))
     total = Cost(
         *(sum(c[i] for c in costs.values()) for i in (0, 1)), max(c.mib for c in costs.values())
     )
@@ -93,7 +93,7 @@ def measure(records: int) -> Iterator[dict[str, Any]]:
         print(f"{records}, {stage}: {cost}", file=sys.stderr, flush=True)
 
 
-def stages(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
+def stages(root: Path, study: Study, at_once: int) -> Iterator[tuple[str, Cost]]:
     """Run every stage."""
     layout = Layout(study)
     config, published = str(layout.config), str(ROOT / "resources" / "published.yaml")
@@ -109,7 +109,7 @@ def stages(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
         for name, cell in layout.cells.items()
         for answers, grades in zip(layout.generated(cell), layout.grades()[name], strict=True)
     ]
-    yield "grade", run(root, grading)
+    yield "grade", run(root, grading, at_once)
     tables = ["powerblend", "tables", "--config", config, "--summary", summary]
     yield "tables", run(root, [[*tables, "--output", str(layout.tables / "overall.csv")]])
     draw = ["powerblend", "figures", "--summary", summary, "--published", published]
@@ -122,13 +122,13 @@ def stages(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
     yield "answers", run(root, [look])
 
 
-def run(root: Path, commands: Sequence[Sequence[str]]) -> Cost:
+def run(root: Path, commands: Sequence[Sequence[str]], at_once: int = 1) -> Cost:
     """Run modules in processes of their own, a few at a time."""
     start, seen, ended = time.perf_counter(), Seen({}, [0.0]), threading.Event()
     watcher = threading.Thread(target=_watch, args=(seen, ended))
     watcher.start()
     try:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(lambda command: _run(root, command), commands))
     finally:
         ended.set()
