@@ -33,7 +33,10 @@ LOADED_TWICE = 2.6
 """Memory while weights are loaded and rearranged, over that of the weights: the checkpoint's pages,
 the weights, and those of them that are being rearranged."""
 
-PASSES_PER_TOKEN = {"draws": {1: 0.54, 52: 0.97}, "moves": {1: 0.50, 52: 0.77}}
+PASSES_PER_TOKEN = {
+    "draws": {1: 0.54, 8: 0.62, 52: 0.97},
+    "moves": {1: 0.50, 8: 0.53, 52: 0.77},
+}
 """Passes of a decoded token by rows, where guesses are made: of answers whose tokens are drawn
 once, and of chains, which guess from their own strings too (benchmarks/passes.py, the demo)."""
 
