@@ -138,7 +138,7 @@ def concrete(base: type) -> list[type]:
 def test_every_sampler_and_blend_source_is_held_to_its_distribution() -> None:
     conditions = CONDITIONS.values()
     sources = {c["blend"]["source"] for c in conditions if "blend" in c}
-    assert {c["sampler"] for c in conditions} | {"particles"} == set(SAMPLERS)  # test_kernels
+    assert {c["sampler"] for c in conditions} | {"particles"} == set(SAMPLERS)  # test_kernel_matrix
     assert sources == {b.model_fields["source"].default for b in concrete(Blend)}
 
 

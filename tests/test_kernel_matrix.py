@@ -144,6 +144,7 @@ UNCORRECTED = [(Law, "cut_mass", no_mass), (Power, "schedule", to_the_end)]
 TWINS = {
     "entropy cuts without their correction": Twin("entropy-4", UNCORRECTED, {"steps": 6}),
     "tries without 1/S": Twin("tries-2", UNCORRECTED, {"steps": 6}),
+    "five tries without 1/S": Twin("tries-5", UNCORRECTED, {"steps": 6}),
     "swaps by the inverse ratio": Twin(
         "ladder-2", [(Ladder, "_log_swap_ratio", inverse_ratio)], {}
     ),
