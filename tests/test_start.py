@@ -1,26 +1,24 @@
-"""A job starts as fast as its imports allow, and torch is told of large pages."""
+"""A job starts as fast as its imports allow, with torch told how to wait."""
 
 import gc
 import os
 
 import pytest
 
-from powerblend.cli import main
-
-VARIABLE = "THP_MEM_ALLOC_ENABLE"
+from powerblend.cli import TORCH_SETTINGS, main
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
-def test_large_pages_are_asked_for_unless_the_user_says_otherwise(
-    before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", TORCH_SETTINGS)
+@pytest.mark.parametrize("own", [None, "0"])
+def test_torch_is_told_unless_the_user_has(
+    name: str, own: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, "")  # so that it is put back
-    monkeypatch.delenv(VARIABLE)
-    if before is not None:
-        monkeypatch.setenv(VARIABLE, before)
+    monkeypatch.setenv(name, own or "")  # so that it is put back
+    if own is None:
+        monkeypatch.delenv(name)
     with pytest.raises(SystemExit):
         main(["schema", "--help"])
-    assert os.environ[VARIABLE] == after
+    assert os.environ[name] == (own or TORCH_SETTINGS[name])
 
 
 def test_garbage_is_collected_once_a_job_is_imported() -> None:

@@ -19,6 +19,12 @@ from powerblend.infrastructure.progress import clock
 
 log = logging.getLogger("powerblend")
 
+TORCH_SETTINGS = {"THP_MEM_ALLOC_ENABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Read where torch is imported, unless the user has set them. Linux gives it large pages of memory:
+to look for small ones takes a twelfth of a job's time. And a thread that waits for others leaves
+them the processor: where there are more threads than processors to be had, all take far longer
+otherwise."""
+
 JOBS = {
     "sample": "ask a model a question, and see its answers",
     "serve": "answer requests of the OpenAI API",
@@ -121,13 +127,11 @@ def _chosen(arguments: Sequence[str] | None) -> str | None:
 def _imported(job: str) -> ModuleType:
     """The module of a job, and all that it imports.
 
-    torch, if it is among that, asks Linux for large pages of memory: to look for small ones takes a
-    twelfth of a job's time.
-
     None of that is garbage: looking for some among it, again and again while it grows and once more
     when the process ends, would take a third of a job's start.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    for variable, value in TORCH_SETTINGS.items():
+        os.environ.setdefault(variable, value)
     gc.disable()
     try:
         return import_module(f"powerblend.jobs.{job.replace('-', '_')}")
