@@ -1,8 +1,8 @@
 """Every kernel with every target and both proposals follows the distribution that is claimed.
 
 The whole product, through `sample` and against enumeration, on one random transformer with a draft;
-and what each kernel is easily got wrong by is rejected by the same comparison. `make test` takes
-some cells, in which each kernel and each target with each proposal is; `make test-slow` all.
+and what each kernel is easily got wrong by is rejected by the same comparison. `make test` takes a
+cell of each kernel but the slowest, and of each target; `make test-slow` takes all.
 
 Together they reject a right engine with a chance of `FALSE_ALARM`: a p-value's bound is that over
 the number of comparisons (Bonferroni).
@@ -92,8 +92,9 @@ def source() -> Source:
 
 
 def cells() -> Iterator[Any]:
-    """All of them, slow but for some in which each kernel and each side is."""
-    quick = {(kernel, *side) for kernel, side in zip(cycle(KERNELS), SIDES, strict=False)}
+    """All of them, slow but for some in which each kernel but the slowest is."""
+    pairs = zip(cycle(KERNELS), SIDES, strict=False)
+    quick = {(kernel, *side) for kernel, side in pairs if kernel != "csmc-2"}
     for cell in CELLS:
         yield pytest.param(*cell, marks=[] if cell in quick else pytest.mark.slow)
 
