@@ -87,10 +87,10 @@ class Service:
     def _check_size(self, prompts: Sequence[Any]) -> None:
         """Refuse what cannot fit, however it is cut into tokens: to do that may take minutes."""
         positions = self._model.positions
-        for prompt in prompts if positions is not None else ():
-            chat = isinstance(prompt, list) and isinstance(prompt[0], dict)
-            texts = [turn["content"] for turn in prompt] if chat else [prompt]
-            characters = sum(len(text) for text in texts if isinstance(text, str))
+        if positions is None:
+            return
+        for texts in map(_texts, prompts):
+            characters = sum(map(len, texts))
             if len(texts) > positions or characters > positions * self._longest_token:
                 raise Refused(
                     400,
@@ -114,6 +114,13 @@ class Service:
             gone.cancel()
             answers.add_done_callback(_look_at)
             answers.cancel()
+
+
+def _texts(prompt: Any) -> list[str]:
+    """What a tokenizer would have to read of a prompt: none of token ids."""
+    if isinstance(prompt, str):
+        return [prompt]
+    return [part["content"] for part in prompt if isinstance(part, dict)]
 
 
 def _look_at(answers: "asyncio.Future[Any]") -> None:
