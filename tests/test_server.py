@@ -308,9 +308,9 @@ def test_the_command_says_whether_tokens_are_guessed(
     def answered(app: "FastAPI", **_: Any) -> None:
         with listening(app) as address:
             client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
-            many = POWER | {"blocks": 1, "steps": 20}
+            many = POWER | {"blocks": 1, "steps": 6}
             client.chat.completions.create(
-                model="tiny", messages=CHAT, seed=1, max_tokens=32, extra_body=many
+                model="tiny", messages=CHAT, seed=1, max_tokens=16, extra_body=many
             )
             runs.extend(engines[0]._batches.values())
 
@@ -319,7 +319,7 @@ def test_the_command_says_whether_tokens_are_guessed(
     monkeypatch.setattr(serve.uvicorn, "run", answered)
     main(["serve", "tiny", "--speculate", speculate])
     (run,) = runs
-    assert run.tally.moves == 20
+    assert run.tally.moves == 6
     assert (run.tally.guessed > 0) == (speculate == "auto")
 
 
@@ -353,6 +353,32 @@ def test_what_is_no_route_and_no_json_is_an_error_of_the_api_too(served: Served)
     # A page in a browser may send text to any address without asking.
     text = httpx2.post(url, headers=given | {"Content-Type": "text/plain"}, content="{}")
     assert text.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"messages": [{"role": "x"}] * 10**5}, "messages.0.role: Input should be 'system'"),
+        ({"messages": CHAT * 10**5}, "in 100000 parts, but the model has positions for 256"),
+        (
+            {"messages": [{"role": "user", "content": "a " * 10**6}]},
+            "a prompt has 2000000 characters in 1 parts, but the model has positions for 256",
+        ),
+        ({"stop": [1] * 10**5}, "stop: Input should be a valid string"),
+        ({"model": "m" * 10**6}, "there is no model 'mmm"),
+        ({"extra_body": {f"k{n}": 1 for n in range(10**5)}}, "k0, k1, k2"),
+    ],
+)
+def test_large_bodies_are_refused_at_once_and_in_few_words(
+    served: Served, changes: dict[str, Any], said: str
+) -> None:
+    body = {"model": "tiny", "messages": CHAT} | changes.pop("extra_body", {}) | changes
+    given, sent = {"Authorization": f"Bearer {KEY}"}, time.perf_counter()
+    answer = httpx2.post(f"{served.base}/chat/completions", headers=given, json=body)
+    assert answer.status_code in (400, 404)
+    assert said in answer.json()["error"]["message"]
+    assert len(answer.content) < 5000
+    assert time.perf_counter() - sent < 5
 
 
 def test_what_changes_no_answer_is_taken(served: Served) -> None:

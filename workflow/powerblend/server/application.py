@@ -50,6 +50,8 @@ class Service:
     ) -> None:
         self.conditions, self.engine = conditions, engine
         self._model, self._timeout = model, timeout
+        words = model.tokenizer.get_vocab() if model.tokenizer else [""]
+        self._longest_token = max(map(len, words))
 
     async def answer(self, body: Body, prompts: Sequence[Any], request: Request) -> Response:
         """The response to a request for answers."""
@@ -72,6 +74,7 @@ class Service:
         """A ticket for every answer: of `sample`'s random numbers for these prompts."""
         sampler = self.conditions.sampler(body)
         self._check_count(len(prompts) * body.n, sampler.strings)
+        self._check_size(prompts)
         requests = requests_of(self._model, prompts, sampler, body.n)
         return [Ticket(request, sampler, seed) for request in requests]
 
@@ -80,6 +83,20 @@ class Service:
         if answers * strings > most:
             each = f" of {strings} strings each" if strings > 1 else ""
             raise Refused(400, f"it asks for {answers} answers{each}, but only {most} may wait")
+
+    def _check_size(self, prompts: Sequence[Any]) -> None:
+        """Refuse what cannot fit, however it is cut into tokens: to do that may take minutes."""
+        positions = self._model.positions
+        if positions is None:
+            return
+        for texts in map(_texts, prompts):
+            characters = sum(map(len, texts))
+            if len(texts) > positions or characters > positions * self._longest_token:
+                raise Refused(
+                    400,
+                    f"a prompt has {characters} characters in {len(texts)} parts, but the model "
+                    f"has positions for {positions} tokens; shorten it",
+                )
 
     async def _wait(self, tickets: Sequence[Ticket], request: Request) -> list[Generation] | None:
         """The answers, once all are there; None if the client is gone before."""
@@ -97,6 +114,13 @@ class Service:
             gone.cancel()
             answers.add_done_callback(_look_at)
             answers.cancel()
+
+
+def _texts(prompt: Any) -> list[str]:
+    """What a tokenizer would have to read of a prompt: none of token ids."""
+    if isinstance(prompt, str):
+        return [prompt]
+    return [part["content"] for part in prompt if isinstance(part, dict)]
 
 
 def _look_at(answers: "asyncio.Future[Any]") -> None:
@@ -208,6 +232,9 @@ def _add_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
+MAX_MESSAGE = 2000
+"""Characters of what an error says: it names values, which may be as long as a body."""
+
 KINDS = {401: "authentication_error", 429: "rate_limit_error"}
 """The API's words for what is wrong; by default invalid_request_error, from 500 on server_error."""
 
@@ -215,6 +242,8 @@ KINDS = {401: "authentication_error", 429: "rate_limit_error"}
 def _error(
     status: int, message: str, param: str | None = None, code: str | None = None
 ) -> Response:
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]} …"
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
     headers = {"Retry-After": RETRY_AFTER} if status == 429 else None
     return JSONResponse(responses.error(message, kind, param, code), status, headers)

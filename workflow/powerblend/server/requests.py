@@ -3,7 +3,7 @@
 Parameters that change what is drawn and have no exact form here are refused, not passed over.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +33,11 @@ def _encodable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_encodable)]
 """JSON can name halves of characters; no tokenizer takes them."""
+
+
+Item = TypeVar("Item")
+Items = Annotated[list[Item], Field(fail_fast=True)]
+"""A list of which the first wrong item is named: a body may hold a million of them."""
 
 
 def _short(stop: str | list[str] | None) -> str | list[str] | None:
@@ -80,7 +85,7 @@ class Body(BaseModel):
     n: Annotated[int, _or(1)] = Field(default=1, ge=1, le=MAX_ANSWERS)
     seed: int | None = None
     max_tokens: int | None = Field(default=None, gt=0)
-    stop: Annotated[Text | list[Text] | None, AfterValidator(_short)] = None
+    stop: Annotated[Text | Items[Text] | None, AfterValidator(_short)] = None
     stream: Annotated[bool, _or(False)] = False
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -91,7 +96,7 @@ class Body(BaseModel):
     # What changes no answer is passed over.
     user: str | None = None
     store: bool | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Any = None
     service_tier: str | None = None
 
     @property
@@ -121,7 +126,7 @@ class Message(BaseModel):
     """A turn of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
+    content: Text | Items[TextPart]
     name: str | None = None
 
     @property
@@ -135,12 +140,12 @@ class Message(BaseModel):
 class ChatBody(Body):
     """A request for an assistant's turn."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Items[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, gt=0)
     logprobs: Annotated[bool, _or(False)] = False
     top_logprobs: Literal[0] | None = None
     response_format: dict[Literal["type"], Literal["text"]] | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Items[Literal["text"]] | None = None
     tools: list[Any] | None = Field(default=None, max_length=0)
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
@@ -159,7 +164,7 @@ class ChatBody(Body):
 class CompletionBody(Body):
     """A request for what comes after a text, or after token ids."""
 
-    prompt: Annotated[Text | list[int] | list[Text] | list[list[int]], AfterValidator(_some)]
+    prompt: Annotated[Text | Items[int] | Items[Text] | Items[Items[int]], AfterValidator(_some)]
     logprobs: Literal[0] | None = None
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
