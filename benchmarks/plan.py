@@ -160,7 +160,7 @@ def _taken(layout: Layout, seconds: float, memory_gb: float) -> Taken:
 def compared(study: str, planned: Taken, taken: Taken) -> list[dict[str, Any]]:
     """A row for each quantity."""
     rows = [
-        {"study": study, "of": name, "planned": float(p), "taken": float(t), "ratio": p / t}
+        {"study": study, "of": name, "planned": float(p), "taken": float(t), "ratio": float(p / t)}
         for name, p, t in zip(Taken._fields, planned, taken, strict=True)
     ]
     for row in rows:
