@@ -12,7 +12,7 @@ from powerblend.graders.mathematics.brackets import split_keeping
 RELATIONS = ("=", r"\approx", r"\equiv", r"\Rightarrow", r"\cong")
 
 _LETTER = r"(?:[A-Za-z]|\\[A-Za-z]+ ?)"
-_SUBSCRIPT = r"(?:_(?:\w|\{[^{}]*\}|\\text\{[^{}]*\}))?"
+_SUBSCRIPT = r"(?:_(?:\w|\{[^{}]*\}|\{\\text\{[^{}]*\}\}|\\text\{[^{}]*\}))?"
 _DECORATED = (
     r"\\(?:overline|vec|hat|bar|tilde|widehat|widetilde|overrightarrow|overleftrightarrow|dot|ddot"
     r"|overset\{[^{}]*\})\s*(?:\{[^{}]*\}|[A-Za-z])"
@@ -57,6 +57,8 @@ def is_name(text: str) -> bool:
     """Whether a side can only be the name of what is asked for."""
     if _NAME.match(text) is None or text in ("e", "i", r"\pi", r"\infty"):
         return False
+    if text[0] == "|" and len(letters(text)) == 1 and re.search(r"\d", text):
+        return False  # |x-3| = 5 is to be solved
     product = re.match(r"([a-z])[(\[](.*)[)\]]\Z", text)  # n(n+1) is none, f(n+1) and y(t) are
     return product is None or product[1] in "fghpqrsuvw" or product[1] not in product[2]
 
