@@ -52,7 +52,7 @@ _TYPESETTING: tuple[tuple[str, str], ...] = (
     (r"\\rbrace(?![A-Za-z])", r"\\}"),
     (r"\\lbrack(?![A-Za-z])", "["),
     (r"\\rbrack(?![A-Za-z])", "]"),
-    (r"\\colon(?![A-Za-z])|\{:\}", ":"),
+    (r"\\colon(?![A-Za-z])|(?<=\d)\{:\}", ":"),
     (r"\\(?:dots|ldots|cdots|dotsc|dotsb)(?![A-Za-z])|\.\.\.", r"\\ldots "),
     (r"\\(?:mathbb|Bbb|mathds)\s*\{?\s*([RZNQC])\s*\}?", r"\\set\1 "),
     (r"\\cr(?![A-Za-z])", r"\\\\"),
