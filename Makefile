@@ -2,7 +2,8 @@
 # make test    the tests
 # make test-slow   the tests that take minutes each
 # make test-slurm   the study on a SLURM that the test starts; as root, may install Debian packages
-# make test-package  wheel and source in an empty environment, lm_eval and the server: minutes, gigabytes
+# make test-package  wheel and source in an empty environment, lm_eval and the server: a quarter of an
+#              hour; about 7 GB of disk for a while, and 3 GB of downloads for torch's lowest release
 # make test-browser   the pages in a headless Chromium; as root, may install Debian's
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
@@ -15,6 +16,7 @@ PYTHON ?= python3
 CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
+MODEL := results/models/smollm2-135m-instruct
 
 .PHONY: demo test test-slow test-slurm test-package test-browser check docs schema envs clean
 
@@ -33,7 +35,7 @@ test-slurm: .venv/ready
 	$(BIN)/pip install --quiet --constraint envs/cpu.lock --editable '.[slurm]'
 	$(BIN)/pytest -m slurm
 
-test-package: .venv/ready
+test-package: .venv/ready | $(MODEL)/config.json
 	$(BIN)/pip install --quiet --constraint envs/cpu.lock 'lm_eval[api]'
 	$(BIN)/pytest -m package
 
@@ -53,6 +55,9 @@ check: .venv/ready
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 	@echo "The documentation is site/index.html; with its search: $(PYTHON) -m http.server --directory site"
+
+$(MODEL)/config.json: | .venv/ready
+	$(BIN)/snakemake --cores 1 --quiet rules --configfile $(STUDY) -- $@
 
 schema: .venv/ready
 	$(BIN)/python -m powerblend schema > workflow/schemas/config.schema.json

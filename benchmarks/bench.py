@@ -56,7 +56,8 @@ def side_by_side(
     function: Callable[..., Any], threads: int, arguments: Sequence[Sequence[Any]]
 ) -> list[Any]:
     """Call the function in one process for each list of arguments, all at once."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # before the processes import torch
+    # Before the processes import torch, as the jobs of a study have it.
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "THP_MEM_ALLOC_ENABLE": "1"}
     with ProcessPoolExecutor(len(arguments), mp_context=get_context("spawn")) as pool:
         return [f.result() for f in [pool.submit(function, *a) for a in arguments]]
 

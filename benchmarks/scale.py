@@ -2,14 +2,18 @@
 
 A study of 25 conditions whose records are made up: answers repeat as they do in practice, a few
 right spellings and a few wrong values for each problem. Then the workflow's own jobs grade them
-with both graders, table them, draw the figures and write the report, two jobs at a time.
+with both graders, table them, draw the figures and write the report and the page of answers.
 """
 
+import argparse
+import contextlib
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +21,24 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import psutil
 import yaml
 from bench import ROOT, parser, write_table
 
-from powerblend.infrastructure.files import write_json, write_jsonl
+from powerblend.figures import FIGURES
+from powerblend.graders.boxed import extract_boxed
+from powerblend.infrastructure.files import read_jsonl, write_json, write_jsonl
+from powerblend.study.cells import Cell
 from powerblend.study.layout import Layout
 from powerblend.study.schema import Study, parse_study
+from powerblend.vocabulary.records import AnswerCounts
 
 SIZES = {1_000: (20, 2), 10_000: (100, 4), 100_000: (500, 8)}
 """Problems and samples by the number of records; there are 25 conditions."""
 
-AT_ONCE = 2
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the memory of a stage's processes."""
+
 ANSWER_TOKENS = 250
 BLOCKS = 16
 WORK = "So the two quantities are equal, and what is asked for follows from the line before. "
@@ -39,7 +50,7 @@ CHECKED = {
 
 
 class Cost(NamedTuple):
-    """Wall and processor seconds of a stage, and the largest resident memory of a process."""
+    """Wall and processor seconds of a stage, and the most memory that its processes had at once."""
 
     wall: float
     processor: float
@@ -50,26 +61,31 @@ def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
     options.add_argument("--records", type=int, nargs="+", choices=SIZES, default=list(SIZES))
-    rows = [row for records in options.parse_args().records for row in measure(records)]
+    options.add_argument("--at-once", type=int, default=2, help="jobs (default 2)")
+    options.add_argument(
+        "--graded", type=int, default=25, help="conditions to grade, of 25 (default all)"
+    )
+    chosen = options.parse_args()
+    rows = [row for records in chosen.records for row in measure(records, chosen)]
     write_table(
         "scale",
         "From records to the report",
         rows,
         "`per record` is processor time in milliseconds; where it does not rise from one size to "
-        "the next, the stage grows no faster than its work. `MiB` is the largest process of a "
-        f"stage; {AT_ONCE} jobs run at a time. Planning is `snakemake --dry-run` of the whole "
-        "study; its work is the number of jobs, which is the same at every size.",
+        "the next, the stage grows no faster than its work. `MiB` is the most that all processes "
+        f"of a stage had at once; {chosen.at_once} grade jobs run at a time. Of the 25 conditions, "
+        f"all alike, {chosen.graded} are graded, and grading counts for 25. Planning is `snakemake "
+        "--dry-run` of the whole study; its work is the number of jobs, the same at every size.",
     )
 
 
-def measure(records: int) -> Iterator[dict[str, Any]]:
+def measure(records: int, chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each stage."""
     problems, samples = SIZES[records]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         study = prepare(root, problems, samples)
-        costs = dict(stages(root, study))
-    # Every process's largest memory at a time when AT_ONCE of them may run.
+        costs = dict(stages(root, study, chosen))
     total = Cost(
         *(sum(c[i] for c in costs.values()) for i in (0, 1)), max(c.mib for c in costs.values())
     )
@@ -85,7 +101,7 @@ def measure(records: int) -> Iterator[dict[str, Any]]:
         print(f"{records}, {stage}: {cost}", file=sys.stderr, flush=True)
 
 
-def stages(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
+def stages(root: Path, study: Study, chosen: argparse.Namespace) -> Iterator[tuple[str, Cost]]:
     """Run every stage."""
     layout = Layout(study)
     config, published = str(layout.config), str(ROOT / "resources" / "published.yaml")
@@ -98,10 +114,14 @@ def stages(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
             *("--problems", str(layout.problems), "--records", str(answers)),
             *("--output", str(grades)),
         ]
-        for name, cell in layout.cells.items()
-        for answers, grades in zip(layout.generated(cell), layout.grades()[name], strict=True)
+        for cell in layout.cells.values()
+        for answers, grades in zip(layout.generated(cell), layout.graded(cell), strict=True)
     ]
-    yield "grade", run(root, grading)
+    of_some = run(root, grading[: chosen.graded], chosen.at_once)
+    share = len(grading[: chosen.graded]) / len(grading)
+    yield "grade", Cost(of_some.wall / share, of_some.processor / share, of_some.mib)
+    for cell in layout.cells.values():
+        _grade_the_rest(root, study, cell)
     tables = ["powerblend", "tables", "--config", config, "--summary", summary]
     yield "tables", run(root, [[*tables, "--output", str(layout.tables / "overall.csv")]])
     draw = ["powerblend", "figures", "--summary", summary, "--published", published]
@@ -109,33 +129,54 @@ def stages(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
     write = ["powerblend", "report", "--config", config, "--checked", str(layout.checked)]
     write += ["--summary", summary, "--published", published, "--output", str(layout.report)]
     write += ["--html", str(layout.report.with_suffix(".html")), "--figures"]
-    yield "report", run(root, [[*write, *map(str, sorted((root / figures).glob("*.png")))]])
+    yield "report", run(root, [[*write, *(f"{figures}/{name}.png" for name in FIGURES)]])
+    look = ["powerblend", "answers", "--config", config, "--output", str(layout.answers)]
+    yield "answers", run(root, [look])
 
 
-def run(root: Path, commands: Sequence[Sequence[str]]) -> Cost:
+def run(root: Path, commands: Sequence[Sequence[str]], at_once: int = 1) -> Cost:
     """Run modules in processes of their own, a few at a time."""
-    start = time.perf_counter()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        costs = list(pool.map(lambda command: _cost(root, command), commands))
+    start, seen, ended = time.perf_counter(), Seen({}, [0.0]), threading.Event()
+    watcher = threading.Thread(target=_watch, args=(seen, ended))
+    watcher.start()
+    try:
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(lambda command: _run(root, command), commands))
+    finally:
+        ended.set()
+        watcher.join()
     wall = time.perf_counter() - start
-    return Cost(wall, sum(c.processor for c in costs), max(c.mib for c in costs))
+    return Cost(wall, sum(seen.processor.values()), max(seen.mib))
 
 
-def _cost(root: Path, command: Sequence[str]) -> Cost:
+class Seen(NamedTuple):
+    """What was seen of a stage's processes, the graders' workers among them."""
+
+    processor: dict[tuple[int, float], float]
+    """Seconds by process, of which the last look is worth most."""
+
+    mib: list[float]
+
+
+def _watch(seen: Seen, ended: threading.Event) -> None:
+    """Look at all processes that were started here, again and again; shared pages count once."""
+    while not ended.wait(LOOK_EVERY):
+        together = 0
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                times = process.cpu_times()
+                seen.processor[process.pid, process.create_time()] = times.user + times.system
+                together += process.memory_full_info().pss
+        seen.mib.append(together / 2**20)
+
+
+def _run(root: Path, command: Sequence[str]) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1"}
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=root,
-        env=environment,
-        stdout=subprocess.DEVNULL,
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=root, env=environment, capture_output=True, text=True
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"failed: {' '.join(command)}")
-    wall = time.perf_counter() - start
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    if done.returncode:
+        raise SystemExit(f"failed: {' '.join(command)}\n{done.stderr}")
 
 
 def prepare(root: Path, problems: int, samples: int) -> Study:
@@ -147,10 +188,11 @@ def prepare(root: Path, problems: int, samples: int) -> Study:
     (root / "merged.json").write_text(json.dumps(merged))
     study = parse_study(merged)
     layout = Layout(study)
+    dataset = layout.dataset_spec(layout.problems_dir.name)
     powerblend = [sys.executable, "-m", "powerblend"]
     for command in (
         [*powerblend, "config", "--merged", json.dumps(merged), "--output", str(layout.config)],
-        [*powerblend, "problems", "--spec", str(layout.dataset_spec), "--output", layout.problems],
+        [*powerblend, "problems", "--spec", str(dataset), "--output", str(layout.problems)],
     ):
         subprocess.run(command, cwd=root, check=True, stderr=subprocess.DEVNULL)
     write_json(root / layout.checked, CHECKED)
@@ -160,6 +202,29 @@ def prepare(root: Path, problems: int, samples: int) -> Study:
         answers = [_answer(p, s, name, random) for p in asked for s in range(samples)]
         write_jsonl(root / path, answers)
     return study
+
+
+def _grade_the_rest(root: Path, study: Study, cell: Cell) -> None:
+    """Grades of a condition that no job has graded: what is right is known."""
+    layout = Layout(study)
+    (answers,), (grades,) = layout.generated(cell), layout.graded(cell)
+    if (root / grades).exists():
+        return
+    asked = {problem["unique_id"]: problem for problem in read_jsonl(root / layout.problems)}
+    write_jsonl(
+        root / grades, (_grade(r, asked[r["problem_id"]]) for r in read_jsonl(root / answers))
+    )
+
+
+def _grade(record: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    answer = extract_boxed(record["completion"])
+    right = answer in _spellings(problem)[0]
+    counts = {name: value for name, value in record.items() if name in AnswerCounts.model_fields}
+    return counts | {
+        **{"subject": problem["subject"], "level": problem["level"], "gold": problem["answer"]},
+        **{"answer": answer, "correct": right, "second": right, "reason": None, "rule": None},
+        "string": hashlib.sha256(str(record["tokens"]).encode()).hexdigest()[:16],
+    }
 
 
 def _changes(samples: int) -> dict[str, Any]:

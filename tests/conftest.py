@@ -4,9 +4,6 @@ import gc
 import os
 import signal
 
-# While tests are collected modules are imported, of which none is garbage.
-gc.disable()
-
 # A shell has what it starts in the background ignore Ctrl-C, which some tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,6 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from powerblend import Model
+
+# While tests are collected modules are imported, of which none is garbage.
+gc.disable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

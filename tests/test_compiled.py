@@ -1,5 +1,6 @@
 """Compiled loops compute what torch's operations do, of a row the same in any company."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 import tiny
 from equality import nearly, records
 from powerblend import load_model, sample
-from powerblend.engine import compiled_rows, compiler
+from powerblend.engine import compiled_rows, compiler, panel_product
 from powerblend.engine.compiled_rows import Norm, Where, attended, gated
 from powerblend.engine.panel_product import ROWS_AT_ONCE, Panels
 from powerblend.engine.tiled_linear import Panelled, Tiled, tiled
@@ -130,6 +131,23 @@ def test_attention_is_softmax_over_what_a_row_may_see(
         ]
         scores = query[row].view(heads, group, width) @ own[0].transpose(1, 2) * 0.3
         close(found[row], (scores.softmax(-1) @ own[1]).flatten(0, 1))
+
+
+def test_registers_of_64_bytes_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As AVX-512 has them; LLVM makes two of each where there are none."""
+    for module in (compiler, compiled_rows, panel_product):
+        monkeypatch.setattr(module, "lanes", lambda dtype: 64 // dtype.itemsize)
+    for module, name in [
+        (panel_product, "_compiled"),
+        *((compiled_rows, name) for name in ("_norm", "_gate", "_attention")),
+    ]:
+        monkeypatch.setattr(module, name, cache(getattr(module, name).__wrapped__))
+    dtype = torch.float32
+    for shape in SHAPES:
+        test_products_are_those_of_a_linear_map(*shape, dtype, monkeypatch)
+    for width, group in [(16, 3), (32, 13)]:
+        test_attention_is_softmax_over_what_a_row_may_see(width, group, 9, 4, dtype)
+    test_norms_and_gates_are_torch_s(dtype, monkeypatch)
 
 
 def test_answers_are_those_of_torch_s_operations(monkeypatch: pytest.MonkeyPatch) -> None:

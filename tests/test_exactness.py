@@ -7,7 +7,7 @@ random transformer and on a table, against the final string's exact distribution
 from collections import Counter
 from collections.abc import Mapping
 from inspect import isabstract
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 import enumeration
 import tiny
 from enumeration import Floats, Logits, Space, chi_squared, total_variation
+from kernel_laws import Source
 from powerblend import load_model, sample
 from powerblend.blends import Blend
 from powerblend.samplers import SAMPLERS
@@ -68,17 +69,6 @@ CONDITIONS["random_blend_ps"] = POWER | {"blend": {"source": "random", "beta": 0
 CONDITIONS["uniform_blend_ps"] = POWER | {"blend": {"source": "uniform", "beta": -0.4}}
 BLEND_PS = [c for c in CONDITIONS if "blend_ps" in c]
 ON_A_TABLE = ("greedy", "temp", "ps", "ps_four_blocks", "blend_ps-final-base-minus")
-
-
-class Source(NamedTuple):
-    """A model, its prompt, and its logits as the enumeration sees them, by blend."""
-
-    model: Any
-    prompt: list[int]
-    blends: Any
-
-    def logits(self, decoding: Mapping[str, Any]) -> Logits:
-        return self.blends(decoding.get("blend"))
 
 
 def transformer_source(hf: PreTrainedModel) -> Source:
@@ -148,7 +138,7 @@ def concrete(base: type) -> list[type]:
 def test_every_sampler_and_blend_source_is_held_to_its_distribution() -> None:
     conditions = CONDITIONS.values()
     sources = {c["blend"]["source"] for c in conditions if "blend" in c}
-    assert {c["sampler"] for c in conditions} | {"particles"} == set(SAMPLERS)  # test_kernels
+    assert {c["sampler"] for c in conditions} | {"particles"} == set(SAMPLERS)  # test_kernel_matrix
     assert sources == {b.model_fields["source"].default for b in concrete(Blend)}
 
 

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from powerblend.cli import main
 from powerblend.infrastructure.files import write_json, write_jsonl
 from powerblend.study.layout import Layout
 from powerblend.vocabulary.records import AnswerRecord, GradeRecord
+from small_study import environment
 
 LADDER = {"sampler": "power", "ladder": [1.0, 2.0]}
 REPLICA = {"tokens": [4], "text": "4", "log_p": -0.5, "finish": "eos", "alpha": 1.0, "swaps": 2}
@@ -87,13 +90,17 @@ def test_a_study_loads_back_and_is_graded_again(
     assert "| `greedy` | argmax p | 6 | 33.3% |" in card
     assert json.loads((folder / "config.json").read_text())["study"] == "small"
     assert json.loads((folder / "specs" / "ladder.json").read_text())["decoding"]["alpha"] == 4.0
-    # The card's own lines load it, and grade it again.
-    names: dict[str, Any] = {"FOLDER": str(folder)}
-    for lines in re.findall("```python\n(.*?)```", card, re.DOTALL):
-        exec(lines, names)
-    answers, verdicts = names["answers"], names["verdicts"]
+    # The card's own lines load it, and grade it again, as a file that is run.
+    lines = [f"FOLDER = {str(folder)!r}", *re.findall("```python\n(.*?)```", card, re.DOTALL)]
+    lines += ["    print([verdict.correct for verdict in verdicts])"]
+    (tmp_path / "again.py").write_text("\n".join(lines))
+    command = [sys.executable, str(tmp_path / "again.py")]
+    cache = environment() | {"HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    again = subprocess.run(command, env=cache, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    answers = datasets.load_dataset(str(folder), split="train")
     assert len(answers) == 2 * len(small_study.problems())
-    assert [v.correct for v in verdicts] == answers["correct"]
+    assert again.stdout == f"{list(answers['correct'])}\n"
     assert set(answers["condition"]) == {"greedy", "ladder"}
     row = next(row for row in answers if row["condition"] == "ladder")
     assert row["replicas"][0]["alpha"] == 1.0

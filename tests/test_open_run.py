@@ -125,27 +125,70 @@ def test_what_a_step_under_way_did_for_who_has_left_is_passed_over(model: Model)
     assert leaving.answers == {n: answer for n, answer in staying.answers.items() if n != gone}
 
 
-def test_what_a_prompt_shares_with_a_row_at_work_is_not_computed_again(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prompts = [[*range(3, 15), 5, 6], [*range(3, 15), 7, 8, 9]]
-    expected = sample(model, prompts, POWER, seed=SEED)
-    prefill, widths = Model.prefill, []
+SHARED = list(range(3, 21))
+SHARING = [[*SHARED, 5, 6], [*SHARED, 7, 8, 9], [*SHARED, 9, 5]]
+
+
+@pytest.fixture
+def prefilled(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Rows and tokens of every pass that reads prompts."""
+    prefill, passes = Model.prefill, list[tuple[int, int]]()
 
     def noted(model: Model, cache: Any, slots: slice, start: Any, tokens: Any) -> None:
-        widths.append(tokens.shape[1])
+        passes.append(tuple(tokens.shape))
         prefill(model, cache, slots, start, tokens)
 
     monkeypatch.setattr(Model, "prefill", noted)
-    sampler = parse_sampler(POWER)
-    run, answers = OpenRun(model, sampler, 20, 2), dict[int, Generation]()
-    for number, request in enumerate(requests_of(model, prompts, sampler, 1)):
-        run.submit(request, SEED, number)
-        answers |= dict(run.step())
+    return passes
+
+
+def finished(run: OpenRun) -> dict[int, Generation]:
+    answers = dict[int, Generation]()
     while run.unfinished:
         answers |= dict(run.step())
-    assert widths == [13, 2]  # a prompt's last token is fed by the first step
-    assert [record(answers[n]) for n in (0, 1)] == nearly([record(row[0]) for row in expected])
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("come", "passes"),
+    [
+        # A prompt's last token is fed by the first step.
+        pytest.param("later", [(1, 19), (1, 2), (1, 1)], id="a row at work has it"),
+        pytest.param("after", [(1, 19), (1, 2), (1, 1)], id="no row is at work any more"),
+        pytest.param("together", [(1, 18), (3, 2)], id="they come together"),
+    ],
+)
+@pytest.mark.parametrize("decoding", [POWER, CONDITIONS["particles"]], ids=["ps", "particles"])
+def test_what_prompts_begin_with_is_computed_once(
+    decoding: dict[str, Any],
+    come: str,
+    passes: list[tuple[int, int]],
+    model: Model,
+    prefilled: list[tuple[int, int]],
+) -> None:
+    sampler = parse_sampler(decoding)
+    expected = sample(model, SHARING, decoding, seed=SEED)
+    prefilled.clear()
+    run, answers = OpenRun(model, sampler, 21, 24), dict[int, Generation]()
+    for number, request in enumerate(requests_of(model, SHARING, sampler, 1)):
+        run.submit(request, SEED, number)
+        if come == "later":
+            answers |= dict(run.step())
+        if come == "after":
+            answers |= finished(run)
+    answers |= finished(run)
+    assert prefilled == passes
+    assert [record(answers[n]) for n in range(3)] == nearly([record(row[0]) for row in expected])
+
+
+def test_a_short_beginning_is_read_by_each(model: Model, prefilled: list[tuple[int, int]]) -> None:
+    """A pass of its own reads all weights once more, for less than it spares."""
+    sampler = parse_sampler(POWER)
+    run = OpenRun(model, sampler, 4, 4)
+    for number, request in enumerate(requests_of(model, [[3, 4, 5], [3, 4, 6]], sampler, 1)):
+        run.submit(request, SEED, number)
+    run.step()
+    assert prefilled == [(2, 2)]
 
 
 def test_where_memory_ends_the_unfinished_start_again_with_half_the_rows(

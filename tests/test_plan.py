@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM
@@ -11,7 +12,16 @@ from powerblend import load_model
 from powerblend.cli import main
 from powerblend.infrastructure.files import write_json, write_jsonl
 from powerblend.samplers import parse_sampler
-from powerblend.study.costs import StepTimes, read_step_times, row_bytes, run_job, weights_gb
+from powerblend.study.costs import (
+    START_SECONDS,
+    StepTimes,
+    job_memory_gb,
+    job_seconds,
+    passes_per_token,
+    read_step_times,
+    row_bytes,
+    weights_gb,
+)
 from powerblend.study.expected import positions_per_token
 from powerblend.study.layout import Layout
 from small_study import ROOT, parsed, write_study
@@ -27,16 +37,14 @@ def test_steps_between_and_beyond_what_was_measured() -> None:
 
 def test_a_jobs_time_is_that_of_its_steps_one_by_one() -> None:
     decoded, rows = [5, 1, 4, 2, 2, 7], 3
-    live, waiting, seconds, steps = [], list(decoded), 0.0, 0
+    live, waiting, seconds = [], list(decoded), 0.0
     while live or waiting:
         while waiting and len(live) < rows:
             live.append(waiting.pop(0))
         seconds += DEVICE.seconds(len(live), 1.0)
         live = [left - 1 for left in live if left > 1]
-        steps += 1
-    job = run_job(decoded, rows, DEVICE, 1.0)
-    assert job.steps == steps
-    assert job.seconds == pytest.approx(seconds + 11.0)  # ten to start, one to read the weights
+    start = START_SECONDS["cpu"] + 1.0  # a second to read the weights
+    assert job_seconds(decoded, rows, DEVICE, 1.0) == pytest.approx(seconds + start)
 
 
 def test_memory_is_that_of_the_model(tmp_path: Path) -> None:
@@ -57,6 +65,35 @@ def test_a_chain_decodes_more_than_a_draw() -> None:
     assert 1.5 < one < four
 
 
+@pytest.mark.parametrize(
+    ("settings", "measured"),
+    [
+        ({"alpha": 2.0}, 2.78),
+        ({"alpha": 4.0}, 1.89),
+        ({"alpha": 8.0}, 1.29),
+        ({"alpha": 2.0, "blend": {"source": "layer", "layer": 27, "beta": 0.02}}, 3.75),
+        ({"alpha": 4.0, "blend": {"source": "layer", "layer": 27, "beta": 0.02}}, 2.52),
+    ],
+)
+def test_a_chain_decodes_as_much_as_was_measured(settings: dict[str, Any], measured: float) -> None:
+    """Of benchmarks/work.py, whose answers have 27 tokens."""
+    shared = {"sampler": "power", "max_new_tokens": 64, "blocks": 8, "steps": 2}
+    planned = positions_per_token(parse_sampler(shared | settings), 27)
+    assert planned == pytest.approx(measured, rel=0.3)
+
+
+def test_few_rows_guess_more_and_chains_the_most() -> None:
+    assert passes_per_token(1, moves=True) < passes_per_token(1, moves=False) < 0.6
+    assert 0.9 < passes_per_token(52, moves=False) <= passes_per_token(64, moves=False) <= 1
+    assert passes_per_token(1, moves=True) < passes_per_token(8, moves=True)
+    assert passes_per_token(8, moves=True) < passes_per_token(52, moves=True)
+
+
+def test_a_jobs_memory_is_that_of_its_weights_or_of_its_rows() -> None:
+    assert job_memory_gb(1.0, 0.1) == job_memory_gb(1.0, 0.2)
+    assert job_memory_gb(1.0, 10.0) == pytest.approx(job_memory_gb(1.0, 11.0) - 1.0)
+
+
 def test_a_plan_begins_with_what_is_assumed_and_goes_on_with_what_is_known(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,13 +109,12 @@ def test_a_plan_begins_with_what_is_assumed_and_goes_on_with_what_is_known(
     cell = Layout(parsed(study)).cells["ps"]
     results = tmp_path / "results" / "earlier"
     write_json(results / "specs" / f"{cell.name}.json", cell.spec.model_dump(mode="json"))
-    record = {"n_tokens": 5, "decoded_tokens": 11, "prompt_tokens": 9}
+    record = {"n_tokens": 5, "decoded_tokens": 11, "passes": 8, "prompt_tokens": 9}
     write_jsonl(results / "generate" / cell.name / "shard-0-of-2x1.jsonl", [record, record])
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line.split() for line in lines if line.startswith("ps ")]
-    # Two jobs of three answers, each in one batch of four rows.
-    assert line[1:5] == ["6", "5.0", "11.0", "22"]
+    assert line[1:5] == ["6", "5.0", "11.0", "8.0"]
     assert "its own records" in " ".join(line)
     assert any("lengths of this model's answers" in line for line in lines)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import math
+import re
 import signal
 import socket
 import subprocess
@@ -19,10 +21,13 @@ for package in ("fastapi", "uvicorn", "openai"):
 import httpx2
 import openai
 import psutil
+import yaml
 
 import tiny
 from powerblend import Generation, Model, load_model, sample
 from powerblend.api.open_run import OpenRun
+from powerblend.cli import main
+from powerblend.jobs import serve
 from powerblend.jobs.serve import conditions
 from powerblend.samplers import Sampler, parse_sampler
 from powerblend.server import engine_thread, limits
@@ -216,6 +221,106 @@ def test_bad_requests_get_the_errors_of_the_api(
     assert isinstance(caught.value.body, dict)
     assert caught.value.body["type"] == "invalid_request_error"
     assert said in caught.value.body["message"]
+
+
+CUT: dict[str, Any] = DECODING | {"cut": "entropy"}
+TEMPERED: dict[str, Any] = {"sampler": "temperature", "max_new_tokens": 8}
+GROWN: dict[str, Any] = PARTICLES | {"max_new_tokens": 8, "particles": 4}
+
+
+def blended(beta: float, **changes: Any) -> dict[str, Any]:
+    return DECODING | {"blend": {"source": "layer", "layer": 0, "beta": beta}} | changes
+
+
+@pytest.mark.parametrize(
+    ("decoding", "said"),
+    [
+        (DECODING | {"alpha": 1e308}, "alpha: Input should be less than or equal to 1000000000"),
+        (DECODING | {"alpha": 10**400}, "alpha: Input should be"),
+        (DECODING | {"alpha": 3, "ladder": [2.0, 1e308]}, "ladder.1: Input should be less than"),
+        (CUT | {"cut_power": 1e9}, "cut_power: Input should be less than or equal to 100"),
+        (blended(1e308), "beta: Input should be less than or equal to 1000"),
+        (blended(-1e308), "beta: Input should be greater than or equal to -1000"),
+        (
+            DECODING | {"blend": {"source": "random", "beta": 0.1, "seed": 10**40}},
+            "seed: Input should be less than 18446744073709551616",
+        ),
+        (DECODING | {"steps": 10**30}, "steps: Input should be less than or equal to 1000000000"),
+        (DECODING | {"tries": 10**30}, "tries: Input should be less than or equal to 1000000000"),
+        (DECODING | {"max_new_tokens": 10**30}, "max_new_tokens: Input should be less than or"),
+        (DECODING | {"blocks": 10**30}, f"blocks is {10**30}, which does not divide"),
+        (TEMPERED | {"temperature": 1e308}, "temperature: Input should be less than or equal to"),
+        (TEMPERED | {"temperature": 1e-308}, "temperature: Input should be greater than or equal"),
+        (TEMPERED | {"alpha": 1e308}, "alpha is 1e+308; use a number from 1e-09 to 1e+09"),
+        (TEMPERED | {"alpha": 10**400}, "use a number from 1e-09 to 1e+09"),
+        (TEMPERED | {"alpha": 1e-300}, "alpha is 1e-300; use a number from 1e-09 to 1e+09"),
+        (GROWN | {"alpha": 1e308}, "alpha: Input should be less than or equal to 1000000000"),
+        (GROWN | {"particles": 10**30}, "particles: Input should be less than or equal to"),
+        (GROWN | {"sweeps": 10**30}, "sweeps: Input should be less than or equal to 1000000000"),
+    ],
+)
+def test_numbers_too_large_to_compute_with_are_refused_everywhere(
+    served: Served, decoding: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        served.chat(extra_body=decoding, max_tokens=openai.omit)
+    assert isinstance(caught.value.body, dict)
+    assert said in caught.value.body["message"]
+    with pytest.raises(ValueError, match=re.escape(said)):
+        sample(served.model, [CHAT], decoding)
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump({"conditions": {"absurd": decoding}}))
+    with pytest.raises(ValueError, match=re.escape(said)) as wrong:
+        conditions(study, has_draft=False)
+    assert str(wrong.value).startswith(f"{study}: conditions.absurd")
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        DECODING | {"alpha": 1e9, "ladder": [1e8]},
+        CUT | {"alpha": 1e9, "cut_power": 100},
+        blended(1000, alpha=1e9),
+        blended(-1000, alpha=1e9, proposal="target", tries=2),
+        TEMPERED | {"temperature": 1e-9},
+        TEMPERED | {"temperature": 1e9},
+        GROWN | {"alpha": 1e9},
+    ],
+)
+def test_the_largest_numbers_that_are_allowed_have_an_answer(
+    served: Served, decoding: dict[str, Any]
+) -> None:
+    (choice,) = served.chat(extra_body=decoding, max_tokens=openai.omit).choices
+    assert math.isfinite(choice.powerblend["log_p"])
+    assert math.isfinite(choice.powerblend["log_t"])
+
+
+@pytest.mark.parametrize("speculate", ["off", "auto"])
+def test_the_command_says_whether_tokens_are_guessed(
+    speculate: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines, runs = list[EngineThread](), list[OpenRun]()
+
+    def made(*arguments: Any) -> EngineThread:
+        engines.append(EngineThread(*arguments))
+        return engines[0]
+
+    def answered(app: "FastAPI", **_: Any) -> None:
+        with listening(app) as address:
+            client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+            many = POWER | {"blocks": 1, "steps": 20}
+            client.chat.completions.create(
+                model="tiny", messages=CHAT, seed=1, max_tokens=32, extra_body=many
+            )
+            runs.extend(engines[0]._batches.values())
+
+    monkeypatch.setattr(serve, "EngineThread", made)
+    monkeypatch.setattr(serve, "load_model", lambda *_, **__: model)
+    monkeypatch.setattr(serve.uvicorn, "run", answered)
+    main(["serve", "tiny", "--speculate", speculate])
+    (run,) = runs
+    assert run.tally.moves == 20
+    assert (run.tally.guessed > 0) == (speculate == "auto")
 
 
 def test_stop_strings_are_those_of_the_engine_or_refused(served: Served) -> None:

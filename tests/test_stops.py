@@ -16,11 +16,12 @@ from transformers import PreTrainedTokenizerFast
 import tiny
 from enumeration import Ends, Floats, Space, String, at_eos, chi_squared
 from kernel_enumeration import rungs_of
+from kernel_laws import Source
 from powerblend import Generation, sample
 from powerblend.api.token_texts import token_texts
 from powerblend.engine.endings import Ending
 from table_model import TableModel
-from test_exactness import NOT_REJECTED, Source
+from test_exactness import NOT_REJECTED
 
 CAP = 4
 TEXTS = ("a", "", "ba")  # the one in the middle is EOS

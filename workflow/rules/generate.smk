@@ -54,7 +54,7 @@ for number, shards in enumerate(SHARDS_BY_JOB):
                 *("--condition", lambda wildcards: wildcards.cell.split("-")[0]),
             ),
         shell:
-            "OMP_NUM_THREADS={threads} OMP_WAIT_POLICY=PASSIVE python -m powerblend --log {log:q}"
+            "OMP_NUM_THREADS={threads} python -m powerblend --log {log:q}"
             " {params.job} --spec {input.spec:q} {params.inputs} --output {output:q}"
             " --device {params.device} --threads {threads} {params.model} {params.settings}"
 

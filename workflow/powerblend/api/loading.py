@@ -106,16 +106,21 @@ def load_model(
             "(give a directory with config.json, model.safetensors and a tokenizer, or a hub id)"
         ) from error
     ends = given or _eos_token_ids(hf, tokenizer)
-    return _with_draft(hf.requires_grad_(False).to(device), tokenizer, ends, draft)
+    return _with_draft(hf.requires_grad_(False).to(device), tokenizer, ends, draft, owned=True)
 
 
 def _with_draft(
-    hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int], draft: Draft | None
+    hf: PreTrainedModel,
+    tokenizer: Any,
+    eos_token_ids: Sequence[int],
+    draft: Draft | None,
+    *,
+    owned: bool = False,
 ) -> Model:
     """The engine's model, which keeps a draft if it is given one."""
     if draft is None:
-        return Model(hf, tokenizer, eos_token_ids)
-    return DraftedModel(hf, tokenizer, eos_token_ids, draft)
+        return Model(hf, tokenizer, eos_token_ids, owned=owned)
+    return DraftedModel(hf, tokenizer, eos_token_ids, draft, owned=owned)
 
 
 def _unwrapped(module: nn.Module) -> PreTrainedModel:

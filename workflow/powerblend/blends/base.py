@@ -19,13 +19,20 @@ class BlendModel(Protocol):
         """The model's final norm."""
 
 
+MAX_WEIGHT = 1000.0
+"""Logits times this are numbers in half precision too."""
+
+
 class Blend(BaseModel):
     """z_guided = (1 - beta) z_final + beta z_source, both through the model's ``lm_head``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     beta: float = Field(
-        allow_inf_nan=False, description="weight of the source's logits; negative sharpens"
+        ge=-MAX_WEIGHT,
+        le=MAX_WEIGHT,
+        allow_inf_nan=False,
+        description="weight of the source's logits; negative sharpens",
     )
 
     @abstractmethod

@@ -23,7 +23,7 @@ class RandomBlend(HiddenBlend):
     """
 
     source: Literal["random"] = "random"
-    seed: int = Field(default=0, ge=0, description="of the random rotation")
+    seed: int = Field(default=0, ge=0, lt=2**64, description="of the random rotation")
 
     @property
     def layers_read(self) -> tuple[int, ...]:

@@ -47,9 +47,11 @@ class DraftedModel(Model):
         tokenizer: Any,
         eos_token_ids: Sequence[int],
         draft: Draft,
+        *,
+        owned: bool = False,
     ) -> None:
         """Raise ValueError if the draft was made for another model."""
-        super().__init__(hf, tokenizer, eos_token_ids)
+        super().__init__(hf, tokenizer, eos_token_ids, owned=owned)
         sizes = TargetSizes(self.name, self.num_layers, self.hidden_size, self.vocabulary)
         draft.architecture.check_fit(draft.source, sizes)
         own = copy.deepcopy(draft).placed(self.device, self.dtype)

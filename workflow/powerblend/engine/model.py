@@ -73,22 +73,32 @@ class Model:
 
     block_size: int | None = None
 
-    def __init__(self, hf: PreTrainedModel, tokenizer: Any, eos_token_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        hf: PreTrainedModel,
+        tokenizer: Any,
+        eos_token_ids: Sequence[int],
+        *,
+        owned: bool = False,
+    ) -> None:
+        """Take over a model; ``owned`` if nobody else has it: then none of it is held twice."""
         self.tokenizer = tokenizer
         self.eos_token_ids = frozenset(eos_token_ids)
-        self._source = hf
-        self.refresh()
+        self._source = None if owned else hf
+        self._take(hf if owned else _with_own_modules(hf))
 
     def refresh(self) -> None:
-        """Take the weights anew from the model that this one was made of.
+        """Take the weights anew from the model in memory that this one was made of.
 
         Some are kept in another layout, so a model that was trained since would go on with a
-        mixture of old and new ones.
+        mixture of old and new ones. One that was loaded from files is nobody else's, and stays.
         """
-        hf = self._source
-        # Same tensors, own modules and config: the caller's model is left as it was.
-        shared = {id(t): t for t in itertools.chain(hf.parameters(), hf.buffers())}
-        self._hf = copy.deepcopy(hf, shared).eval()
+        if self._source is not None:
+            self._take(_with_own_modules(self._source))
+
+    def _take(self, hf: PreTrainedModel) -> None:
+        """Put a model's modules in order for decoding."""
+        self._hf = hf.eval()
         self.device: torch.device = self._hf.device
         self.dtype: torch.dtype = self._hf.dtype
         self.own_lengths = attention.has_kernel(self.device, self.dtype)
@@ -372,6 +382,12 @@ def _fix_rotation(backbone: nn.Module, config: Any) -> int | None:
 
 def _changes_with_length(kind: str) -> bool:
     return "dynamic" in kind or kind == "longrope"
+
+
+def _with_own_modules(hf: PreTrainedModel) -> PreTrainedModel:
+    """Same tensors, own modules and config: the caller's model is left as it was."""
+    shared = {id(t): t for t in itertools.chain(hf.parameters(), hf.buffers())}
+    return copy.deepcopy(hf, shared)
 
 
 def _backbone(hf: PreTrainedModel) -> Any:

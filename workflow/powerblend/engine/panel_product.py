@@ -27,8 +27,8 @@ INPUTS_AT_ONCE = 4
 """Whose products are added between one look at the loop's counter and the next."""
 
 INPUTS_AHEAD = 16
-"""So far ahead are weights fetched from memory where several rows keep the processor busy till then;
-one row waits for memory anyway."""
+"""So far ahead are weights fetched from memory, where several rows keep the processor busy till
+then; one row waits for memory anyway."""
 
 NUMBERS_AT_ONCE = 2**18
 """Of the inputs' that are multiplied by one panel after the other: what a cache holds of them."""

@@ -21,7 +21,7 @@ nothing else, so a table of probabilities runs through the very same loop.
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any, Literal, NamedTuple, Protocol
@@ -209,6 +209,13 @@ class Slot:
         return self.running.job.prompt
 
 
+class Prefilled(NamedTuple):
+    """A prompt, and the keys of its tokens but the last."""
+
+    prompt: NDArray[np.int64]
+    keys: Any
+
+
 class Launched(NamedTuple):
     """A step under way: whose rows it advances, and what it will have done for each."""
 
@@ -264,6 +271,7 @@ class Scheduler:
         self._capacity = longest + limit
         self._shared = common_prefix([job.prompt for job in jobs])
         self._is_open = longest_prompt is not None
+        self._latest: Prefilled | None = None  # kept while no row is at work, too
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         device = model.device
         self._batch = Batch(self.rows, limit, ending, device, self._shared, sampler.columns)
@@ -598,6 +606,9 @@ class Scheduler:
             self._prefill(self._cache, slice(first, first + len(batch)), prompts, start)
             for job in batch:
                 rows[job.prompt.tobytes()] = self._take_row(job)
+            if self._is_open:
+                keys = self._cache.save(len(self._slots) - 1, 0, len(batch[-1].prompt) - 1)
+                self._latest = Prefilled(batch[-1].prompt, keys)
         prefilled = {id(job) for job in fresh.values()}
         for job in jobs:
             if id(job) not in prefilled:
@@ -607,16 +618,39 @@ class Scheduler:
     def _copy_beginning(self, prompts: Sequence[NDArray[np.int64]], first: int) -> int:
         """Give rows from ``first`` on what their prompts begin with; how many tokens each now has.
 
-        Jobs that come while it runs have no prefix in common beforehand, but often one with a row
-        at work, as a system prompt or worked examples.
+        Jobs that come while it runs have no prefix in common beforehand, but often one with each
+        other, with a row at work or with those before, as a system prompt or worked examples.
         """
         if not self._is_open:
             return self._shared
-        alike = [(common_prefix([*prompts, slot.prompt]), slot.row) for slot in self._slots]
-        length, source = max(alike, default=(0, 0))
-        for row in range(first, first + len(prompts) if length else first):
-            self._cache.copy(source, row, length)
+        length, source = self._known_beginning(prompts, first)
+        shared = common_prefix(prompts)
+        # A pass for it alone reads the weights once more, and spares all rows but one its tokens.
+        if (len(prompts) - 1) * (shared - length) > RIDGE:
+            self._copy_prompt(source, [first], length)
+            self._prefill(self._cache, slice(first, first + 1), [prompts[0][length:shared]], length)
+            length, source = shared, first
+        self._copy_prompt(source, range(first, first + len(prompts)), length)
         return length
+
+    def _known_beginning(
+        self, prompts: Sequence[NDArray[np.int64]], vacant: int
+    ) -> tuple[int, int]:
+        """How much of what prompts begin with has keys already, and which row has them."""
+        alike = [(common_prefix([*prompts, slot.prompt]), slot.row) for slot in self._slots]
+        length, source = max(alike, default=(0, vacant))
+        if self._latest is not None:
+            latest = common_prefix([*prompts, self._latest.prompt])
+            if latest > length:
+                self._cache.restore(vacant, 0, self._latest.keys)
+                return latest, vacant
+        return length, source
+
+    def _copy_prompt(self, source: int, rows: Iterable[int], length: int) -> None:
+        """Give rows the first tokens of another one, if there are any."""
+        for row in rows if length else ():
+            if row != source:
+                self._cache.copy(source, row, length)
 
     def _take_row(self, job: Job) -> int:
         """Start a job's answer in the next free row."""

@@ -1,6 +1,6 @@
 """Say what a study will take, before anything of it runs.
 
-Answers, tokens, steps, hours, memory and disk: from the configuration, from the steps that the
+Answers, tokens, passes, hours, memory and disk: from the configuration, from the steps that the
 benchmarks measured (resources/step_times.yaml) and from earlier records under results/, which know
 how long this model's answers are. Without any an answer is taken to be half as long as it may be.
 
@@ -19,16 +19,20 @@ from pydantic import JsonValue
 
 from powerblend.blends import DraftBlend
 from powerblend.report.run import cpu_name
+from powerblend.samplers import Sampler
 from powerblend.study.cells import Cell
 from powerblend.study.costs import (
     SLOWER_WITH_DRAFT,
     StepTimes,
     disk_bytes,
+    job_memory_gb,
+    job_seconds,
     named_device,
     own_device,
+    passes_per_token,
+    prompt_seconds,
     read_step_times,
     row_bytes,
-    run_job,
     weights_gb,
 )
 from powerblend.study.expected import Expected, expected
@@ -50,6 +54,8 @@ class Machine(NamedTuple):
     device: StepTimes
     weights_gb: float
     rows: int
+    row_gb: float | None
+    """Memory of a row; None where the model is not here to say."""
 
 
 class Condition(NamedTuple):
@@ -58,8 +64,31 @@ class Condition(NamedTuple):
     name: str
     answers: int
     expected: Expected
-    steps: int
-    hours: float
+    passes: float
+    """Of an answer."""
+    seconds: float
+    disk: float
+    """Bytes of all answers."""
+
+    @property
+    def decoded(self) -> float:
+        """Tokens of all answers."""
+        return self.answers * mean(self.expected.decoded)
+
+
+class Plan(NamedTuple):
+    """A study's generation."""
+
+    machine: Machine
+    jobs: int
+    conditions: Sequence[Condition]
+
+    @property
+    def memory_gb(self) -> float | None:
+        """Of a job; None where the model is not here to say."""
+        if self.machine.row_gb is None:
+            return None
+        return job_memory_gb(self.machine.weights_gb, self.machine.rows * self.machine.row_gb)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
     ConfigError
         If the configuration cannot be run, or nothing is known of the device.
     """
-    study = parse_study(_merged([PROJECT / "config.yaml", *options.configfile]))
+    study = parse_study(merged_configuration([PROJECT / "config.yaml", *options.configfile]))
     layout = Layout(study)
     devices = read_step_times(PROJECT / "resources" / "step_times.yaml")
     kind = "gpu" if study.resources.gpu else "cpu"
@@ -93,7 +122,7 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(_lines(study, layout, device)))
 
 
-def _merged(files: Sequence[Path]) -> dict[str, JsonValue]:
+def merged_configuration(files: Sequence[Path]) -> dict[str, JsonValue]:
     """The configuration of all files, as Snakemake merges them."""
     from snakemake.utils import update_config
 
@@ -108,58 +137,87 @@ def _merged(files: Sequence[Path]) -> dict[str, JsonValue]:
     return merged
 
 
-def _lines(study: Study, layout: Layout, device: StepTimes) -> Iterator[str]:
-    counts = _problems_by_job(study)
+def plan_of(study: Study, layout: Layout, device: StepTimes) -> Plan:
+    """What a study's generation will take."""
+    jobs = _problems_by_job(study)
+    counts = [len(problems) for problems in jobs]
     answers = {name: expected(cell, layout.results.parent) for name, cell in layout.cells.items()}
-    machine, words = _machine(study, layout, device, [*answers.values()])
-    jobs = len(counts) * len(layout.cells) * len(study.answer_seeds)
+    machine = _machine(study, layout, device, max(one.prompt for one in answers.values()))
+    # No batch has more rows than a job has strings.
+    most = max(counts) * study.samples * max(cell_sampler(c).strings for c in layout.cells.values())
+    machine = machine._replace(rows=min(machine.rows, most))
+    reading = sum(prompt_seconds(texts, machine.device, machine.weights_gb) for texts in jobs)
+    conditions = [
+        _condition(name, cell_sampler(cell), answers[name], study, machine, counts, reading)
+        for name, cell in layout.cells.items()
+    ]
+    return Plan(machine, len(counts) * len(layout.cells) * len(study.answer_seeds), conditions)
+
+
+def _lines(study: Study, layout: Layout, device: StepTimes) -> Iterator[str]:
+    plan = plan_of(study, layout, device)
+    problems = sum(map(len, _problems_by_job(study)))
     yield (
-        f"study {study.study}: {sum(counts)} problems × {_answers(study)} answers × "
-        f"{len(layout.cells)} conditions, in {jobs} generate jobs"
+        f"study {study.study}: {problems} problems × {_answers(study)} answers × "
+        f"{len(layout.cells)} conditions, in {plan.jobs} generate jobs"
     )
     yield f"device: {device.device}, steps as in resources/step_times.yaml"
-    yield from words
+    yield _memory(plan, study, layout)
     yield ""
     yield (
-        f"{'condition':<20}{'answers':>9}{'tokens':>9}{'decoded':>9}{'steps':>9}{'hours':>8}"
+        f"{'condition':<20}{'answers':>9}{'tokens':>9}{'decoded':>9}{'passes':>9}{'hours':>8}"
         "  lengths from"
     )
-    planned = [
-        _condition(name, layout.cells[name], answers[name], study, machine, counts)
-        for name in layout.cells
-    ]
-    for one in planned:
+    for one in plan.conditions:
         yield (
             f"{one.name:<20}{one.answers:>9,}{mean(one.expected.tokens):>9.1f}"
-            f"{mean(one.expected.decoded):>9.1f}{one.steps:>9,}{one.hours:>8.2f}"
+            f"{mean(one.expected.decoded):>9.1f}{one.passes:>9.1f}{one.seconds / 3600:>8.2f}"
             f"  {one.expected.source}"
         )
     yield ""
-    yield from _totals(planned, study, device)
+    yield from _totals(plan, study)
 
 
-def _problems_by_job(study: Study) -> list[int]:
-    """The problems of each generate job."""
-    whole, shards = len(load_problems(study.dataset)), study.shards
-    sizes = [len(range(index, whole, shards.of)) for index in shards.indices]
-    grouped = [sizes[i : i + shards.per_job] for i in range(0, len(sizes), shards.per_job)]
-    return [sum(group) for group in grouped]
+def _problems_by_job(study: Study) -> list[list[str]]:
+    """What each generate job asks."""
+    texts, shards = [one.problem for one in load_problems(study.dataset)], study.shards
+    each = [texts[index :: shards.of] for index in shards.indices]
+    grouped = [each[i : i + shards.per_job] for i in range(0, len(each), shards.per_job)]
+    return [[text for shard in group for text in shard] for group in grouped]
 
 
 def _condition(
-    name: str, cell: Cell, one: Expected, study: Study, machine: Machine, counts: Sequence[int]
+    name: str,
+    sampler: Sampler,
+    one: Expected,
+    study: Study,
+    machine: Machine,
+    counts: Sequence[int],
+    seconds: float,
 ) -> Condition:
-    assert isinstance(cell.spec, CellSpec)
-    blend = cell.spec.decoding.blend
-    slower = SLOWER_WITH_DRAFT if isinstance(blend, DraftBlend) else 1.0
-    jobs = []
+    """A condition's generation; ``seconds`` are those of reading the prompts."""
+    slower = SLOWER_WITH_DRAFT if isinstance(sampler.blend, DraftBlend) else 1.0
     for problems in counts:
         work = [one.decoded[i % len(one.decoded)] for i in range(problems * study.samples)]
-        jobs.append(run_job(work, machine.rows, machine.device, machine.weights_gb, slower))
-    seeds = len(study.answer_seeds)
-    seconds = seeds * sum(job.seconds for job in jobs)
-    steps = seeds * sum(job.steps for job in jobs)
-    return Condition(name, sum(counts) * _answers(study), one, steps, seconds / 3600)
+        seconds += job_seconds(work, machine.rows, machine.device, machine.weights_gb, slower)
+    answers = sum(counts) * _answers(study)
+    blocks = sampler.schedule().blocks
+    return Condition(
+        name,
+        answers,
+        one,
+        mean(one.decoded) * _passes(sampler, one, study, machine),
+        len(study.answer_seeds) * seconds,
+        answers * disk_bytes(blocks, mean(one.tokens)),
+    )
+
+
+def _passes(sampler: Sampler, one: Expected, study: Study, machine: Machine) -> float:
+    """Passes of a decoded token; several strings of an answer share theirs."""
+    if machine.device.kind == "gpu" or study.resources.speculate == "off":
+        return 1 / sampler.strings
+    known = passes_per_token(machine.rows, bool(sampler.schedule().steps))
+    return one.passes or known / sampler.strings
 
 
 def _answers(study: Study) -> int:
@@ -167,44 +225,64 @@ def _answers(study: Study) -> int:
     return len(study.answer_seeds) * study.samples
 
 
-def _machine(
-    study: Study, layout: Layout, device: StepTimes, answers: Sequence[Expected]
-) -> tuple[Machine, list[str]]:
-    """What the jobs run on, and what is to be said of its memory."""
+def cell_sampler(cell: Cell) -> Sampler:
+    """How a cell decodes."""
+    assert isinstance(cell.spec, CellSpec)
+    return cell.spec.decoding
+
+
+def _machine(study: Study, layout: Layout, device: StepTimes, prompt: int) -> Machine:
+    """What the jobs run on; ``prompt`` tokens are the longest prompt's."""
     rows = study.resources.rows
     most = MOST_ROWS[device.kind] if rows == "auto" else rows
-    path = (layout.model or Path(study.model.name)) / "config.json"
+    path = _model_config(study, layout)
     if not path.is_file():
-        sentence = (
-            f"{path} is not here: weights are taken to be {device.weights_gb:g} GB, as those of "
-            "the benchmark, and memory is not computed; fetch the model for a better plan"
-        )
-        return Machine(device, device.weights_gb, most), [sentence]
+        return Machine(device, device.weights_gb, most, None)
     config, width = json.loads(path.read_text()), DTYPE_BYTES[study.model.dtype]
     config |= config.get("text_config") or {}
-    specs = [cell.spec for cell in layout.cells.values()]
-    longest = max(spec.decoding.max_new_tokens for spec in specs if isinstance(spec, CellSpec))
-    prompt = max(one.prompt for one in answers)
+    longest = _longest(layout)
     each = row_bytes(config, prompt + longest + longest // 2, width)
-    weights = weights_gb(config, width)
-    sentence = (
-        f"memory: {weights:.2f} GB of weights, {each / 1e6:.1f} MB a row of {prompt or 'no'} "
-        f"tokens of prompt and {longest} of answer; {most} rows take {most * each / 1e9:.2f} GB"
+    return Machine(device, weights_gb(config, width), most, each / 1e9)
+
+
+def _model_config(study: Study, layout: Layout) -> Path:
+    return (layout.model or Path(study.model.name)) / "config.json"
+
+
+def _longest(layout: Layout) -> int:
+    """Tokens of the longest answer."""
+    return max(cell_sampler(cell).max_new_tokens for cell in layout.cells.values())
+
+
+def _memory(plan: Plan, study: Study, layout: Layout) -> str:
+    machine = plan.machine
+    if machine.row_gb is None:
+        return (
+            f"{_model_config(study, layout)} is not here: weights are taken to be "
+            f"{machine.weights_gb:g} GB, as those of the benchmark, and memory is not computed; "
+            "fetch the model for a better plan"
+        )
+    prompt = max(one.expected.prompt for one in plan.conditions)
+    return (
+        f"memory: {machine.weights_gb:.2f} GB of weights, {1000 * machine.row_gb:.1f} MB a row of "
+        f"{prompt or 'no'} tokens of prompt and {_longest(layout)} of answer; {machine.rows} rows "
+        f"take {machine.rows * machine.row_gb:.2f} GB, and a job at most {plan.memory_gb:.1f} GB"
     )
-    return Machine(device, weights, most), [sentence]
 
 
-def _totals(planned: Sequence[Condition], study: Study, device: StepTimes) -> Iterator[str]:
-    answers = sum(one.answers for one in planned)
-    decoded = sum(one.answers * mean(one.expected.decoded) for one in planned)
-    steps, hours = sum(one.steps for one in planned), sum(one.hours for one in planned)
-    tokens = sum(one.answers * mean(one.expected.tokens) for one in planned) / answers
-    unit = "GPU-hours" if device.kind == "gpu" else "CPU-hours"
+def _totals(plan: Plan, study: Study) -> Iterator[str]:
+    conditions = plan.conditions
+    decoded = sum(one.decoded for one in conditions)
+    passes = sum(one.answers * one.passes for one in conditions)
+    seconds = sum(one.seconds for one in conditions)
+    unit = "GPU-hours" if plan.machine.device.kind == "gpu" else "CPU-hours"
     yield (
-        f"generation: {answers:,} answers, {decoded:,.0f} decoded tokens, {steps:,} steps, "
-        f"{hours:.2f} {unit} ({60 * hours:.0f} minutes on one device)"
+        f"generation: {sum(one.answers for one in conditions):,} answers, {decoded:,.0f} decoded "
+        f"tokens, {passes:,.0f} passes, {seconds / 3600:.2f} {unit} ({seconds / 60:.0f} minutes on "
+        "one device)"
     )
-    yield f"disk: {disk_bytes(answers, tokens) / 1e6:.1f} MB of records, chain stores and grades"
+    disk = sum(one.disk for one in conditions)
+    yield f"disk: {disk / 1e6:.1f} MB of records, chain stores and grades"
     if study.training is not None:
         yield "not in it: the training of the draft, the probe, grading and the report"
     else:

@@ -72,6 +72,16 @@ class SamplerDescription(BaseModel):
     chain: ChainDescription | None = None
 
 
+MAX_EXPONENT = 1e9
+"""Powers up to this one, times logits and sums over answers, stay numbers; higher is greedy."""
+
+MAX_COUNT = 10**9
+"""Of tokens, moves, strings: more than any machine has time or memory for."""
+
+Exponent = Annotated[float, Field(ge=1, le=MAX_EXPONENT, allow_inf_nan=False)]
+"""What raises a distribution to a power, as alpha."""
+
+
 class Sampler(BaseModel):
     """A way of decoding: the distribution of one token, and the schedule of a chain of strings."""
 
@@ -80,7 +90,7 @@ class Sampler(BaseModel):
     short_name: ClassVar[str] = ""
     """What paths call it, as ``ps``; by default its name in the registry."""
 
-    max_new_tokens: int = Field(gt=0, description="longest answer, in tokens")
+    max_new_tokens: int = Field(gt=0, le=MAX_COUNT, description="longest answer, in tokens")
     blend: AnyBlend | None = Field(
         default=None, description="what the target mixes in; absent: the model alone"
     )

@@ -8,7 +8,13 @@ from powerblend.engine.chain import Schedule
 from powerblend.engine.endings import Ending
 from powerblend.engine.particles import Particles
 from powerblend.engine.randomness import Stream
-from powerblend.samplers.base import ChainDescription, Sampler, SamplerDescription
+from powerblend.samplers.base import (
+    MAX_COUNT,
+    ChainDescription,
+    Exponent,
+    Sampler,
+    SamplerDescription,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,11 +31,14 @@ class ParticleSampler(Sampler):
     """
 
     sampler: Literal["particles"]
-    alpha: float = Field(ge=1, allow_inf_nan=False, description="exponent; T = 1 / alpha proposes")
-    particles: int = Field(default=8, ge=2, description="strings that grow together")
+    alpha: Exponent = Field(description="exponent; T = 1 / alpha proposes")
+    particles: int = Field(default=8, ge=2, le=MAX_COUNT, description="strings that grow together")
     blocks: int = Field(default=16, gt=0, description="caps at which they may be resampled")
     sweeps: int = Field(
-        default=1, gt=0, description="times to grow them, from the second on with one path kept"
+        default=1,
+        gt=0,
+        le=MAX_COUNT,
+        description="times to grow them, from the second on with one path kept",
     )
     proposal: Literal["base", "target"] = Field(
         default="base", description="propose from the model alone, or from the blended target"

@@ -5,7 +5,7 @@ With cuts drawn by entropy, several tries at a cut, or a ladder of exponents, in
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,12 +16,16 @@ from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds, Together
 from powerblend.engine.strings import Law
 from powerblend.engine.tries import TryingChain
-from powerblend.samplers.base import Sampler, SamplerDescription
+from powerblend.samplers.base import MAX_COUNT, Exponent, Sampler, SamplerDescription
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from powerblend.engine.distributions import Draw, Logits
+
+
+MAX_CUT_POWER = 100.0
+"""Of (entropy + 0.01)^gamma: neither it nor a sum over an answer leaves the range of numbers."""
 
 
 class Power(Sampler):
@@ -30,9 +34,9 @@ class Power(Sampler):
     short_name: ClassVar[str] = "ps"
 
     sampler: Literal["power"]
-    alpha: float = Field(ge=1, allow_inf_nan=False, description="exponent; T = 1 / alpha proposes")
+    alpha: Exponent = Field(description="exponent; T = 1 / alpha proposes")
     blocks: int = Field(default=16, gt=0, description="stages, each with a higher length cap")
-    steps: int = Field(default=2, ge=0, description="moves per stage")
+    steps: int = Field(default=2, ge=0, le=MAX_COUNT, description="moves per stage")
     mh: Literal["exact", "published"] = Field(
         default="exact",
         description="published: the reference code's acceptance, for comparison; not exact",
@@ -48,13 +52,17 @@ class Power(Sampler):
     cut_power: float | None = Field(
         default=None,
         gt=0,
+        le=MAX_CUT_POWER,
         allow_inf_nan=False,
         description="gamma of cut: entropy, whose chances are (entropy + 0.01)^gamma; absent: 1",
     )
     tries: int | None = Field(
-        default=None, gt=0, description="suffixes to choose among at each cut; absent: one, by MH"
+        default=None,
+        gt=0,
+        le=MAX_COUNT,
+        description="suffixes to choose among at each cut; absent: one, by MH",
     )
-    ladder: tuple[Annotated[float, Field(ge=1, allow_inf_nan=False)], ...] | None = Field(
+    ladder: tuple[Exponent, ...] | None = Field(
         default=None,
         min_length=1,
         description="exponents below alpha, rising, of strings that swap with their neighbours",

@@ -1,11 +1,12 @@
 """Sampling at a temperature: softmax(z / T), token by token, with full support."""
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from powerblend.engine.chain import Schedule
-from powerblend.samplers.base import Sampler, SamplerDescription
+from powerblend.samplers.base import MAX_EXPONENT, Sampler, SamplerDescription
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,10 @@ class Temperature(Sampler):
 
     sampler: Literal["temperature"]
     temperature: float = Field(
-        gt=0, allow_inf_nan=False, description="T; where it is absent, 1 / alpha"
+        ge=1 / MAX_EXPONENT,
+        le=MAX_EXPONENT,
+        allow_inf_nan=False,
+        description="T; where it is absent, 1 / alpha",
     )
 
     @classmethod
@@ -38,10 +42,7 @@ class Temperature(Sampler):
         data = dict(data)
         alpha = data.pop("alpha")
         if "temperature" not in data:
-            try:
-                data["temperature"] = 1.0 / float(alpha)
-            except (TypeError, ValueError, ZeroDivisionError):
-                raise ValueError(f"alpha is {alpha!r}; use a number above 0") from None
+            data["temperature"] = _inverse(alpha)
         return data
 
     def schedule(self) -> Schedule:
@@ -62,3 +63,14 @@ class Temperature(Sampler):
             how="a draw per token\nfrom softmax(z / T)",
             sampling=f"a draw per token at T = {self.temperature:g}",
         )
+
+
+def _inverse(alpha: Any) -> float:
+    try:
+        temperature = 1.0 / float(alpha)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        temperature = math.nan
+    if not 1 / MAX_EXPONENT <= temperature <= MAX_EXPONENT:
+        allowed = f"a number from {1 / MAX_EXPONENT:g} to {MAX_EXPONENT:g}"
+        raise ValueError(f"alpha is {alpha!r}; use {allowed}")
+    return temperature

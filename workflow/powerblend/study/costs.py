@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import yaml
@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from powerblend.vocabulary.errors import ConfigError
 
-START_SECONDS = {"cpu": 10.0, "gpu": 25.0}
-"""Of a job of the model, before its first step: imports, and the load check."""
+START_SECONDS = {"cpu": 9.0, "gpu": 25.0}
+"""Of a job of the model, before its first step: imports, the load check, what prompts share."""
+
+PROMPT_TOKENS = {"character": 0.3, "around": 12}
+"""Of a prompt beyond what all share: by the problem's characters, and a chat template's."""
 
 READ_GB_PER_SECOND = 1.0
 """How fast weights are read."""
@@ -20,8 +23,22 @@ READ_GB_PER_SECOND = 1.0
 SLOWER_WITH_DRAFT = 1.15
 """A step with a draft's passes, over one without (the demo's seconds per decoded token)."""
 
-RECORD_BYTES = {"answer": 900, "token": 12}
+RECORD_BYTES = {"answer": 1650, "block": 44, "token": 20}
 """Of a line of a generation record, of a chain store and of a grade together."""
+
+LIBRARIES_GB = 0.6
+"""What a job has in memory before it has weights: torch, transformers, compiled loops."""
+
+LOADED_TWICE = 2.6
+"""Memory while weights are loaded and rearranged, over that of the weights: the checkpoint's pages,
+the weights, and those of them that are being rearranged."""
+
+PASSES_PER_TOKEN = {
+    "draws": {1: 0.54, 8: 0.62, 52: 0.97},
+    "moves": {1: 0.50, 8: 0.53, 52: 0.77},
+}
+"""Passes of a decoded token by rows, where guesses are made: of answers whose tokens are drawn
+once, and of chains, which guess from their own strings too (benchmarks/passes.py, the demo)."""
 
 
 class StepTimes(BaseModel):
@@ -44,13 +61,6 @@ class StepTimes(BaseModel):
         scale = weights_gb / self.weights_gb / 1000
         beyond = max(1.0, rows / counts[-1])
         return float(np.interp(rows, counts, times)) * scale * beyond
-
-
-class Hours(NamedTuple):
-    """One generate job: its steps, and its time with the start."""
-
-    steps: int
-    seconds: float
 
 
 def read_step_times(path: Path) -> list[StepTimes]:
@@ -79,30 +89,47 @@ def named_device(devices: Sequence[StepTimes], wanted: str) -> StepTimes:
     raise ConfigError(f"--device: nothing is known of {wanted!r}; known are {names}")
 
 
-def run_job(
+def prompt_seconds(problems: Sequence[str], device: StepTimes, weights_gb: float) -> float:
+    """Reading prompts, each beyond what all share, at the speed of the largest step."""
+    most = max(device.milliseconds)
+    characters = PROMPT_TOKENS["character"] * sum(map(len, problems))
+    tokens = characters + PROMPT_TOKENS["around"] * len(problems)
+    return tokens / most * device.seconds(most, weights_gb)
+
+
+def job_seconds(
     decoded: Sequence[int], rows: int, device: StepTimes, weights_gb: float, slower: float = 1.0
-) -> Hours:
-    """A generate job of answers that take ``decoded`` steps each, ``rows`` at once.
+) -> float:
+    """A generate job's time, its answers of ``decoded`` tokens each, ``rows`` at once.
 
     A row takes the next answer when its own has ended, so that only the end of a job has free rows.
     """
     free = [0] * min(rows, len(decoded))
-    ends = []
     for steps in decoded:
-        ends.append(heapq.heappop(free) + steps)
-        heapq.heappush(free, ends[-1])
+        heapq.heappush(free, heapq.heappop(free) + steps)
     # Rows finish for good one after another, at these steps; until then all are live.
     seconds, before = 0.0, 0
     for finished, step in enumerate(sorted(free)):
         seconds += (step - before) * device.seconds(len(free) - finished, weights_gb)
         before = step
     start = START_SECONDS[device.kind] + weights_gb / READ_GB_PER_SECOND
-    return Hours(max(ends), slower * seconds + start)
+    return slower * seconds + start
 
 
-def disk_bytes(answers: int, tokens: float) -> float:
-    """What records, chain stores and grades take."""
-    return answers * (RECORD_BYTES["answer"] + RECORD_BYTES["token"] * tokens)
+def passes_per_token(rows: int, moves: bool) -> float:
+    """Passes of a decoded token where guesses are made, by the rows at work."""
+    counts, shares = zip(*PASSES_PER_TOKEN["moves" if moves else "draws"].items(), strict=True)
+    return float(np.interp(np.log(rows), np.log(counts), shares))
+
+
+def disk_bytes(blocks: int, tokens: float) -> float:
+    """What an answer takes in records, chain stores and grades together."""
+    return RECORD_BYTES["answer"] + RECORD_BYTES["block"] * blocks + RECORD_BYTES["token"] * tokens
+
+
+def job_memory_gb(weights_gb: float, rows_gb: float) -> float:
+    """The most that a job has in memory: while it loads the weights, or with all rows."""
+    return LIBRARIES_GB + max(LOADED_TWICE * weights_gb, weights_gb + rows_gb)
 
 
 def weights_gb(config: Mapping[str, object], dtype_bytes: int) -> float:

@@ -129,16 +129,20 @@ on it and `reason` why there is none. `decoded_tokens` is what it cost, rejected
 from powerblend.graders import Case, parse_grader
 
 grader = parse_grader({grading!r})
+
+
 def case(row):
     asked = row["problem"], row["gold"]
     return Case(grader.answer_to(row["completion"], *asked), *asked)
 
 
-cases = [case(row) for row in answers]
-verdicts = list(grader.verdicts(cases, workers=1))
+if __name__ == "__main__":  # the grader's own processes read this file too
+    cases = [case(row) for row in answers]
+    verdicts = list(grader.verdicts(cases, workers=1))
 ```
 
-`verdicts[i].correct` is `answers[i]["correct"]`, by the same version of powerblend.
+It needs powerblend with the study's packages. `verdicts[i].correct` is `answers[i]["correct"]`, by
+the same version of powerblend.
 """
 
 
