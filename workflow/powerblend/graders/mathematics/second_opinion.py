@@ -17,17 +17,12 @@ from typing import Any
 
 from antlr4.atn.PredictionMode import PredictionMode
 from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
-from math_verify import LatexExtractionConfig, grader, parse, verify
-from sympy import Expr
+from math_verify import LatexExtractionConfig, parse, verify
 
 from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT
-from powerblend.graders.mathematics.points import at_probe
 
 OPINION_SECONDS = 2.0
 """Of processor time, where nearly all take a hundredth of one."""
-
-CLEARLY_NOT_ZERO = 1e-6
-"""A value of a difference beyond which it is not simplified."""
 
 _EXTRACTION = (LatexExtractionConfig(),)
 
@@ -38,24 +33,6 @@ for _library in ("math_verify", "latex2sympy2_extended"):
 class _OutOfTimeError(BaseException):
     """Not an ``Exception``: Math-Verify catches those, and takes them for a wrong answer."""
 
-
-_simplified = grader.simplify
-
-
-def _simplified_if_it_may_vanish(difference: Any) -> Any:
-    """What Math-Verify asks whether it is zero: as it is, where its value at a point says no.
-
-    Fifteen digits are worked out; letters are real there, as at the point.
-    """
-    try:
-        if isinstance(difference, Expr) and abs(at_probe(difference)) > CLEARLY_NOT_ZERO:
-            return difference
-    except (TypeError, ValueError, OverflowError, ArithmeticError, AttributeError):
-        pass
-    return _simplified(difference)
-
-
-grader.simplify = _simplified_if_it_may_vanish
 
 _full_parser, _parse_once = _Latex2Sympy.create_parser, _Latex2Sympy.parse
 
