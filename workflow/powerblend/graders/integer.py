@@ -68,4 +68,4 @@ def integer(text: str) -> int | None:
 
 def _words_behind(text: str) -> str:
     """The words at the end, as they were written: their spaces tell "or more" from a noun."""
-    return re.search(r"[A-Za-z\s-]*\Z", text.rstrip("}.$ "))[0]  # type: ignore[index]
+    return re.split(r"[^A-Za-z\s-]", text.rstrip("}.$ "))[-1]

@@ -26,13 +26,13 @@ def same_modulus(answer: str, gold: str, same: Same) -> str | None:
 
 def _residue(text: str, modulus: str | None) -> str:
     r"""5 of ``17 \equiv 5``, where the two are congruent."""
-    before, equivalent, residue = text.rpartition(r"\equiv")
-    values = [number(names.sides_of(part)[-1].text) for part in (before, residue) if part]
-    if not (equivalent and modulus and modulus.isdigit() and int(modulus) and len(values) == 2):
+    before, _, residue = text.rpartition(r"\equiv")
+    if not before or modulus is None or not modulus.isdigit() or int(modulus) == 0:
         return text
-    if not all(value is not None and value.is_Integer for value in values):
+    value, rest = (number(names.sides_of(part)[-1].text) for part in (before, residue))
+    if value is None or rest is None or not (value.is_Integer and rest.is_Integer):
         return text
-    return residue.strip() if (values[0] - values[1]) % int(modulus) == 0 else text
+    return residue.strip() if (value - rest) % int(modulus) == 0 else text
 
 
 def same_membership(answer: str, gold: str, same: Same) -> str | None:
