@@ -5,8 +5,9 @@ Knows nothing about mathematics: the answer is a string, and whether it is right
 
 import re
 
-# Escaped braces are text in LaTeX, so that a backslash always takes the next character with it.
-_TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z])\s*)(?P<open>\{)?|\\.|[{}]", re.DOTALL)
+# Escaped braces are text in LaTeX, so that a backslash always takes the next character with it; but
+# \\boxed is a box whose backslash was escaped.
+_TOKEN = re.compile(r"(?P<box>\\\\?(?:boxed|fbox)(?![A-Za-z])\s*)(?P<open>\{)?|\\.|[{}]", re.DOTALL)
 _BARE = re.compile(r"\\[A-Za-z]+(?:\[[^\[\]{}]*\])?|\\[,;:!%$]|[^\s$\\{}]+|\{")
 _GROUP = re.compile(r"\\.|[{}]", re.DOTALL)
 _PROSE = re.compile(r"[A-Za-z]{2,}[.,;:!?]*\Z")

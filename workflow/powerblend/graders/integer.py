@@ -16,7 +16,8 @@ _NUMBER = re.compile(
     r"\(?([+-]?\d+)(?:\.0*)?\)?(?:\\unit\{[^{}]*\}|\\text\{(?P<noun>[^{}]*)\})?\)?\Z", re.ASCII
 )
 _WORDS_BEFORE = re.compile(
-    r"^[A-Za-z]{3,}:|(?:\\text\{(?![^{}]*\b(?:not|minus|negative|least|most|than|about|over|under)\b)[^{}\d]*\})"
+    r"^(?:[A-Za-z]{3,}:|\\text\{(?![^{}]*(?:not\}|isnot|minus|negative|atleast|atmost|than\}|about\}"
+    r"|over\}|under\}|upto|nearly|almost|approximately))[^{}\d]*\})"
 )
 
 
@@ -60,6 +61,11 @@ def integer(text: str) -> int | None:
     if not all(map(is_quantity, named)):
         return None
     number = _NUMBER.match(_WORDS_BEFORE.sub("", sides[-1].text, count=1))
-    if number is None or (number["noun"] and unit_name(number["noun"]) is None):
+    if number is None or (number["noun"] and unit_name(_words_behind(text)) is None):
         return None
     return int(number[1])
+
+
+def _words_behind(text: str) -> str:
+    """The words at the end, as they were written: their spaces tell "or more" from a noun."""
+    return re.split(r"[^A-Za-z\s-]", text.rstrip("}.$ "))[-1]

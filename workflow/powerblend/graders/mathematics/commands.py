@@ -16,6 +16,7 @@ _TYPESETTING: tuple[tuple[str, str], ...] = (
     # Sizes, and delimiters that are not there.
     (r"\\(?:left|right|middle)\s*\.", ""),
     (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*", ""),
+    (r"(?<=[\d}])\s*\\q?quad\s*(?=[A-Za-z]\s*=)", ", "),
     (r"\\(?:display|text|script|scriptscript)style(?![A-Za-z])\s*|\\(?:no)?limits(?![A-Za-z])", ""),
     (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|strut|mathstrut)(?![A-Za-z])\s*", ""),
     # Spaces; the comma of a large number is kept to be looked at.
@@ -51,9 +52,12 @@ _TYPESETTING: tuple[tuple[str, str], ...] = (
     (r"\\rbrace(?![A-Za-z])", r"\\}"),
     (r"\\lbrack(?![A-Za-z])", "["),
     (r"\\rbrack(?![A-Za-z])", "]"),
-    (r"\\colon(?![A-Za-z])", ":"),
+    (r"\\colon(?![A-Za-z])|(?<=\d)\{:\}", ":"),
     (r"\\(?:dots|ldots|cdots|dotsc|dotsb)(?![A-Za-z])|\.\.\.", r"\\ldots "),
     (r"\\(?:mathbb|Bbb|mathds)\s*\{?\s*([RZNQC])\s*\}?", r"\\set\1 "),
+    (r"\\cr(?![A-Za-z])", r"\\\\"),
+    (r"\\(?:mathbf|mathrm|boldsymbol|bm|text|textbf)\s+([0-9])", r"\1"),
+    (r"\A\\(?:bf|rm|it)(?![A-Za-z])\s*", ""),
     (r"\\(?:rightarrow|longrightarrow)(?![A-Za-z])", r"\\to "),
     (r"\\(?:implies|Longrightarrow|iff|Leftrightarrow)(?![A-Za-z])", r"\\Rightarrow "),
     (r"\\(?:pounds|euro|texteuro)(?![A-Za-z])", "£"),

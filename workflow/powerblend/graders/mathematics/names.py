@@ -12,7 +12,7 @@ from powerblend.graders.mathematics.brackets import split_keeping
 RELATIONS = ("=", r"\approx", r"\equiv", r"\Rightarrow", r"\cong")
 
 _LETTER = r"(?:[A-Za-z]|\\[A-Za-z]+ ?)"
-_SUBSCRIPT = r"(?:_(?:\w|\{[^{}]*\}|\\text\{[^{}]*\}))?"
+_SUBSCRIPT = r"(?:_(?:\w|\{[^{}]*\}|\{\\text\{[^{}]*\}\}|\\text\{[^{}]*\}))?"
 _DECORATED = (
     r"\\(?:overline|vec|hat|bar|tilde|widehat|widetilde|overrightarrow|overleftrightarrow|dot|ddot"
     r"|overset\{[^{}]*\})\s*(?:\{[^{}]*\}|[A-Za-z])"
@@ -23,7 +23,8 @@ _NAME = re.compile(
     r"|[A-Z]{2,5}|m?\\(?:angle|triangle) ?\{?[A-Za-z\\]+\}?"  # AB, \angle ABC
     r"|\[[A-Z]{2,6}\]|\|{1,2}[^|]+\|{1,2}|\\\|[^|]+\\\|"  # [ABC], |AB|, \|v\|
     rf"|{_SIMPLE}(?:\^\{{?\(?-?\d\)?\}}?|'*)?[(\[][^=<>]*[)\]]"  # f(x), P(A), f^{-1}(3), E[X]
-    r"|\\text\{[^{}]*\}[:\s]*|(?:\\text\{[^{}]*\}|[A-Za-z(){}])*[A-Za-z]{4,}[^=<>]*"  # words
+    r"|\\text\{[^{}]*\}[:\s]*|\\text\{[^{}\d]*\}\([^=<>]*\)"  # words, \text{lcm}(4,6)
+    r"|[A-Z]\^(?:\{-1\}|\\?T)|(?:\\text\{[^{}]*\}|[A-Za-z(){}])*[A-Za-z]{4,}[^=<>]*"  # words
     rf"|\({_SIMPLE}(?:,{_SIMPLE})+\)"  # (x, y)
     r"|\\frac\{d[^{}]*\}\{d[^{}]*\}|\\(?:int|sum|prod|lim)(?![A-Za-z]).*)\Z"  # dy/dx, an integral
 )
@@ -32,7 +33,7 @@ _FUNCTION = re.compile(
     r"\\(?:sin|cos|tan|cot|sec|csc|arc\w+|gcd|lcm|det|Pr|max|min|deg|dim|operatorname)"
 )
 _COMMAND = re.compile(
-    r"\\(?:frac|sqrt|cdot|times|left|right|text|pi|log|ln|exp|unit|gap|binom|div)(?![a-zA-Z])"
+    r"\\(?:begin|end)\{[A-Za-z]+\}|\\(?:frac|sqrt|cdot|times|left|right|text|pi|log|ln|exp|unit|gap|binom|div)(?![a-zA-Z])"
 )
 _MEMBER = re.compile(rf"(?:{_SIMPLE}|\({_SIMPLE}(?:,{_SIMPLE})+\))\\in ?(.+)\Z", re.DOTALL)
 _MODULUS = re.compile(
@@ -56,6 +57,8 @@ def is_name(text: str) -> bool:
     """Whether a side can only be the name of what is asked for."""
     if _NAME.match(text) is None or text in ("e", "i", r"\pi", r"\infty"):
         return False
+    if text[0] == "|" and len(letters(text)) == 1 and re.search(r"\d", text):
+        return False  # |x-3| = 5 is to be solved
     product = re.match(r"([a-z])[(\[](.*)[)\]]\Z", text)  # n(n+1) is none, f(n+1) and y(t) are
     return product is None or product[1] in "fghpqrsuvw" or product[1] not in product[2]
 

@@ -39,6 +39,11 @@ _RANGE = re.compile(
     rf"\s*\(?\s*[a-z]\s*{_SET}\s*\)?\s*\Z"
     r"|\s*,?\s*\\text\s*\{[^{}]*\b(?:for|where|with)\b[^{}]*integers?\s*\}\s*[a-z]\s*\)?\s*\Z"
 )
+_SYSTEM = re.compile(
+    r"(?:\\\{)?\s*\\begin\{(cases|aligned|align\*?|array)\}(?:\{[lcr]*\})?(.*)\\end\{\1\}\s*",
+    re.DOTALL,
+)
+_ASSIGNMENT = re.compile(r"\s*(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w\}?)?\s*=[^=&]*\Z")
 _TO = re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*to\s*\}|to)\s*(?=\d)")
 
 
@@ -110,6 +115,14 @@ def _conjunctions(text: str) -> str:
     return text
 
 
+def _system(text: str) -> str:
+    r"""The rows of a system ``\begin{cases} x=3 \\ y=5 \end{cases}`` as a list."""
+    found = _SYSTEM.fullmatch(text)
+    rows = [row.strip(" ,.&") for row in found[2].split("\\\\")] if found else []
+    single = [row.replace("&", "") for row in rows if row]
+    return ", ".join(single) if single and all(map(_ASSIGNMENT.match, single)) else text
+
+
 def _range_of_parameter(text: str) -> str:
     r"""Without ``, k \in \mathbb{Z}``, which says what everybody takes k to be."""
     found = _RANGE.search(text)
@@ -137,7 +150,7 @@ def _braces(text: str) -> str:
 
 STEPS: tuple[Step, ...] = (
     plain_characters, plain_commands, _punctuation, unwrapped, _introduction, _punctuation,
-    unwrapped, _words_as_number, number_in_base, _conjunctions, _range_of_parameter, plain_numbers,
-    marked_units, unwrapped, _spaces, _braces,
+    unwrapped, _words_as_number, number_in_base, _system, _conjunctions, _range_of_parameter,
+    plain_numbers, marked_units, unwrapped, _spaces, _braces,
 )  # fmt: skip
 """In order: a step relies on the spelling that earlier ones leave."""

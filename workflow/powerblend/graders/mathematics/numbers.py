@@ -21,12 +21,13 @@ _POWER_OF_TEN = re.compile(
     r"(?<![\w.^])(\d+(?:\.\d+)?)\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*([+-]?\d+)\s*\}|(\d))(?!\d)"
 )
 _E_NOTATION = re.compile(r"(?<![\w.])(\d+\.\d+|\d+(?=[eE]-))[eE]([+-]?\d{1,4})(?!\w)")
+_ALONE = re.compile(r"\A(-?\d+)[eE]\+?(\d{1,2})\Z")
 _BAR = re.compile(
     r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot|overbar|widebar)\s*(?:\{\s*(\d+)\s*\}|(\d))(?!\d)"
 )
 _AND_SO_ON = re.compile(r"(?<![\d.])(\d*)\.(\d{2,30})\s*\\ldots(?![A-Za-z])")
 _BASE = re.compile(
-    r"\(?((?=[0-9A-F]*\d)[0-9A-F]+)\)?\s*(?:_\s*\{?\s*(?:\\text\s*\{)?\s*(?:base\s*\}?)?\s*\(?([a-z]+|\d+)\)?\s*\}?\s*\}?"
+    r"\(?((?=[0-9A-F]*\d)[0-9A-F]+)\)?\s*(?:_\s*\{?\s*(?:\\text\s*\{)?\s*(?:\(?base\s*\}?)?\s*\(?([a-z]+|\d+)\)?\s*\}?\s*\}?"
     r"|\s*(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s-]*\}?\s*([a-z]+|\d+)\s*\)?\s*\}?)\s*\Z"
 )
 
@@ -67,6 +68,7 @@ def plain_numbers(text: str) -> str:
     text = _POWER_OF_TEN.sub(lambda n: _shifted(n[0], n[1], n[2] or n[3]), text)
     text = re.sub(r"\A10\s*\^\s*(?:\{\s*(\d+)\s*\}|(\d))\Z", _power_of_ten, text)
     text = _E_NOTATION.sub(lambda n: _shifted(n[0], n[1], n[2]), text)
+    text = _ALONE.sub(lambda n: _shifted(n[0], n[1], n[2]), text)
     text = _SCALED.sub(lambda n: _shifted(n[0], n[1], str(_SCALES[n[3]])) + (n[2] or " "), text)
     text = re.sub(r"\\text\s*\{\s*\}", "", text).strip()
     text = _BAR.sub(lambda n: _repeating(n[1], n[2], n[3] or n[4]), text)

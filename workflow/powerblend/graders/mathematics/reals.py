@@ -14,7 +14,7 @@ from powerblend.graders.mathematics.names import plain_name, without_membership
 from powerblend.graders.mathematics.parsing import Unreadable, read
 from powerblend.graders.mathematics.values import equal, number
 
-_ORDERS = ("<", ">", r"\le", r"\ge", r"\ne")
+_ORDERS = ("<", ">", r"\le", r"\ge", r"\ne", "=")
 _MIRRORED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne", "=": "="}
 _EVIDENT = re.compile(
     r"<|>|\\(?:le|ge|ne|cup|cap|setminus|in|setR)(?![A-Za-z])|\\infty ?[)\]\[]|[(\[\]][-+]?\\infty"
@@ -63,6 +63,7 @@ def real_set(text: str) -> Set | None:
     builder = _BUILDER.match(text)
     if builder:
         return real_set(builder[2])
+    text = re.sub(r"\\ne ?\\pm ?(.+)\Z", r"\\ne \1,-\1", text)
     text = re.sub(
         r"^(.*\\ne ?)([^,]+),(?!.*\\ne)(.+)\Z", r"\1\2,\1\3", text
     )  # x is neither a nor b
@@ -123,13 +124,18 @@ def _inequality(text: str) -> Set | None:
         return None
     unknown = unknowns.pop()
     solutions = [
-        _solved(before - after, order, unknown)
+        _solved(before, after, order, unknown)
         for before, after, (_, order) in zip(values, values[1:], sides[1:], strict=False)
     ]
     return None if None in solutions else sympy.Intersection(*solutions)
 
 
-def _solved(difference: Expr, order: str, unknown: Symbol) -> Set | None:
+def _solved(before: Expr, after: Expr, order: str, unknown: Symbol) -> Set | None:
+    below = order in ("<", r"\le")
+    if before.is_infinite or after.is_infinite:
+        least, most = (before, after) if below else (after, before)
+        return S.Reals if least == -sympy.oo or most == sympy.oo else S.EmptySet
+    difference = before - after
     slope = sympy.expand(difference).coeff(unknown, 1)
     rest = sympy.expand(difference - slope * unknown)
     if slope == 0 or slope.free_symbols or rest.free_symbols or not slope.is_real:
@@ -137,11 +143,12 @@ def _solved(difference: Expr, order: str, unknown: Symbol) -> Set | None:
     bound = -rest / slope
     if not bound.is_real:
         return None
+    if order == "=":
+        return sympy.FiniteSet(bound)
     if order == r"\ne":
         return sympy.Complement(S.Reals, sympy.FiniteSet(bound))
-    below = (order in ("<", r"\le")) == bool(slope > 0)
     is_open = order in ("<", ">")
-    if below:
+    if below == bool(slope > 0):
         return Interval(-sympy.oo, bound, left_open=True, right_open=is_open)
     return Interval(bound, sympy.oo, left_open=is_open, right_open=True)
 

@@ -5,11 +5,13 @@ Knows which sides there are and what they are for, and nothing about how values 
 
 from itertools import pairwise
 
+from sympy import Expr
+
 from powerblend.graders.mathematics import names
 from powerblend.graders.mathematics.parsing import Unreadable, read
 from powerblend.graders.mathematics.rule import DIFFERENT, Same, after
-from powerblend.graders.mathematics.rules_values import quantity_value
-from powerblend.graders.mathematics.values import equal, equal_strings, rounds_to
+from powerblend.graders.mathematics.rules_values import quantity, quantity_value
+from powerblend.graders.mathematics.values import equal, equal_strings, number, rounds_to
 
 
 def same_modulus(answer: str, gold: str, same: Same) -> str | None:
@@ -19,7 +21,18 @@ def same_modulus(answer: str, gold: str, same: Same) -> str | None:
         return None
     if modulus and other and modulus != other:
         return DIFFERENT
-    return after("modulus left out", same(ours, theirs))
+    return after("modulus left out", same(_residue(ours, modulus), theirs))
+
+
+def _residue(text: str, modulus: str | None) -> str:
+    r"""5 of ``17 \equiv 5``, where the two are congruent."""
+    before, _, residue = text.rpartition(r"\equiv")
+    if not before or modulus is None or not modulus.isdigit() or int(modulus) == 0:
+        return text
+    value, rest = (number(names.sides_of(part)[-1].text) for part in (before, residue))
+    if value is None or rest is None or not (value.is_Integer and rest.is_Integer):
+        return text
+    return residue.strip() if (value - rest) % int(modulus) == 0 else text
 
 
 def same_membership(answer: str, gold: str, same: Same) -> str | None:
@@ -86,6 +99,10 @@ def _consistent(sides: list[names.Side]) -> bool:
         if one is None or other is None:
             if not equal_strings(before, behind):
                 return False
-        elif not (equal(one, other) or rounds_to(one, behind) or rounds_to(other, before)):
+        elif not (equal(one, other) or _rounds(one, behind) or _rounds(other, before)):
             return False
     return True
+
+
+def _rounds(value: Expr, side: str) -> bool:
+    return rounds_to(value, quantity(side)[0])

@@ -28,7 +28,7 @@ def same_thousands(answer: str, gold: str, same: Same) -> str | None:
 
 def same_lists(answer: str, gold: str, same: Same, any_order: bool = False) -> str | None:
     """Element by element, in any order where one of them is a set or has ± in it."""
-    ours, theirs = elements_of(answer), elements_of(gold)
+    ours, theirs = elements_of(_without_name(answer)), elements_of(_without_name(gold))
     several = max(len(ours.parts), len(theirs.parts)) > 1
     signs = any(sign in text for sign in _SIGNS for text in (answer, gold))
     sets = ours.is_set or theirs.is_set
@@ -51,9 +51,20 @@ def same_lists(answer: str, gold: str, same: Same, any_order: bool = False) -> s
     return DIFFERENT if several or signs else None
 
 
+def _without_name(text: str) -> str:
+    r"""The set of ``S = \{1,2\}``."""
+    sides = names.sides_of(text)
+    named = len(sides) == 2 and names.is_name(sides[0].text) and sides[1].text.startswith(r"\{")
+    return sides[1].text if named else text
+
+
 def _same_assignments(ours: Elements, theirs: Elements, gold: str, same: Same) -> str | None:
     """Names and values, as in ``x=3, y=5``, against the same or against the values alone."""
     answers, golds = _assignments(ours.parts), _assignments(theirs.parts)
+    values_alone = tuple_of(ours.parts[0]) if len(ours.parts) == 1 else None
+    if values_alone and golds and len(theirs.parts) == len(values_alone[1]) > 1:
+        in_order = [golds[name] for name in sorted(golds)]
+        return "names left out" if all(map(same, values_alone[1], in_order)) else DIFFERENT
     if answers is None or len(answers) < 2 or (len(ours.parts) == 1 and golds is None):
         return None
     if golds is not None and answers.keys() & golds.keys():

@@ -5,7 +5,7 @@ Knows how a value may be said otherwise, and nothing about lists or names.
 
 import re
 
-from sympy import Expr
+from sympy import Expr, Integer
 
 from powerblend.graders.mathematics.names import is_name, sides_of
 from powerblend.graders.mathematics.rule import DIFFERENT, Same, after
@@ -14,8 +14,10 @@ from powerblend.graders.mathematics.units import OTHER
 from powerblend.graders.mathematics.values import equal, equal_strings, number, same_value
 from powerblend.graders.mathematics.words import choice_of, chosen, is_words, same_words, time_of
 
+_IN_BASE = re.compile(r"(?=[0-9A-F]*\d)[0-9A-F]+_(?:\d|\{\d+\})")
 
-def _quantity(text: str) -> tuple[str, str | None]:
+
+def quantity(text: str) -> tuple[str, str | None]:
     """A value and the name of its unit."""
     found = re.fullmatch(r"(.+)\\unit\{([^{}]*)\}", text, re.DOTALL)
     return (found[1], found[2]) if found else (text, None)
@@ -23,14 +25,14 @@ def _quantity(text: str) -> tuple[str, str | None]:
 
 def quantity_value(text: str) -> Expr | None:
     """The number that a quantity is, without its unit but for per cent; None if it is none."""
-    value, unit = _quantity(text)
-    worth = number(value)
+    value, unit = quantity(text)
+    worth = number_in_base(value) if _IN_BASE.fullmatch(value) else number(value)
     return worth / 100 if worth is not None and unit == "percent" else worth
 
 
 def same_quantity(answer: str, gold: str, same: Same) -> str | None:
     """A unit may be left out; where there are two, they are the same."""
-    (ours, unit), (theirs, other) = map(_quantity, (answer, gold))
+    (ours, unit), (theirs, other) = map(quantity, (answer, gold))
     if unit is None and other is None:
         return None
     if unit and other and not _same_unit(unit, other):
@@ -59,8 +61,16 @@ def _same_unit(unit: str, other: str) -> bool:
 
 def same_base(answer: str, gold: str, same: Same) -> str | None:
     """A number in a named base is its digits and its base."""
-    pattern = r"(?=[0-9A-F]*\d)[0-9A-F]+_(?:\d|\{\d+\})"
-    return DIFFERENT if re.fullmatch(pattern, answer) or re.fullmatch(pattern, gold) else None
+    return DIFFERENT if _IN_BASE.fullmatch(answer) or _IN_BASE.fullmatch(gold) else None
+
+
+def number_in_base(text: str) -> Expr | None:
+    """The integer that digits with a base write, or None where these are no digits of that base."""
+    digits, _, base = text.partition("_")
+    try:
+        return Integer(int(digits, int(base.strip("{}"))))
+    except ValueError:
+        return None
 
 
 def same_ratios(answer: str, gold: str, same: Same) -> str | None:
@@ -94,7 +104,9 @@ def same_choice(answer: str, gold: str, same: Same) -> str | None:
     """The letter of a choice, with or without brackets, a name, or what the choice says."""
     letter = choice_of(gold)
     if letter is None:
-        alone = re.fullmatch(r"\(?([A-J])[).]?", answer)
+        alone = re.fullmatch(
+            r"(?:\\text\{)?(?:option|choice|answer)?:?\(?([A-J])[).]?\}?", answer, re.IGNORECASE
+        )
         return "the same choice" if alone and alone[1] == gold else None
     *before, last = sides_of(answer)
     if not all(is_name(side.text) for side in before):

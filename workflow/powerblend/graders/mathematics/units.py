@@ -28,7 +28,7 @@ _MEANINGFUL = frozenset(
     between a.m p.m am pm base mod if when where for other dozen hundred thousand million billion
     trillion half halves third thirds quarter quarters fourths tens tenths hundredths thousandths
     double twice squared cubed plus minus is are equals pi infinity with without but except unless
-    undefined true false approximately about choose factorial
+    north south east west bc bce ad ce undefined true false approximately about choose factorial
     """.split()  # noqa: SIM905
 )
 """Words behind a number that say more than what was counted."""

@@ -19,6 +19,7 @@ _INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?\Z")
 _FRACTION = re.compile(
     r"([+-]?)(?:\\frac\{(?P<top>[+-]?\d+)\}\{(?P<bottom>-?\d+)\}|(?P<over>\d+)/(?P<under>\d+))\Z"
 )
+_IN_BRACKETS = re.compile(r"\A\((-?\d+(?:\.\d+)?)\)\Z")
 _DECIMAL = re.compile(r"-?\d*\.(\d+)\Z")
 
 POINTS = 4
@@ -33,6 +34,7 @@ DIGIT_LIMIT = 300
 
 def same_value(answer: str, gold: str) -> bool:
     """Whether two strings write one value, integers and plain fractions in one way."""
+    answer, gold = (_IN_BRACKETS.sub(r"\1", text) for text in (answer, gold))
     strict = (integer(answer), integer(gold))
     if any(value is not None for value in strict):
         return strict[0] == strict[1]
