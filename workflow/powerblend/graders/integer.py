@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 from powerblend.graders.base import Case, Grader, Verdict
-from powerblend.graders.mathematics.names import is_quantity, letters, sides_of, without_modulus
+from powerblend.graders.mathematics.names import Side, is_quantity, letters, sides_of, without_modulus
 from powerblend.graders.mathematics.normalise import normalise
 from powerblend.graders.mathematics.units import unit_name
 
@@ -56,7 +56,7 @@ def integer(text: str) -> int | None:
     """The integer that a text writes, without units, separators and names before it, or None."""
     if len(text) > CHARACTER_LIMIT:
         return None
-    sides = sides_of(without_modulus(normalise(text))[0])
+    sides = _exact(sides_of(without_modulus(normalise(text))[0]))
     named = [side.text for side in sides[:-1] if letters(side.text)]
     if not all(map(is_quantity, named)):
         return None
@@ -64,6 +64,13 @@ def integer(text: str) -> int | None:
     if number is None or (number["noun"] and unit_name(_words_behind(text)) is None):
         return None
     return int(number[1])
+
+
+def _exact(sides: list[Side]) -> list[Side]:
+    """Without what a number is said to be near to."""
+    pairs = enumerate(zip(sides, sides[1:], strict=False), 1)
+    near = (n for n, (a, b) in pairs if b.relation == r"\approx" and not letters(a.text))
+    return sides[: next(near, None)]
 
 
 def _words_behind(text: str) -> str:
