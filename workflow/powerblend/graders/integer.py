@@ -1,11 +1,18 @@
 """Integers: the boxed answer must be the reference's number, however it is written."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 from powerblend.graders.base import Case, Grader, Verdict
-from powerblend.graders.mathematics.names import Side, is_quantity, letters, sides_of, without_modulus
+from powerblend.graders.mathematics.names import (
+    Side,
+    is_quantity,
+    letters,
+    sides_of,
+    without_modulus,
+)
 from powerblend.graders.mathematics.normalise import normalise
 from powerblend.graders.mathematics.units import unit_name
 
@@ -15,6 +22,7 @@ CHARACTER_LIMIT = 100
 _NUMBER = re.compile(
     r"\(?([+-]?\d+)(?:\.0*)?\)?(?:\\unit\{[^{}]*\}|\\text\{(?P<noun>[^{}]*)\})?\)?\Z", re.ASCII
 )
+_POWER_OF_TEN = re.compile(r"[\s$]*[+-]?\d+[eE]\+?\d+[\s$.]*")
 _WORDS_BEFORE = re.compile(
     r"^(?:[A-Za-z]{3,}:|\\text\{(?![^{}]*(?:not\}|isnot|minus|negative|atleast|atmost|than\}|about\}"
     r"|over\}|under\}|upto|nearly|almost|approximately))[^{}\d]*\})"
@@ -54,7 +62,7 @@ class IntegerGrader(Grader):
 
 def integer(text: str) -> int | None:
     """The integer that a text writes, without units, separators and names before it, or None."""
-    if len(text) > CHARACTER_LIMIT:
+    if len(text) > CHARACTER_LIMIT or _POWER_OF_TEN.fullmatch(text):
         return None
     sides = _exact(sides_of(without_modulus(normalise(text))[0]))
     named = [side.text for side in sides[:-1] if letters(side.text)]
@@ -68,7 +76,7 @@ def integer(text: str) -> int | None:
 
 def _exact(sides: list[Side]) -> list[Side]:
     """Without what a number is said to be near to."""
-    pairs = enumerate(zip(sides, sides[1:], strict=False), 1)
+    pairs = enumerate(itertools.pairwise(sides), 1)
     near = (n for n, (a, b) in pairs if b.relation == r"\approx" and not letters(a.text))
     return sides[: next(near, None)]
 
