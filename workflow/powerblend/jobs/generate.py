@@ -12,7 +12,7 @@ from pathlib import Path
 from powerblend.infrastructure.files import read_json, write_jsonl
 from powerblend.jobs import arguments
 from powerblend.jobs.device import on_device
-from powerblend.jobs.models import load
+from powerblend.jobs.models import layers_read, load, remember
 from powerblend.study.answers import answer
 from powerblend.study.problems import read_problems
 from powerblend.study.store import StoreByShard
@@ -63,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
             draft=options.draft,
             device=options.device,
         )
+        remember(model, layers_read(model, [blend] if blend else []))
         try:
             records = answer(
                 spec,
