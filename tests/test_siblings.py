@@ -363,12 +363,13 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> DryStudy:
     """Conditions of the model alone, of its trained draft, and of a beta that is matched."""
     folder = tmp_path_factory.mktemp("planned")
     random = {"random": {"source": "random", "beta": {"match_kl": "layer"}}}
-    alone, drafted = ["greedy", "ps", "blend_ps"], ["draft_blend_greedy", "draft_blend_ps"]
-    matched = {
+    conditions = {
+        "draft_greedy": {"sampler": "greedy", "blend": "draft"},
         "random_greedy": {"sampler": "greedy", "blend": "random"},
         "random_ps": {"sampler": "power", "blend": "random"},
     }
-    changes = {"blends": random, "conditions": matched, "use": [*alone, *drafted, *matched]}
+    use = ["greedy", "ps", "blend_ps", "draft_blend_ps", *conditions]
+    changes = {"blends": random, "conditions": conditions, "use": use}
     return DryStudy(folder, **merged(WITH_DRAFT, changes))
 
 

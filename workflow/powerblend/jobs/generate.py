@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +135,7 @@ class Bench:
         """The model, which has all that a cell asks of it; raises as `jobs.models.load` does."""
         blend = spec.decoding.blend
         if self._model is None:
-            self._model = self._load(spec, [blend] if blend else [])
+            self._model = self._load(spec)
         elif blend:
             blend.check(self._model.num_layers)
         return self._model
@@ -143,15 +144,28 @@ class Bench:
         """Give back the GPU."""
         self._held.close()
 
-    def _load(self, spec: CellSpec, blends: list[Blend]) -> Model:
+    def _load(self, spec: CellSpec) -> Model:
         with uncollected():
-            from powerblend.jobs.models import load
+            from powerblend.jobs.models import layers_read, load, remember
 
-        options = self.options
+        options, blend = self.options, spec.decoding.blend
+        blends = [blend] if blend else []
         self._held.enter_context(on_device(options))
-        return load(
+        model = load(
             spec.model, blends, path=options.model, draft=options.draft, device=options.device
         )
+        # Siblings' too: what is known of a string without a layer's output is computed again.
+        layers = layers_read(model, [*blends, *self._siblings_blends()])
+        remember(model, (layer for layer in layers if layer < model.num_layers))
+        return model
+
+    def _siblings_blends(self) -> Iterator[Blend]:
+        for path in self.options.siblings:
+            # Whatever is wrong with one is said when its turn comes.
+            with suppress(OSError, ValueError):
+                blend = arguments.read_spec(path, CellSpec).decoding.blend
+                if blend:
+                    yield blend
 
 
 def _write(work: Work, bench: Bench, *, wait: bool) -> None:
