@@ -133,7 +133,7 @@ def test_a_job_does_its_siblings_chains_with_one_model(
     monkeypatch.setattr(models, "load", lambda *a, **k: loads.append(a) or load(*a, **k))
     assert cells.run("ps", "temp", "blend_greedy") == 0
     assert len(loads) == 1
-    assert [p.name for p in (cells.where / "out").iterdir()] == [f"ps-{s}.jsonl" for s in SHARDS]
+    assert {p.name for p in (cells.where / "out").iterdir()} == {f"ps-{s}.jsonl" for s in SHARDS}
     assert (cells.stored("temp"), cells.stored("blend_greedy")) == (CHAINS, CHAINS)
     name = cells.names["temp"]
     assert f"goes on with {name}" in caplog.messages
@@ -300,10 +300,12 @@ def test_known_keys_hold_for_a_day_and_these_packages_only(
         patch.setattr(known_keys, "version", lambda name: "0")
         assert files() != before
 
+    tomorrow = datetime.date.today() + datetime.timedelta(days=1)
+
     class Tomorrow(datetime.date):
         @classmethod
         def today(cls) -> datetime.date:
-            return datetime.date.fromordinal(datetime.date.today().toordinal() + 1)
+            return tomorrow
 
     monkeypatch.setattr(known_keys.datetime, "date", Tomorrow)
     assert files() != before
