@@ -70,6 +70,8 @@ class Model:
         Whether decode steps take each row's length from the device, whatever the longest is.
     block_size
         None: a step may feed a row any number of tokens.
+    tokens_computed
+        How many tokens have gone through the decoder layers since loading.
     """
 
     block_size: int | None = None
@@ -87,6 +89,7 @@ class Model:
         self.eos_token_ids = frozenset(eos_token_ids)
         self._source = None if owned else hf
         self._known: PrefixTree | None = None
+        self.tokens_computed = 0
         self._take(hf if owned else _with_own_modules(hf))
 
     def refresh(self) -> None:
@@ -238,6 +241,7 @@ class Model:
 
     def _run(self, cache: RaggedCache, wanted: Pass) -> States:
         """What `forward` says, with every token computed."""
+        self.tokens_computed += wanted.tokens.numel()
         windows = [layer.window for layer in self.layer_attention]
         where = attention.Ragged(
             cache, wanted.slots, wanted.positions, wanted.length, windows, wanted.guesses
