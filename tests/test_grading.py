@@ -282,6 +282,28 @@ def test_two_stages_of_parsing_read_what_one_reads(monkeypatch: pytest.MonkeyPat
     assert two == {text: repr(read(text)) for text in texts}
 
 
+def test_a_value_at_a_point_says_what_simplifying_would_find(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wrong answers are told by it; what agrees there, or has no value there, is simplified."""
+    from math_verify import grader
+
+    from powerblend.graders.mathematics import second_opinion, warm
+
+    pairs = [*warm.PAIRS, *((right, right + "+1") for right, _ in RIGHT[:30])]
+    pairs += [pair for pair in RIGHT[:30] if r"\binom" not in pair[0]]
+    sooner = [second_opinion.second_opinion(*pair) for pair in pairs]
+    simplified: list[object] = []
+    simplify = grader.simplify
+    monkeypatch.setattr(grader, "simplify", lambda one: simplified.append(one) or simplify(one))
+    assert [second_opinion.second_opinion(*pair) for pair in pairs] == sooner
+    few = len(simplified)
+    plainly = second_opinion._simplified_difference_is_zero
+    monkeypatch.setattr(grader, "sympy_symbolic_eq", plainly)
+    assert [second_opinion.second_opinion(*pair) for pair in pairs] == sooner
+    assert len(simplified) - few > 3 * few
+
+
 HOSTILE = {
     "power tower": "9^{9^{9^9}}",
     "python tower": "9**(9**(9**9))",
