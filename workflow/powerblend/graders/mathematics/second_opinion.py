@@ -23,6 +23,7 @@ from sympy import Expr
 
 from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT
 from powerblend.graders.mathematics.points import at_probe
+from powerblend.graders.mathematics.prediction import predict_sooner
 
 OPINION_SECONDS = 2.0
 """Of processor time, where nearly all take a hundredth of one."""
@@ -57,6 +58,8 @@ def _difference_is_zero(gold: Any, answer: Any) -> bool:
 
 
 grader.sympy_symbolic_eq = _difference_is_zero
+
+predict_sooner()
 
 _full_parser, _parse_once = _Latex2Sympy.create_parser, _Latex2Sympy.parse
 
