@@ -26,7 +26,7 @@ from powerblend.study import known_keys
 from powerblend.study.cells import cells_of
 from powerblend.study.problems import write_problems
 from powerblend.study.schema import parse_study
-from powerblend.study.store import Busy, ChainStore
+from powerblend.study.store import Busy, ChainStore, StoreByShard
 from powerblend.vocabulary.problem import Problem
 from powerblend.vocabulary.specs import CellSpec
 from small_study import ROOT, environment, merged
@@ -174,8 +174,13 @@ def test_a_store_that_is_busy_is_passed_over(cells: Cells) -> None:
     busy = ChainStore(cells.store("temp", SHARDS[1]))
     assert cells.run("ps", "temp", "blend_greedy") == 0
     assert (cells.stored("temp"), cells.stored("blend_greedy")) == (0, CHAINS)
-    ChainStore(cells.store("temp"), wait=False).close()  # the first shard's is locked no longer
+    stores = [cells.store("temp", shard) for shard in SHARDS]
+    with pytest.raises(Busy) as caught:
+        StoreByShard([([], store) for store in stores], wait=False)
+    # That of the first shard is locked no longer.
+    ChainStore(stores[0], wait=False).close()
     busy.close()
+    assert str(stores[1]) in str(caught.value)
 
 
 def test_a_job_whose_store_is_busy_does_others_work_first(
