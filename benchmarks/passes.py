@@ -2,18 +2,22 @@
 
 Passes are counts, the same on any hardware of one arithmetic: without guesses a string has one for
 each of its tokens. Every problem of the first table has a row to itself, or one for each of its
-samples. The second table is speed, which is of this machine: one thread, both sides in turns.
+samples. With a draft's blend, guesses are the strings' own and the draft's, or the strings' alone.
+The second table is speed, which is of this machine: one thread, both sides in turns.
 """
 
 import argparse
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from bench import demo_model, median, parser, prompts, rows_option, side_by_side, write_table
 
 from powerblend import load_draft, load_model, sample
 from powerblend.api.generation import Run, requests_of
+from powerblend.engine.scheduler import Scheduler
 from powerblend.samplers import parse_sampler
 
 LENGTH, ALPHA = 64, 4.0
@@ -24,6 +28,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "ps": POWER,
     "blend_ps": POWER | {"blend": {"source": "layer", "layer": 27, "beta": 0.02}},
     "draft_blend_ps": POWER | {"blend": {"source": "draft", "beta": 0.05}},
+    "draft_blend_ps, own strings": POWER | {"blend": {"source": "draft", "beta": 0.05}},
 }
 PROBLEMS_PER_ROW = {1: 8, 8: 3, 64: 1.5}
 """Of the second table: so many that rows are mostly full, and few enough to wait for."""
@@ -57,7 +62,8 @@ def count(chosen: argparse.Namespace) -> list[dict[str, Any]]:
             chats = prompts(-(-chosen.problems // samples))
             requests = requests_of(model, chats, sampler, samples)
             run = Run(model, requests, sampler, 0, samples)
-            answers = [answer for finished in run.steps() for _, answer in finished]
+            with own_strings_alone() if "own strings" in name else nullcontext():
+                answers = [answer for finished in run.steps() for _, answer in finished]
             passes = sum(answer.passes for answer in answers)
             table.append(
                 {
@@ -72,6 +78,11 @@ def count(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 }
             )
     return table
+
+
+def own_strings_alone() -> AbstractContextManager[Any]:
+    """Let no step ask the draft for guesses."""
+    return patch.object(Scheduler, "_ask_draft", lambda *_: None)
 
 
 def speed(chosen: argparse.Namespace) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ support at the same temperature and no EOS. Plain decoding is after random token
 guessing, of our side alone, is after the demo's prompts, for what is random has no pattern. The
 time of a run of one token, prefill and all, is taken off. All times are the processor's, which on a
 core that nobody else uses are those of a clock: vLLM's engine is in the process that is measured.
+Our side has the settings of torch that the command `powerblend` makes, large pages among them.
 """
 
 import argparse
@@ -19,19 +20,18 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 PROMPT, NEW, TEMPERATURE = 32, 64, 0.25
 WARM_UP = 8
-SETTINGS = {
+SETTINGS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+VLLM_SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "2",
     "VLLM_CPU_OMP_THREADS_BIND": "1",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
 }
 CORE = "1"
 
@@ -64,6 +64,7 @@ def compare(chosen: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
     from powerblend.api.prompts import chat_token_ids
+    from powerblend.cli import TORCH_SETTINGS
 
     tokenizer = AutoTokenizer.from_pretrained(demo_model())
     asked = [
@@ -74,8 +75,8 @@ def compare(chosen: argparse.Namespace) -> None:
     work += [("guesses", "auto", rows, asked[:rows]) for rows in chosen.guessed_rows]
     table = []
     with (
-        _side(sys.executable, "powerblend", demo_model()) as ours,
-        _side(str(chosen.peer), "vllm", demo_model()) as theirs,
+        _side(sys.executable, "powerblend", demo_model(), TORCH_SETTINGS) as ours,
+        _side(str(chosen.peer), "vllm", demo_model(), VLLM_SETTINGS) as theirs,
     ):
         for name, speculate, rows, prompts in work:
             question = {"prompts": prompts, "speculate": speculate}
@@ -99,13 +100,15 @@ def compare(chosen: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _side(python: str, side: str, model: Path) -> Iterator[subprocess.Popen[str]]:
+def _side(
+    python: str, side: str, model: Path, settings: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
     """One side with its model, in its own environment, on one core."""
     # -P keeps this file's folder, in which it is called vllm, from what is imported.
     command = ["taskset", "-c", CORE, python, "-P", __file__, "--side", side]
     process = subprocess.Popen(
         [*command, "--model", str(model)],
-        env=os.environ | SETTINGS,
+        env=os.environ | SETTINGS | settings,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -11,6 +11,7 @@ import tiny
 from powerblend import load_model
 from powerblend.cli import main
 from powerblend.infrastructure.files import write_json, write_jsonl
+from powerblend.jobs.plan import Machine, _prompt, plan_of
 from powerblend.samplers import parse_sampler
 from powerblend.study.costs import (
     START_SECONDS,
@@ -117,6 +118,39 @@ def test_a_plan_begins_with_what_is_assumed_and_goes_on_with_what_is_known(
     assert line[1:5] == ["6", "5.0", "11.0", "8.0"]
     assert "its own records" in " ".join(line)
     assert any("lengths of this model's answers" in line for line in lines)
+
+
+@pytest.mark.parametrize(("kind", "own"), [("cpu", 42), ("gpu", 242)])
+def test_what_all_prompts_share_is_in_memory_once(kind: str, own: int) -> None:
+    """But on a GPU, whose kernels want each row's keys whole."""
+    problems = [["x" * 100], ["x" * 40]]  # 0.3 tokens a character, and a chat template's 12
+    prompt = _prompt(242, problems, kind)
+    assert prompt == (own, 242 - own)
+    machine = Machine(DEVICE, 1.0, 104, prompt, row_gb=0.01, shared_gb=0.5)
+    assert machine.keys_gb == pytest.approx(104 * 0.01 + 0.5)
+    assert _prompt(0, problems, kind) == (42, 0)
+
+
+def test_a_planned_row_has_its_own_part_of_a_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = parsed(write_study(tmp_path, use=["greedy"]))
+    layout = Layout(study)
+    cell = layout.cells["greedy"]
+    specs = layout.results / "specs"
+    write_json(specs / f"{cell.name}.json", cell.spec.model_dump(mode="json"))
+    machines = []
+    for tokens in (200, 500):
+        record = {"n_tokens": 5, "decoded_tokens": 5, "passes": 5, "prompt_tokens": tokens}
+        write_jsonl(layout.results / "generate" / cell.name / "shard-0-of-2x1.jsonl", [record])
+        machines.append(plan_of(study, layout, DEVICE).machine)
+    short, long = machines
+    assert short.row_gb == long.row_gb
+    assert long.prompt.shared - short.prompt.shared == 300
+    assert long.shared_gb == pytest.approx(
+        short.shared_gb * long.prompt.shared / short.prompt.shared
+    )
 
 
 def test_what_cannot_be_planned_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -65,7 +65,8 @@ def test_features_are_those_of_a_full_forward_pass(
         states = hf(whole, output_hidden_states=True, use_cache=False).hidden_states
         expected = torch.cat([states[1], states[2]], -1)[0]
         assert torch.equal(tokens, whole[0, len(PROMPT) :])
-        torch.testing.assert_close(torch.cat([corpus.shared, features]), expected)
+        # What follows its last token is never asked for.
+        torch.testing.assert_close(torch.cat([corpus.shared, features]), expected[:-1])
 
 
 def test_training_denoises_what_decoding_will_ask(

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils import parametrize
-from torch.nn.utils.rnn import pad_sequence
 
 from powerblend.draft.dflash import Context, Draft
+from powerblend.engine.batch import Guesses
 from powerblend.engine.model import Model
 from powerblend.engine.scheduler import common_prefix
 
@@ -67,8 +67,8 @@ class Corpus(NamedTuple):
     """Answers with the target's features of every token; of what all prompts begin with, once.
 
     ``shared`` [prefix, features] are those of what they begin with; sequence i has ``tokens[i]``
-    [length], ``features[i]`` [length, features], ``finals[i]`` [length, hidden], of which the
-    target's ``lm_head`` makes the logits of the next token, and an answer that begins at
+    [length], ``features[i]`` [length - 1, features], ``finals[i]`` [length - 1, hidden], of which
+    the target's ``lm_head`` makes the logits of the next token, and an answer that begins at
     ``starts[i]``.
     """
 
@@ -172,24 +172,34 @@ def featurise(model: Model, layers: Sequence[int], texts: Sequence[WrittenAnswer
     _, states = model.forward(one, slice(0, 1), head, at, prefix, layers)
     saved = one.save(0, 0, prefix)
     tokens = [torch.tensor((t.prompt + t.answer)[prefix:]) for t in texts]
-    features, finals = ([torch.empty(0)] * len(tokens) for _ in range(2))
-    # Those of like length together: little is computed for padding.
-    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-    for first in range(0, len(order), FEATURE_BATCH_ROWS):
-        chosen = order[first : first + FEATURE_BATCH_ROWS]
-        batch = [tokens[i] for i in chosen]
-        padded = pad_sequence(batch, batch_first=True).to(model.device)
-        length = prefix + padded.shape[1]
-        cache = model.cache(len(batch), length, saved)
-        positions = torch.arange(prefix, length, device=model.device).expand(len(batch), -1)
-        final, outputs = model.forward(
-            cache, slice(0, len(batch)), padded, positions, length, layers
-        )
-        for i, joined, last in zip(chosen, torch.cat(outputs, -1), final, strict=True):
-            features[i] = joined[: len(tokens[i])].clone()
-            finals[i] = last[: len(tokens[i])].clone()
+    features: list[Tensor] = []
+    finals: list[Tensor] = []
+    for first in range(0, len(tokens), FEATURE_BATCH_ROWS):
+        # What follows a text's last token is never asked for.
+        read = [text[:-1] for text in tokens[first : first + FEATURE_BATCH_ROWS]]
+        final, joined = _read(model, layers, read, prefix, saved)
+        finals += (part.clone() for part in final)
+        features += (part.clone() for part in joined)
     starts = [len(t.prompt) - prefix for t in texts]
     return Corpus(torch.cat(states, -1)[0], tokens, features, finals, starts)
+
+
+def _read(
+    model: Model, layers: Sequence[int], texts: Sequence[Tensor], prefix: int, saved: Any
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """The final states and the features of texts behind a prefix that is ``saved``, [length, ...].
+
+    They are fed as a step feeds guesses: row after row, with nothing to fill shorter ones up.
+    """
+    lengths = list(map(len, texts))
+    places = Guesses.of([text[1:].tolist() for text in texts], model.device)
+    fed, positions = torch.cat(list(texts)).to(model.device), prefix + places.offset
+    length = prefix + max(lengths)
+    cache, rows = model.cache(len(texts), length, saved), slice(0, len(texts))
+    final, outputs = model.forward(
+        cache, rows, fed[:, None], positions[:, None], length, layers, places
+    )
+    return final[:, 0].split(lengths), torch.cat(outputs, -1)[:, 0].split(lengths)
 
 
 def train(

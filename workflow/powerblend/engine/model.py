@@ -23,6 +23,7 @@ from powerblend.engine.distributions import Logits
 from powerblend.engine.falcon import plugged
 from powerblend.engine.fused_layers import fused
 from powerblend.engine.output import output_of
+from powerblend.engine.prefix_tree import Pass, PrefixTree, States, TrackedCache
 from powerblend.engine.survey import (
     SHORT_WINDOW,
     check_layers,
@@ -69,6 +70,8 @@ class Model:
         Whether decode steps take each row's length from the device, whatever the longest is.
     block_size
         None: a step may feed a row any number of tokens.
+    tokens_computed
+        How many tokens have gone through the decoder layers since loading.
     """
 
     block_size: int | None = None
@@ -85,6 +88,8 @@ class Model:
         self.tokenizer = tokenizer
         self.eos_token_ids = frozenset(eos_token_ids)
         self._source = None if owned else hf
+        self._known: PrefixTree | None = None
+        self.tokens_computed = 0
         self._take(hf if owned else _with_own_modules(hf))
 
     def refresh(self) -> None:
@@ -95,6 +100,8 @@ class Model:
         """
         if self._source is not None:
             self._take(_with_own_modules(self._source))
+            if self._known is not None:
+                self.remember(self._known.size, self._known.layers)
 
     def _take(self, hf: PreTrainedModel) -> None:
         """Put a model's modules in order for decoding."""
@@ -122,23 +129,49 @@ class Model:
         self.hidden_size = int(self._head.in_features)
         self._check_parity(prompts, expected)
 
-    def cache(self, slots: int, capacity: int, prefix: Tensor | None = None) -> RaggedCache:
+    def remember(self, size: int, layers: Sequence[int] = ()) -> None:
+        """Keep what is computed of strings, for whatever begins like them (`prefix_tree`).
+
+        Parameters
+        ----------
+        size
+            Bytes to keep it in; 0: forget all and keep nothing. Caches made before are of no use.
+        layers
+            Those whose outputs blends or drafts will read. What was kept without them is computed
+            again.
+
+        On a GPU nothing is kept: there, a token more in a step costs next to nothing.
+        """
+        cache_layers, _, heads, _, width = self._cache_shape(1, 1)
+        keys = cache_layers, 2, heads, width
+        self._known = None
+        if size and self.device.type == "cpu":
+            self._known = PrefixTree(size, keys, self.hidden_size, self.dtype)
+            self._known.read(layers)
+
+    def cache(self, slots: int, capacity: int, prefix: Any = None) -> RaggedCache:
         """An empty cache for ``slots`` rows of up to ``capacity`` tokens.
 
         ``prefix``, saved from another cache's slot, is what every row begins with.
         """
+        shape = self._cache_shape(slots, capacity)
+        if self._known is not None:
+            return TrackedCache(*shape, self.dtype, self.device, prefix)
+        return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths)
+
+    def _cache_shape(self, slots: int, capacity: int) -> tuple[int, int, int, int, int]:
+        """Layers, slots, heads, positions and width."""
         kv_heads = max(layer.kv_heads for layer in self.layer_attention)
         width = max(max(layer.key_width, layer.value_width) for layer in self.layer_attention)
         if self.own_lengths:
             # flash-attn counts the queries that share keys as so many tokens of a row, and refuses
             # more than its cache has.
             capacity = max(capacity, self.config.num_attention_heads // kv_heads)
-        shape = (self.num_layers, slots, kv_heads, capacity, width)
-        return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths)
+        return self.num_layers, slots, kv_heads, capacity, width
 
     def row_bytes(self, capacity: int) -> int:
         """Memory that a row of ``capacity`` tokens takes: keys, values, logits and their copies."""
-        keys = self.cache(1, 1).save(0, 0, 1)
+        keys = RaggedCache(*self._cache_shape(1, 1), self.dtype, self.device).save(0, 0, 1)
         logits = 2 * 3 * torch.float32.itemsize * self.vocabulary
         return keys.numel() * keys.itemsize * capacity + logits
 
@@ -201,11 +234,21 @@ class Model:
         All are [rows, new, hidden]; ``length`` is the largest position + 1. With ``guesses`` they
         are [fed, 1], of which a row has as many as it is fed.
         """
+        wanted = Pass(slots, tokens, positions, length, layers_read, guesses)
+        if self._known is not None and isinstance(cache, TrackedCache):
+            return self._known.forward(self._run, cache, wanted)
+        return self._run(cache, wanted)
+
+    def _run(self, cache: RaggedCache, wanted: Pass) -> States:
+        """What `forward` says, with every token computed."""
+        self.tokens_computed += wanted.tokens.numel()
         windows = [layer.window for layer in self.layer_attention]
-        where = attention.Ragged(cache, slots, positions, length, windows, guesses)
-        with self._outputs_of(layers_read) as outputs, attention.attending_to(where):
+        where = attention.Ragged(
+            cache, wanted.slots, wanted.positions, wanted.length, windows, wanted.guesses
+        )
+        with self._outputs_of(wanted.layers_read) as outputs, attention.attending_to(where):
             final: Tensor = self._base(
-                input_ids=tokens, position_ids=positions, use_cache=False
+                input_ids=wanted.tokens, position_ids=wanted.positions, use_cache=False
             ).last_hidden_state
         return final, tuple(outputs)
 

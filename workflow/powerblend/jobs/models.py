@@ -1,14 +1,19 @@
 """Loading what a job's spec names: its model, and the draft that a blend of it mixes in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from powerblend.api.loading import load_model
-from powerblend.blends import Blend, DraftBlend
+from powerblend.blends import Blend, DraftBlend, HiddenBlend
 from powerblend.draft.dflash import Draft, load_draft
+from powerblend.draft.guided import draft_of
+from powerblend.engine.memory import free_bytes
 from powerblend.engine.model import Model
 from powerblend.study.cells import local_content
 from powerblend.vocabulary.specs import KnownModel
+
+MOST_REMEMBERED_BYTES = 2**30
+"""In which a job keeps what its model computes of strings, if that is an eighth of what is free."""
 
 
 def load(
@@ -62,3 +67,17 @@ def _draft(blends: Sequence[Blend], path: Path | None) -> Draft | None:
         raise ValueError(f"a job can have one draft, but its blends name several: {names}")
     ((name, revision),) = named
     return load_draft(str(path or name), None if path else revision)
+
+
+def remember(model: Model, layers: Iterable[int]) -> None:
+    """Let a model keep what it computes of strings, the outputs of these layers included."""
+    size = min(MOST_REMEMBERED_BYTES, free_bytes(model.device) // 8)
+    model.remember(size, sorted(layers))
+
+
+def layers_read(model: Model, blends: Iterable[Blend]) -> set[int]:
+    """The layers whose outputs some blends read, or the model's draft."""
+    hidden = (blend for blend in blends if isinstance(blend, HiddenBlend))
+    draft = draft_of(model)
+    features = draft.architecture.feature_layers if draft else ()
+    return {*features, *(layer for blend in hidden for layer in blend.layers_read)}

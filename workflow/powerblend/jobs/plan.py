@@ -9,6 +9,7 @@ how long this model's answers are. Without any an answer is taken to be half as 
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
@@ -27,8 +28,10 @@ from powerblend.study.costs import (
     disk_bytes,
     job_memory_gb,
     job_seconds,
+    key_bytes,
     named_device,
     own_device,
+    own_prompt_tokens,
     passes_per_token,
     prompt_seconds,
     read_step_times,
@@ -48,14 +51,29 @@ MOST_ROWS = {"cpu": 64, "gpu": 256}
 """What `rows: auto` takes where memory allows it."""
 
 
+class Prompt(NamedTuple):
+    """Tokens of the longest prompt: those that every row has, and those that all share once."""
+
+    own: int
+    shared: int
+
+
 class Machine(NamedTuple):
     """What the jobs run on: its steps, the weights that each reads, and the rows of a batch."""
 
     device: StepTimes
     weights_gb: float
     rows: int
+    prompt: Prompt
     row_gb: float | None
     """Memory of a row; None where the model is not here to say."""
+    shared_gb: float = 0.0
+    """Memory of what all rows begin with."""
+
+    @property
+    def keys_gb(self) -> float | None:
+        """Memory of all rows together; None where the model is not here to say."""
+        return None if self.row_gb is None else self.rows * self.row_gb + self.shared_gb
 
 
 class Condition(NamedTuple):
@@ -86,9 +104,8 @@ class Plan(NamedTuple):
     @property
     def memory_gb(self) -> float | None:
         """Of a job; None where the model is not here to say."""
-        if self.machine.row_gb is None:
-            return None
-        return job_memory_gb(self.machine.weights_gb, self.machine.rows * self.machine.row_gb)
+        keys_gb = self.machine.keys_gb
+        return None if keys_gb is None else job_memory_gb(self.machine.weights_gb, keys_gb)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +159,8 @@ def plan_of(study: Study, layout: Layout, device: StepTimes) -> Plan:
     jobs = _problems_by_job(study)
     counts = [len(problems) for problems in jobs]
     answers = {name: expected(cell, layout.results.parent) for name, cell in layout.cells.items()}
-    machine = _machine(study, layout, device, max(one.prompt for one in answers.values()))
+    longest = max(one.prompt for one in answers.values())
+    machine = _machine(study, layout, device, _prompt(longest, jobs, device.kind))
     # No batch has more rows than a job has strings.
     most = max(counts) * study.samples * max(cell_sampler(c).strings for c in layout.cells.values())
     machine = machine._replace(rows=min(machine.rows, most))
@@ -231,18 +249,28 @@ def cell_sampler(cell: Cell) -> Sampler:
     return cell.spec.decoding
 
 
-def _machine(study: Study, layout: Layout, device: StepTimes, prompt: int) -> Machine:
-    """What the jobs run on; ``prompt`` tokens are the longest prompt's."""
+def _prompt(longest: int, jobs: Sequence[Sequence[str]], kind: str) -> Prompt:
+    """Of the longest prompt's tokens, 0 where no record says, those that rows of a kind share.
+
+    A GPU's kernels of attention want each row's whole, so that there every row has a copy.
+    """
+    own = math.ceil(max(own_prompt_tokens(text) for texts in jobs for text in texts))
+    return Prompt(longest or own, 0) if kind == "gpu" else Prompt(own, max(0, longest - own))
+
+
+def _machine(study: Study, layout: Layout, device: StepTimes, prompt: Prompt) -> Machine:
+    """What the jobs run on."""
     rows = study.resources.rows
     most = MOST_ROWS[device.kind] if rows == "auto" else rows
     path = _model_config(study, layout)
     if not path.is_file():
-        return Machine(device, device.weights_gb, most, None)
+        return Machine(device, device.weights_gb, most, prompt, None)
     config, width = json.loads(path.read_text()), DTYPE_BYTES[study.model.dtype]
     config |= config.get("text_config") or {}
     longest = _longest(layout)
-    each = row_bytes(config, prompt + longest + longest // 2, width)
-    return Machine(device, weights_gb(config, width), most, each / 1e9)
+    each = row_bytes(config, prompt.own + longest + longest // 2, width)
+    once = key_bytes(config, prompt.shared, width)
+    return Machine(device, weights_gb(config, width), most, prompt, each / 1e9, once / 1e9)
 
 
 def _model_config(study: Study, layout: Layout) -> Path:
@@ -256,17 +284,18 @@ def _longest(layout: Layout) -> int:
 
 def _memory(plan: Plan, study: Study, layout: Layout) -> str:
     machine = plan.machine
-    if machine.row_gb is None:
+    if machine.row_gb is None or machine.keys_gb is None:
         return (
             f"{_model_config(study, layout)} is not here: weights are taken to be "
             f"{machine.weights_gb:g} GB, as those of the benchmark, and memory is not computed; "
             "fetch the model for a better plan"
         )
-    prompt = max(one.expected.prompt for one in plan.conditions)
+    shared = f", beyond {machine.prompt.shared} that all share" if machine.prompt.shared else ""
     return (
         f"memory: {machine.weights_gb:.2f} GB of weights, {1000 * machine.row_gb:.1f} MB a row of "
-        f"{prompt or 'no'} tokens of prompt and {_longest(layout)} of answer; {machine.rows} rows "
-        f"take {machine.rows * machine.row_gb:.2f} GB, and a job at most {plan.memory_gb:.1f} GB"
+        f"{machine.prompt.own} tokens of prompt{shared}, and {_longest(layout)} of answer; "
+        f"{machine.rows} rows take {machine.keys_gb:.2f} GB, and a job at most "
+        f"{plan.memory_gb:.1f} GB"
     )
 
 

@@ -21,7 +21,7 @@ from powerblend.infrastructure.files import write_json
 from powerblend.infrastructure.progress import followed
 from powerblend.jobs import arguments
 from powerblend.jobs.device import on_device
-from powerblend.jobs.models import load
+from powerblend.jobs.models import load, remember
 from powerblend.samplers import Greedy, Sampler, Temperature
 from powerblend.study.answers import answer, tasks_of
 from powerblend.study.problems import read_problems
@@ -86,6 +86,8 @@ def train_draft(
     longest = wanted.max_new_tokens
     ordinary = Temperature(sampler="temperature", temperature=1.0, max_new_tokens=longest)
     batch = rows, speculate
+    # The answers' features are known when they are written.
+    remember(model, training.default_feature_layers(model.num_layers))
     written = _answers(spec, ordinary, model, problems, *batch, store / "answers")
     others, texts = written[::HELD_OUT], [t for i, t in enumerate(written) if i % HELD_OUT]
     likeliest = Greedy(sampler="greedy", max_new_tokens=longest)
@@ -94,6 +96,7 @@ def train_draft(
     log.info("the target reads %d answers", len(texts) + len(others) + len(surest))
     layers = draft.architecture.feature_layers
     corpus, unseen, greedy = (training.featurise(model, layers, t) for t in (texts, others, surest))
+    model.remember(0)
     steps = training.train(
         model,
         draft,

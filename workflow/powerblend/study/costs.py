@@ -92,9 +92,13 @@ def named_device(devices: Sequence[StepTimes], wanted: str) -> StepTimes:
 def prompt_seconds(problems: Sequence[str], device: StepTimes, weights_gb: float) -> float:
     """Reading prompts, each beyond what all share, at the speed of the largest step."""
     most = max(device.milliseconds)
-    characters = PROMPT_TOKENS["character"] * sum(map(len, problems))
-    tokens = characters + PROMPT_TOKENS["around"] * len(problems)
+    tokens = sum(map(own_prompt_tokens, problems))
     return tokens / most * device.seconds(most, weights_gb)
+
+
+def own_prompt_tokens(problem: str) -> float:
+    """Tokens of a problem's prompt beyond what all prompts share, about."""
+    return PROMPT_TOKENS["character"] * len(problem) + PROMPT_TOKENS["around"]
 
 
 def job_seconds(
@@ -128,7 +132,7 @@ def disk_bytes(blocks: int, tokens: float) -> float:
 
 
 def job_memory_gb(weights_gb: float, rows_gb: float) -> float:
-    """The most that a job has in memory: while it loads the weights, or with all rows."""
+    """The most that a job has in memory: while it loads the weights, or with all keys."""
     return LIBRARIES_GB + max(LOADED_TWICE * weights_gb, weights_gb + rows_gb)
 
 
@@ -146,9 +150,15 @@ def weights_gb(config: Mapping[str, object], dtype_bytes: int) -> float:
 
 def row_bytes(config: Mapping[str, object], capacity: int, dtype_bytes: int) -> float:
     """The keys and values of a row of ``capacity`` positions, and its logits in float32."""
+    return key_bytes(config, capacity, dtype_bytes) + 6 * 4 * _number(config, "vocab_size")
+
+
+def key_bytes(config: Mapping[str, object], positions: int, dtype_bytes: int) -> float:
+    """The keys and values of so many positions."""
     heads = _number(config, "num_key_value_heads", _number(config, "num_attention_heads", 1))
-    keys = 2 * _number(config, "num_hidden_layers") * heads * _head(config)
-    return keys * dtype_bytes * capacity + 6 * 4 * _number(config, "vocab_size")
+    return (
+        2 * _number(config, "num_hidden_layers") * heads * _head(config) * dtype_bytes * positions
+    )
 
 
 def _head(config: Mapping[str, object]) -> int:
