@@ -300,6 +300,7 @@ def test_a_value_at_a_point_says_what_simplifying_would_find(
 
     pairs = [*warm.PAIRS, *((right, right + "+1") for right, _ in RIGHT[:30])]
     pairs += [pair for pair in RIGHT[:30] if r"\binom" not in pair[0]]
+    pairs.append((r"\frac{16^n}{4 \prod_{n=1}^{n} ((2^n - 1)^4 + \frac{1}{4})}", "8n^2 + 4n + 1"))
     sooner = [second_opinion.second_opinion(*pair) for pair in pairs]
     simplified: list[object] = []
     simplify = grader.simplify
