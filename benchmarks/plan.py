@@ -105,14 +105,16 @@ def generated(study: Study) -> Taken:
     _powerblend("problems", "--spec", dataset, "--output", layout.problems)
     _powerblend("specs", "--config", layout.config)
     seconds, memory = [], []
-    for cell in layout.cells.values():
+    cells = list(layout.cells.values())
+    for number, cell in enumerate(cells):
+        siblings = [layout.spec(other.name) for other in cells[number + 1 :]]
         (records,), (grades,) = layout.generated(cell), layout.graded(cell)
         (shard,) = layout.shards()
         store, rows = layout.chains(cell.name, shard), study.resources.rows
         usage = _powerblend(
             *("generate", "--spec", layout.spec(cell.name), "--problems", layout.problems),
             *("--store", store, "--output", records, "--model", layout.model, "--rows", rows),
-            *("--samples", study.samples, "--device", "cpu"),
+            *("--samples", study.samples, "--device", "cpu", "--siblings", *siblings),
         )
         seconds.append(usage.ru_utime + usage.ru_stime)
         memory.append(usage.ru_maxrss * 1024 / 1e9)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 from snakemake.api import DAGApi, SnakemakeApi
@@ -69,6 +70,11 @@ JOBS = [
 ]
 
 
+def _params(job: Any) -> Any:
+    job._params = None  # as if it had not been asked for
+    return job.params
+
+
 def quiet(dryrun: bool) -> OutputSettings:
     """What Snakemake is to print: failures."""
     return OutputSettings(dryrun=dryrun, quiet={Quietness.ALL}, show_failed_logs=True)
@@ -121,6 +127,15 @@ class DryStudy:
             jobs = Counter(job.rule.name for job in dag.needrun_jobs(exclude_finished=False))
         jobs.pop("all", None)
         return dict(jobs)
+
+    def settings_of(self, rule: str, remote: bool = False) -> dict[str, str]:
+        """The param `settings` of a rule's jobs by cell, as a cluster's job or another has it."""
+        with self._workflow({}) as workflow:
+            workflow.execute_workflow(executor="dryrun")
+            dag = workflow.workflow_api._workflow.dag
+            jobs = [job for job in dag.jobs if job.rule.name == rule]
+            with patch.object(type(dag.workflow), "remote_exec", remote):
+                return {job.wildcards.cell: _params(job)["settings"] for job in jobs}
 
     @contextmanager
     def _workflow(

@@ -402,7 +402,7 @@ def test_a_store_that_changes_under_a_job_is_noticed(
 ) -> None:
     opened = ChainStore.__init__
 
-    def open_and_edit(self: ChainStore, path: Path) -> None:
+    def open_and_edit(self: ChainStore, path: Path, **options: bool) -> None:
         opened(self, path)
         cut(to=900)(path)
 

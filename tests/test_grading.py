@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -267,19 +268,49 @@ def test_decorations_change_nothing(answer: str, gold: str) -> None:
     assert [grade(spelling, gold) for spelling in decorated] == [True] * 4
 
 
-def test_two_stages_of_parsing_read_what_one_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all kinds of answers, of what is no answer, and in whatever order they come."""
-    from math_verify.parser import parse_latex_cached
+READ_BY_MATH_VERIFY = r"""
+import json, sys
+from math_verify import LatexExtractionConfig, parse
+boxes = [rf"\boxed{{{text}}}" for text in json.load(sys.stdin)]
+read = [parse(box, (LatexExtractionConfig(),), parsing_timeout=None) for box in boxes]
+print(json.dumps([repr(found) for found in read]))
+"""
 
+
+def test_reading_sooner_is_reading_the_same() -> None:
+    """Of all kinds of answers, of what is no answer, and in whatever order they come."""
     from powerblend.graders.mathematics import second_opinion, warm
 
     texts = [text for pair in warm.PAIRS for text in pair]
     texts += ["", "}", r"\frac", "x + ", r"\text{none of these}", "(1, 2", "2^{3^", "a = b = 3"]
-    read = second_opinion._parse.__wrapped__
-    two = {text: repr(read(text)) for text in reversed(texts)}
-    monkeypatch.setattr(second_opinion._Latex2Sympy, "parse", second_opinion._parse_once)
-    parse_latex_cached.cache_clear()
-    assert two == {text: repr(read(text)) for text in texts}
+    texts += ["x > 3", r"|x-1|!", r"\{1, 2\} \cup [3, 4)", r"\sqrt[3]{x^2-y} \le -2ab", "f(x)=-x"]
+    sooner = {text: repr(second_opinion._parse(text)) for text in reversed(texts)}
+    command, given = [sys.executable, "-c", READ_BY_MATH_VERIFY], json.dumps(texts)
+    read = subprocess.run(command, input=given, check=True, stdout=subprocess.PIPE, text=True)
+    assert sooner == dict(zip(texts, json.loads(read.stdout), strict=True))
+
+
+def test_a_value_at_a_point_says_what_simplifying_would_find(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wrong answers are told by it; what agrees there, or has no value there, is simplified."""
+    from math_verify import grader
+
+    from powerblend.graders.mathematics import second_opinion, warm
+
+    pairs = [*warm.PAIRS, *((right, right + "+1") for right, _ in RIGHT[:30])]
+    pairs += [pair for pair in RIGHT[:30] if r"\binom" not in pair[0]]
+    pairs.append((r"\frac{16^n}{4 \prod_{n=1}^{n} ((2^n - 1)^4 + \frac{1}{4})}", "8n^2 + 4n + 1"))
+    sooner = [second_opinion.second_opinion(*pair) for pair in pairs]
+    simplified: list[object] = []
+    simplify = grader.simplify
+    monkeypatch.setattr(grader, "simplify", lambda one: simplified.append(one) or simplify(one))
+    assert [second_opinion.second_opinion(*pair) for pair in pairs] == sooner
+    few = len(simplified)
+    plainly = second_opinion._simplified_difference_is_zero
+    monkeypatch.setattr(grader, "sympy_symbolic_eq", plainly)
+    assert [second_opinion.second_opinion(*pair) for pair in pairs] == sooner
+    assert len(simplified) - few > 3 * few
 
 
 HOSTILE = {

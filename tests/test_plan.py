@@ -14,10 +14,10 @@ from powerblend.infrastructure.files import write_json, write_jsonl
 from powerblend.jobs.plan import Machine, _prompt, plan_of
 from powerblend.samplers import parse_sampler
 from powerblend.study.costs import (
-    START_SECONDS,
     StepTimes,
+    decoding_seconds,
     job_memory_gb,
-    job_seconds,
+    named_device,
     passes_per_token,
     read_step_times,
     row_bytes,
@@ -44,8 +44,7 @@ def test_a_jobs_time_is_that_of_its_steps_one_by_one() -> None:
             live.append(waiting.pop(0))
         seconds += DEVICE.seconds(len(live), 1.0)
         live = [left - 1 for left in live if left > 1]
-    start = START_SECONDS["cpu"] + 1.0  # a second to read the weights
-    assert job_seconds(decoded, rows, DEVICE, 1.0) == pytest.approx(seconds + start)
+    assert decoding_seconds(decoded, rows, DEVICE, 1.0) == pytest.approx(seconds)
 
 
 def test_memory_is_that_of_the_model(tmp_path: Path) -> None:
@@ -118,6 +117,19 @@ def test_a_plan_begins_with_what_is_assumed_and_goes_on_with_what_is_known(
     assert line[1:5] == ["6", "5.0", "11.0", "8.0"]
     assert "its own records" in " ".join(line)
     assert any("lengths of this model's answers" in line for line in lines)
+
+
+@pytest.mark.parametrize("device", ["epyc", "h100"])
+def test_conditions_that_share_a_process_take_less(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU: they start, read prompts and compute known strings once."""
+    monkeypatch.chdir(tmp_path)
+    study = parsed(write_study(tmp_path, use=["greedy", "temp"]))
+    steps = named_device(read_step_times(ROOT / "resources" / "step_times.yaml"), device)
+    first, later = plan_of(study, Layout(study), steps).conditions
+    assert first.decoded == later.decoded
+    assert (later.seconds < first.seconds / 2) == (device == "epyc")
 
 
 @pytest.mark.parametrize(("kind", "own"), [("cpu", 42), ("gpu", 242)])

@@ -36,6 +36,15 @@ def test_one_place_shows_the_jobs_that_are_at_work(tmp_path: Path) -> None:
     ]
 
 
+def test_lines_say_whose_work_it_is_where_it_is_not_the_jobs_own(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    caplog.set_level(logging.INFO)
+    Progress(4, "answers", "temp-1: ").at(1, "3 rows busy")
+    assert caplog.messages == ["temp-1: 25%, 1 of 4 answers, 0:00 left, 3 rows busy"]
+
+
 def test_a_job_that_is_silent_for_long_is_shown_no_more(tmp_path: Path) -> None:
     write(tmp_path / "killed.log", "50%", age=progress.SECONDS_OF_SILENCE + 1)
     assert at_work([tmp_path], 0) == ""

@@ -14,7 +14,10 @@ import pytest
 from powerblend.cli import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOAD = ["powerblend.jobs.generate", "transformers.models.llama.modeling_llama", "warm"]
+PRELOAD = [
+    *("powerblend.jobs.generate", "powerblend.jobs.models", "powerblend.study.answers"),
+    *("transformers.models.llama.modeling_llama", "warm"),
+]
 
 
 @cache

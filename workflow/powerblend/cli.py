@@ -4,7 +4,6 @@ Any of them can be run by hand. Errors end in one sentence and exit status 1.
 """
 
 import argparse
-import gc
 import logging
 import os
 import sys
@@ -14,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from powerblend.infrastructure.imports import uncollected
 from powerblend.infrastructure.interrupts import Terminated, heed_sigterm
 from powerblend.infrastructure.progress import clock
 
@@ -125,19 +125,11 @@ def _chosen(arguments: Sequence[str] | None) -> str | None:
 
 
 def _imported(job: str) -> ModuleType:
-    """The module of a job, and all that it imports.
-
-    None of that is garbage: looking for some among it, again and again while it grows and once more
-    when the process ends, would take a third of a job's start.
-    """
+    """The module of a job, and all that it imports."""
     for variable, value in TORCH_SETTINGS.items():
         os.environ.setdefault(variable, value)
-    gc.disable()
-    try:
+    with uncollected():
         return import_module(f"powerblend.jobs.{job.replace('-', '_')}")
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:

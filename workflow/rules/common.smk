@@ -1,5 +1,6 @@
 """What the rules share: the validated study, its cells and its paths. Makes no file."""
 
+import functools
 import json
 import os
 import shlex
@@ -23,7 +24,7 @@ if str(ABSOLUTE_BASE / "workflow") not in sys.path:
 from powerblend.figures import FIGURES
 from powerblend.infrastructure.progress import show_jobs
 from powerblend.infrastructure.stale_locks import mark_alive
-from powerblend.study.cells import NAME_PATTERN
+from powerblend.study.cells import NAME_PATTERN, loaded_for
 from powerblend.study.code import code_of
 from powerblend.study.layout import Layout, models
 from powerblend.study.schema import parse_study
@@ -81,6 +82,7 @@ DATASET_FILES = {
 # What one generate job does; "{shard}" stands for any single one.
 SHARDS_BY_JOB = [["{shard}"]] if STUDY.shards.per_job == 1 else LAYOUT.shards_by_job()
 LOGS = LAYOUT.results / "logs"
+MOST_SIBLINGS = 200  # that a command can name: the system bounds its length
 DRAFTS = [LAYOUT.draft] if LAYOUT.draft else []
 TIMES = LAYOUT.results / "times"
 WHOLE_MODEL = [
@@ -195,6 +197,40 @@ def stores_of(shards):
     return options
 
 
+def siblings_of(shards):
+    """Option: the cells whose answers to the same shards a job may go on with, by their specs.
+
+    None for a cluster's job, which has a time limit of its own.
+    """
+
+    def options(wildcards):
+        if workflow.remote_exec:
+            return []
+        names = tuple(name.format(**wildcards) for name in shards)
+        own = loaded_for(JOBS[wildcards.cell].spec)
+        siblings = [
+            LAYOUT.spec(cell)
+            for cell, loaded in unanswered(names, wildcards.samples)
+            if loaded == own and cell != wildcards.cell
+        ]
+        return ["--siblings", *siblings[:MOST_SIBLINGS]] if siblings else []
+
+    return options
+
+
+@functools.cache
+def unanswered(shards, samples):
+    """Cells without records of some shards when the plan is made, and what they load: longest first."""
+    folder = LAYOUT.results / "generate"
+    cells = [cell for seeded in LAYOUT.seeded_cells.values() for cell in seeded]
+    without = [
+        (cell.name, loaded_for(cell.spec))
+        for cell in {cell.name: cell for cell in cells}.values()
+        if missing(folder / cell.name / f"{s}x{samples}.jsonl" for s in shards)
+    ]
+    return sorted(without, key=lambda cell: not has_moves(cell[0]))
+
+
 def called(shards):
     """A name of a group of shards in paths: its first one, and how many there are."""
     return shards[0] if len(shards) == 1 else f"{shards[0]}-and-{len(shards) - 1}-more"
@@ -207,7 +243,11 @@ def draft_of(name):
 
 def longest_first(wildcards):
     """Priority of a generate job: chains with moves take longest, so they start first."""
-    return 10 if JOBS[wildcards.cell].spec.decoding.schedule().steps else 0
+    return 10 if has_moves(wildcards.cell) else 0
+
+
+def has_moves(cell):
+    return JOBS[cell].spec.decoding.schedule().steps > 0
 
 
 def device(wildcards, resources):

@@ -52,6 +52,7 @@ for number, shards in enumerate(SHARDS_BY_JOB):
                     STUDY.study,
                 ),
                 *("--condition", lambda wildcards: wildcards.cell.split("-")[0]),
+                siblings_of(shards),
             ),
         shell:
             "OMP_NUM_THREADS={threads} python -m powerblend --log {log:q}"

@@ -7,7 +7,6 @@ itself, whose positions all see each other. It has no embedding and no ``lm_head
 target's.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from transformers.models.qwen3.modeling_qwen3 import (
 )
 
 from powerblend.engine.attention import attention
+from powerblend.infrastructure.contents import weights_of
 from powerblend.infrastructure.files import share
 
 Rotary = tuple[Tensor, Tensor]
@@ -316,10 +316,8 @@ def load_draft(source: str, revision: str | None = None) -> Draft:
     draft = Draft(read_architecture(source, revision), source)
     directory = _directory(source, revision, DRAFT_FILES)
     weights: dict[str, Tensor] = {}
-    digest = hashlib.sha256()
     for part in sorted(directory.glob("*.safetensors")):
         weights |= load_file(part)
-        digest.update(part.read_bytes())
     missing = sorted(draft.state_dict().keys() - weights.keys())
     unknown = sorted(weights.keys() - draft.state_dict().keys())
     if missing or unknown:
@@ -328,7 +326,7 @@ def load_draft(source: str, revision: str | None = None) -> Draft:
             f"missing: {_some(missing)}; unknown: {_some(unknown)}"
         )
     draft.load_state_dict(weights)
-    draft.fingerprint = digest.hexdigest()
+    draft.fingerprint = weights_of(directory)
     return draft.eval()
 
 

@@ -1,10 +1,11 @@
 """The default grader: the boxed answer by structure and value, Math-Verify as second opinion."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import ClassVar, Literal
 
 from powerblend.graders.base import Case, Grader, Verdict
 from powerblend.graders.boxed import extract_boxed, extract_boxed_list
+from powerblend.graders.mathematics.certain import certain_verdict
 from powerblend.graders.mathematics.normalise import normalise
 from powerblend.graders.mathematics.shape import elements_of
 
@@ -27,9 +28,19 @@ class MathGrader(Grader):
         return extract_boxed_list(completion) if several else extract_boxed(completion)
 
     def verdicts(self, cases: Sequence[Case], workers: int) -> Iterator[Verdict]:
-        """Both graders' verdicts; equal cases are graded once."""
-        # Reading a configuration needs no pool of processes.
-        from powerblend.graders.mathematics.pool import GraderPool
+        """Both graders' verdicts; equal cases are graded once, and those that are certain not."""
+        certain = {case: certain_verdict(case.answer, case.reference) for case in cases}
+        asked = _asked([case for case, verdict in certain.items() if verdict is None], workers)
+        for case in cases:
+            certain[case] = verdict = certain[case] or next(asked)
+            yield verdict
+        asked.close()
 
-        with GraderPool(workers=workers, seconds=VERDICT_SECONDS) as pool:
-            yield from pool.grade((case.answer, case.reference, case.problem) for case in cases)
+
+def _asked(cases: Sequence[Case], workers: int) -> Generator[Verdict]:
+    """The verdicts of workers, which are started at the first one that is wanted."""
+    # Nothing else needs a pool of processes.
+    from powerblend.graders.mathematics.pool import GraderPool
+
+    with GraderPool(workers=workers, seconds=VERDICT_SECONDS) as pool:
+        yield from pool.grade((case.answer, case.reference, case.problem) for case in cases)

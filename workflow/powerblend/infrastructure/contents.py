@@ -15,6 +15,9 @@ from powerblend.infrastructure.files import write_text
 SUFFIXES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken"}
 """Of files that decide what a model says: weights, configuration, tokenizer, chat template."""
 
+WEIGHTS = {".safetensors", ".bin"}
+"""Of those with weights, which may be gigabytes."""
+
 
 def content_of(directory: Path, remembered: Path) -> str:
     """SHA-256 of the names and contents of a directory's files.
@@ -39,6 +42,24 @@ def content_of(directory: Path, remembered: Path) -> str:
             write_text(remembered, json.dumps(known | new))
     named = [[str(path.relative_to(directory)), digests[path]] for path in found]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def content_without_weights(directory: Path) -> str:
+    """SHA-256 of the names and contents of a directory's files, but for those of weights.
+
+    All that a tokenizer and its chat template are read from, whatever their files are called.
+    """
+    files = [p for p in sorted(directory.glob("**/*")) if _decides(p) and p.suffix not in WEIGHTS]
+    named = [[str(path.relative_to(directory)), _sha256(path)] for path in files]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def weights_of(directory: Path) -> str:
+    """SHA-256 of the weights in a directory, one file after another."""
+    found = hashlib.sha256()
+    for part in sorted(directory.glob("*.safetensors")):
+        found.update(part.read_bytes())
+    return found.hexdigest()
 
 
 def _decides(path: Path) -> bool:

@@ -29,6 +29,10 @@ def found(name: str) -> Path:
     return path if path.exists() or not (PROJECT / path).exists() else PROJECT / path
 
 
+class FullDisk(OSError):
+    """There is no room to write; the message names the file and the way out."""
+
+
 class DamagedFile(ValueError):
     """A file that does not hold what it should; the message names the file and the line."""
 
@@ -133,7 +137,7 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise OSError(
+        raise FullDisk(
             f"{path}: cannot be written ({os.strerror(error.errno)}); free space there and run "
             "the same command again: it goes on from what is finished"
         ) from error

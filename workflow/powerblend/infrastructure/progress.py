@@ -32,10 +32,13 @@ Item = TypeVar("Item")
 
 
 class Progress:
-    """Logs how much of ``total`` is done, what is said of it, and how long it still takes."""
+    """Logs how much of ``total`` is done, what is said of it, and how long it still takes.
 
-    def __init__(self, total: int, unit: str) -> None:
-        self._total, self._unit = total, unit
+    Each line begins with ``told``, where a job works on several things one after another.
+    """
+
+    def __init__(self, total: int, unit: str, told: str = "") -> None:
+        self._total, self._unit, self._told = total, unit, told
         self._started = self._last = time.monotonic()
 
     @property
@@ -54,7 +57,7 @@ class Progress:
         parts = [f"{done / max(self._total, 1):.0%}", f"{done} of {self._total} {self._unit}"]
         if done:
             parts.append(f"{clock(self.seconds * (self._total / done - 1))} left")
-        return ", ".join(filter(None, [*parts, note]))
+        return self._told + ", ".join(filter(None, [*parts, note]))
 
 
 def followed(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:

@@ -21,13 +21,16 @@ from pydantic import JsonValue
 from powerblend.blends import DraftBlend
 from powerblend.report.run import cpu_name
 from powerblend.samplers import Sampler
-from powerblend.study.cells import Cell
+from powerblend.study.cells import Cell, loaded_for
 from powerblend.study.costs import (
+    KEPT_GB,
+    KEPT_SHARE,
+    SIBLING_START_SECONDS,
     SLOWER_WITH_DRAFT,
     StepTimes,
+    decoding_seconds,
     disk_bytes,
     job_memory_gb,
-    job_seconds,
     key_bytes,
     named_device,
     own_device,
@@ -36,6 +39,7 @@ from powerblend.study.costs import (
     prompt_seconds,
     read_step_times,
     row_bytes,
+    start_seconds,
     weights_gb,
 )
 from powerblend.study.expected import Expected, expected
@@ -69,6 +73,8 @@ class Machine(NamedTuple):
     """Memory of a row; None where the model is not here to say."""
     shared_gb: float = 0.0
     """Memory of what all rows begin with."""
+    token_gb: float = 0.0
+    """Memory of a token of a string that is kept."""
 
     @property
     def keys_gb(self) -> float | None:
@@ -87,6 +93,8 @@ class Condition(NamedTuple):
     seconds: float
     disk: float
     """Bytes of all answers."""
+    share: float = 1.0
+    """Of the decoded tokens, those that are computed."""
 
     @property
     def decoded(self) -> float:
@@ -105,7 +113,18 @@ class Plan(NamedTuple):
     def memory_gb(self) -> float | None:
         """Of a job; None where the model is not here to say."""
         keys_gb = self.machine.keys_gb
-        return None if keys_gb is None else job_memory_gb(self.machine.weights_gb, keys_gb)
+        if keys_gb is None:
+            return None
+        return job_memory_gb(self.machine.weights_gb, keys_gb + self._kept_gb)
+
+    @property
+    def _kept_gb(self) -> float:
+        """Of the strings that a job on the CPU keeps."""
+        answers = max(one.answers for one in self.conditions)
+        tokens = sum(one.share * one.decoded for one in self.conditions)
+        tokens += answers * self.machine.prompt.own
+        # A condition has as many jobs as there are groups of shards.
+        return min(KEPT_GB, self.machine.token_gb * tokens * len(self.conditions) / self.jobs)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -165,10 +184,13 @@ def plan_of(study: Study, layout: Layout, device: StepTimes) -> Plan:
     most = max(counts) * study.samples * max(cell_sampler(c).strings for c in layout.cells.values())
     machine = machine._replace(rows=min(machine.rows, most))
     reading = sum(prompt_seconds(texts, machine.device, machine.weights_gb) for texts in jobs)
-    conditions = [
-        _condition(name, cell_sampler(cell), answers[name], study, machine, counts, reading)
-        for name, cell in layout.cells.items()
-    ]
+    loaded: set[str] = set()
+    conditions = []
+    for name, cell in layout.cells.items():
+        own = _overheads(cell, loaded, machine, len(jobs), reading)
+        conditions.append(
+            _condition(name, cell_sampler(cell), answers[name], study, machine, counts, own)
+        )
     return Plan(machine, len(counts) * len(layout.cells) * len(study.answer_seeds), conditions)
 
 
@@ -204,6 +226,31 @@ def _problems_by_job(study: Study) -> list[list[str]]:
     return [[text for shard in group for text in shard] for group in grouped]
 
 
+class Overheads(NamedTuple):
+    """What the jobs of a condition take beside decoding, and the share of that which is left."""
+
+    seconds: float
+    share: float
+
+
+def _overheads(
+    cell: Cell, loaded: set[str], machine: Machine, jobs: int, reading: float
+) -> Overheads:
+    """A condition's own; ``reading`` are the seconds of all prompts.
+
+    On a CPU a job goes on with the conditions for which the same is ``loaded``.
+    """
+    start = jobs * start_seconds(machine.device, machine.weights_gb) + reading
+    if machine.device.kind == "gpu":
+        return Overheads(start, 1.0)
+    assert isinstance(cell.spec, CellSpec)
+    needed = loaded_for(cell.spec)
+    if needed in loaded:
+        return Overheads(jobs * SIBLING_START_SECONDS, KEPT_SHARE["later"])
+    loaded.add(needed)
+    return Overheads(start, KEPT_SHARE["first"])
+
+
 def _condition(
     name: str,
     sampler: Sampler,
@@ -211,13 +258,15 @@ def _condition(
     study: Study,
     machine: Machine,
     counts: Sequence[int],
-    seconds: float,
+    own: Overheads,
 ) -> Condition:
-    """A condition's generation; ``seconds`` are those of reading the prompts."""
-    slower = SLOWER_WITH_DRAFT if isinstance(sampler.blend, DraftBlend) else 1.0
+    """A condition's generation."""
+    slower = own.share * (SLOWER_WITH_DRAFT if isinstance(sampler.blend, DraftBlend) else 1.0)
+    seconds = own.seconds
     for problems in counts:
         work = [one.decoded[i % len(one.decoded)] for i in range(problems * study.samples)]
-        seconds += job_seconds(work, machine.rows, machine.device, machine.weights_gb, slower)
+        steps = decoding_seconds(work, machine.rows, machine.device, machine.weights_gb)
+        seconds += slower * steps
     answers = sum(counts) * _answers(study)
     blocks = sampler.schedule().blocks
     return Condition(
@@ -227,6 +276,7 @@ def _condition(
         mean(one.decoded) * _passes(sampler, one, study, machine),
         len(study.answer_seeds) * seconds,
         answers * disk_bytes(blocks, mean(one.tokens)),
+        own.share,
     )
 
 
@@ -270,7 +320,9 @@ def _machine(study: Study, layout: Layout, device: StepTimes, prompt: Prompt) ->
     longest = _longest(layout)
     each = row_bytes(config, prompt.own + longest + longest // 2, width)
     once = key_bytes(config, prompt.shared, width)
-    return Machine(device, weights_gb(config, width), most, prompt, each / 1e9, once / 1e9)
+    kept = key_bytes(config, 1, width) if device.kind == "cpu" else 0.0
+    sizes = each / 1e9, once / 1e9, kept / 1e9
+    return Machine(device, weights_gb(config, width), most, prompt, *sizes)
 
 
 def _model_config(study: Study, layout: Layout) -> Path:

@@ -13,7 +13,7 @@ from powerblend.engine.scheduler import Speculation
 from powerblend.infrastructure.interrupts import held_back
 from powerblend.infrastructure.progress import Progress
 from powerblend.study.prompts import tokenise
-from powerblend.study.store import ChainStore, StoreByShard
+from powerblend.study.store import ChainStore, StoreByShard, records_of
 from powerblend.vocabulary.problem import Problem
 from powerblend.vocabulary.records import AnswerRecord
 from powerblend.vocabulary.specs import CellSpec, canonical
@@ -43,6 +43,35 @@ def answer(
 ) -> Iterator[AnswerRecord]:
     """Generate what the store lacks, then yield all records, in the order of the problems.
 
+    Takes and raises what `complete` does.
+    """
+    keys = complete(
+        spec,
+        model,
+        problems,
+        labels=labels,
+        samples=samples,
+        rows=rows,
+        store=store,
+        speculate=speculate,
+    )
+    yield from records_of(store, keys, labels)
+
+
+def complete(
+    spec: CellSpec,
+    model: Model,
+    problems: Sequence[Problem],
+    *,
+    labels: dict[str, str],
+    samples: int,
+    rows: int | None,
+    store: ChainStore | StoreByShard,
+    speculate: Speculation = "auto",
+    name: str = "",
+) -> list[str]:
+    """Generate what the store lacks; the keys of all records, by problem and sample.
+
     Parameters
     ----------
     spec
@@ -55,6 +84,8 @@ def answer(
         Chains at once; None: as many as the free memory holds.
     speculate
         ``auto``: next tokens are guessed where that is likely to save time; ``off``: never.
+    name
+        What the log says of whose answers these are, where they are not the job's own.
 
     Raises
     ------
@@ -70,13 +101,13 @@ def answer(
         )
     tasks = list(tasks_of(spec, model, problems, samples))
     missing = [task for task in tasks if task.key not in store]
-    log.info("%d of %d chains are in the store", len(tasks) - len(missing), len(tasks))
-    for finished in _run(spec, model, missing, rows, speculate):
+    told = f"{name}: " if name else ""
+    log.info("%s%d of %d chains are in the store", told, len(tasks) - len(missing), len(tasks))
+    for finished in _run(spec, model, missing, rows, speculate, told):
         with held_back():
             for task, generation in finished:
                 store.add(_record(task, generation, spec, labels).model_dump())
-    for task in tasks:
-        yield AnswerRecord.model_validate(store.get(task.key)).model_copy(update=labels)
+    return [task.key for task in tasks]
 
 
 def tasks_of(
@@ -104,6 +135,7 @@ def _run(
     tasks: Sequence[Task],
     rows: int | None,
     speculate: Speculation,
+    told: str,
 ) -> Iterator[list[tuple[Task, Generation]]]:
     """Run the tasks, yielding those that a step finished.
 
@@ -116,14 +148,14 @@ def _run(
     run = Run(model, requests, spec.decoding, spec.seed, rows, speculate)
     schedule = spec.decoding.schedule()
     per_chain = max(1, schedule.blocks * schedule.steps)
-    progress = Progress(len(tasks) * per_chain, "moves" if schedule.steps else "answers")
+    progress = Progress(len(tasks) * per_chain, "moves" if schedule.steps else "answers", told)
     for finished in run.steps():
         if finished:
             yield [(by_name[r.problem_id, r.sample], answer) for r, answer in finished]
         # A chain may be done before its last move (mh: published).
         done = max(run.tally.moves, run.tally.chains * per_chain)
         progress.at(done, _tally(run, len(tasks), progress.seconds))
-    log.info("%s", _tally(run, len(tasks), progress.seconds))
+    log.info("%s%s", told, _tally(run, len(tasks), progress.seconds))
 
 
 def _tally(run: Run, chains: int, seconds: float) -> str:

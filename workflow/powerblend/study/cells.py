@@ -120,6 +120,14 @@ def training_of(study: Study) -> Cell | None:
     return None if spec is None else _named("draft", spec)
 
 
+def loaded_for(spec: CellSpec) -> str:
+    """Model, draft and matched beta of a cell's job: equal where one process can do two cells."""
+    blend = spec.decoding.blend
+    named = [blend.draft, blend.revision] if isinstance(blend, DraftBlend) else None
+    made = [part and part.canonical for part in (spec.training, spec.matched)]
+    return canonical([spec.model.model_dump(mode="json"), named, spec.draft_content, made])
+
+
 def _named(name: str, spec: JobSpec) -> Cell:
     return Cell(f"{name}-{digest(spec.canonical)}", spec)
 

@@ -14,6 +14,16 @@ from powerblend.vocabulary.errors import ConfigError
 START_SECONDS = {"cpu": 9.0, "gpu": 25.0}
 """Of a job of the model, before its first step: imports, the load check, what prompts share."""
 
+SIBLING_START_SECONDS = 1.0
+"""Of the job of a condition whose chains another job on the same CPU has gone on with."""
+
+KEPT_SHARE = {"first": 0.85, "later": 0.5}
+"""Of the time of decoding, what is left on a CPU where known strings are kept: of a process's first
+condition, and of those after it (benchmarks/prefixes.py)."""
+
+KEPT_GB = 2**30 / 1e9
+"""At most, of strings that are kept."""
+
 PROMPT_TOKENS = {"character": 0.3, "around": 12}
 """Of a prompt beyond what all share: by the problem's characters, and a chat template's."""
 
@@ -101,10 +111,15 @@ def own_prompt_tokens(problem: str) -> float:
     return PROMPT_TOKENS["character"] * len(problem) + PROMPT_TOKENS["around"]
 
 
-def job_seconds(
-    decoded: Sequence[int], rows: int, device: StepTimes, weights_gb: float, slower: float = 1.0
+def start_seconds(device: StepTimes, weights_gb: float) -> float:
+    """Of a job of the model, before its first step."""
+    return START_SECONDS[device.kind] + weights_gb / READ_GB_PER_SECOND
+
+
+def decoding_seconds(
+    decoded: Sequence[int], rows: int, device: StepTimes, weights_gb: float
 ) -> float:
-    """A generate job's time, its answers of ``decoded`` tokens each, ``rows`` at once.
+    """What a generate job takes to decode answers of ``decoded`` tokens each, ``rows`` at once.
 
     A row takes the next answer when its own has ended, so that only the end of a job has free rows.
     """
@@ -116,8 +131,7 @@ def job_seconds(
     for finished, step in enumerate(sorted(free)):
         seconds += (step - before) * device.seconds(len(free) - finished, weights_gb)
         before = step
-    start = START_SECONDS[device.kind] + weights_gb / READ_GB_PER_SECOND
-    return slower * seconds + start
+    return seconds
 
 
 def passes_per_token(rows: int, moves: bool) -> float:
@@ -131,9 +145,9 @@ def disk_bytes(blocks: int, tokens: float) -> float:
     return RECORD_BYTES["answer"] + RECORD_BYTES["block"] * blocks + RECORD_BYTES["token"] * tokens
 
 
-def job_memory_gb(weights_gb: float, rows_gb: float) -> float:
+def job_memory_gb(weights_gb: float, keys_gb: float) -> float:
     """The most that a job has in memory: while it loads the weights, or with all keys."""
-    return LIBRARIES_GB + max(LOADED_TWICE * weights_gb, weights_gb + rows_gb)
+    return LIBRARIES_GB + max(LOADED_TWICE * weights_gb, weights_gb + keys_gb)
 
 
 def weights_gb(config: Mapping[str, object], dtype_bytes: int) -> float:

@@ -8,6 +8,7 @@ results/STUDY/problems/DATASET/                 problems.jsonl and its shards
 results/STUDY/draft/DIGEST/                     a trained draft, and training.json
 results/STUDY/probe/                            probe-DIGEST.json; beta-DIGEST.json, a matched beta
 results/STUDY/chains/CELL/SHARD.jsonl           chain store: finished chains, as they finish
+results/STUDY/chains/CELL/SHARD.keys.json       the keys of all its chains, once they are there
 results/STUDY/generate/CELL/SHARDxSAMPLES.jsonl generation records, complete and sorted
 results/STUDY/grade/GRADER-DIGEST/CELL/         their grades, in files of the same names
 results/STUDY/tables/                           overall.csv and summary.json
@@ -288,6 +289,11 @@ def _fetched(name: str) -> Path | None:
     if not re.fullmatch(r"[\w-][\w.-]*", name.removeprefix(EMBEDDED)):
         raise ConfigError(f"model.name: {name!r} names no embedded model")
     return models() / name.removeprefix(EMBEDDED)
+
+
+def chains_beside(store: Path, cell: str) -> Path:
+    """Another cell's chain store for the shard of this one."""
+    return store.parents[1] / cell / store.name
 
 
 def models() -> Path:

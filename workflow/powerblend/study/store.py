@@ -4,7 +4,8 @@ A job that is killed, preempted or asked for more samples reads the store and co
 missing. The store is not an output of the workflow, which deletes the outputs of failed jobs. Each
 job appends to a file of its own and reads those of its cell's other jobs, so that a study cut into
 other shards finds its chains too. Where two runs of a study start the same job at once, a file lock
-makes the second wait; it then finds its chains in the store.
+makes the second wait; it then finds its chains in the store. A job that goes on with another's
+chains does not wait: it passes over a store that is locked.
 """
 
 import fcntl
@@ -19,8 +20,13 @@ from pydantic import JsonValue
 
 from powerblend.infrastructure.files import DamagedFile, naming, parse_line
 from powerblend.vocabulary.problem import Problem
+from powerblend.vocabulary.records import AnswerRecord
 
 log = logging.getLogger(__name__)
+
+
+class Busy(Exception):
+    """Another job is writing to the store."""
 
 
 class Place(NamedTuple):
@@ -35,13 +41,19 @@ class ChainStore:
     """Records by key, in the files of ``path``'s directory; new ones go to ``path``.
 
     Holds where each record is and none of the records: a long job's memory does not grow with them.
+    Where another job is writing to it, it waits until that one has ended or, without ``wait``,
+    raises `Busy`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wait: bool = True) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without a buffer, which would keep what a full disk refuses and write it later.
         self._file = path.open("ab", buffering=0)
-        _lock(self._file, path)
+        try:
+            _lock(self._file, path, wait)
+        except BaseException:
+            self._file.close()
+            raise
         _cut_torn_line(path)
         self._path = path
         self._places: dict[str, Place] = {}
@@ -95,14 +107,23 @@ class ChainStore:
 
 
 class StoreByShard:
-    """The chain stores of several shards as one: a chain is in that of its problem's shard."""
+    """The chain stores of several shards as one: a chain is in that of its problem's shard.
 
-    def __init__(self, shards: Iterable[tuple[Iterable[Problem], Path]]) -> None:
+    Without ``wait`` it raises `Busy` where one of them is, and has then locked none.
+    """
+
+    def __init__(
+        self, shards: Iterable[tuple[Iterable[Problem], Path]], *, wait: bool = True
+    ) -> None:
         self._stores: list[ChainStore] = []
         self._by_problem: dict[str, ChainStore] = {}
-        for problems, path in shards:
-            self._stores.append(ChainStore(path))
-            self._by_problem |= {p.unique_id: self._stores[-1] for p in problems}
+        try:
+            for problems, path in shards:
+                self._stores.append(ChainStore(path, wait=wait))
+                self._by_problem |= {p.unique_id: self._stores[-1] for p in problems}
+        except BaseException:
+            self.close()
+            raise
 
     def __contains__(self, key: str) -> bool:
         return any(key in store for store in self._stores)
@@ -121,15 +142,28 @@ class StoreByShard:
             store.close()
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+def records_of(
+    store: ChainStore | StoreByShard, keys: Iterable[str], labels: Mapping[str, str]
+) -> Iterator[AnswerRecord]:
+    """The records of some keys that are in the store, labelled with where they belong."""
+    for key in keys:
+        yield AnswerRecord.model_validate(store.get(key)).model_copy(update=labels)
+
+
+def _lock(file: BinaryIO, path: Path, wait: bool) -> None:
     """Be the only writer of a file until it is closed, or the process ends, however it ends."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        if not wait:
+            raise Busy(f"{path}: another job is writing to it") from None
         log.warning("%s: another job is writing to it; waiting until that one has ended", path)
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
-        # Some cluster file systems have none. Snakemake's own lock is then the only one.
+        # Some cluster file systems have none. Snakemake's own lock is then the only one, and which
+        # stores its jobs are at nobody knows.
+        if not wait:
+            raise Busy(f"{path}: cannot be locked") from None
         log.warning("%s: cannot be locked (%s); run this study once at a time", path, error)
 
 

@@ -62,8 +62,9 @@ def explain(answer: str | None, gold: str, problem: str = "") -> Judgement:
         same = answer.strip() == gold.strip()
         return Judgement(same, "the same spelling" if same else None)
     try:
-        with budget(CALL_LIMIT):
-            rule = why_same(normalise(answer), normalise(gold), order_does_not_matter(problem))
+        ours, theirs, any_order = normalise(answer), normalise(gold), order_does_not_matter(problem)
+        with budget(CALL_LIMIT):  # counting doubles what each call costs
+            rule = why_same(ours, theirs, any_order)
     except (Exception, OutOfBudgetError):  # sympy raises anything on odd input
         rule = None
     return Judgement(bool(rule), rule or None)

@@ -7,6 +7,7 @@ spellings.
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from powerblend.graders.mathematics.brackets import closing_brace
 from powerblend.graders.mathematics.characters import plain_characters
@@ -47,6 +48,7 @@ _ASSIGNMENT = re.compile(r"\s*(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w\}?)?\s*=[^=&]*\Z")
 _TO = re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*to\s*\}|to)\s*(?=\d)")
 
 
+@lru_cache(maxsize=4096)  # references and the commonest answers come again and again
 def normalise(text: str) -> str:
     """The answer in its plainest spelling; longer than ``CHARACTER_LIMIT`` it is only stripped."""
     if len(text) > CHARACTER_LIMIT:

@@ -17,7 +17,7 @@ def at_probe(expression: Expr) -> complex:
     cost of one value each.
     """
     point = {letter: coordinate(letter, 0) for letter in expression.free_symbols}
-    return complex(expression.subs(point).evalf(15))
+    return complex(expression.xreplace(point).evalf(15))
 
 
 def coordinate(letter: Symbol, point: int) -> Rational:

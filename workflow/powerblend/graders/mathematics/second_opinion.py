@@ -7,6 +7,7 @@ so that of its extractors only the LaTeX one is needed; the other would pass the
 nothing about our own grader.
 """
 
+import contextlib
 import logging
 import signal
 from collections.abc import Iterator
@@ -17,12 +18,22 @@ from typing import Any
 
 from antlr4.atn.PredictionMode import PredictionMode
 from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
-from math_verify import LatexExtractionConfig, parse, verify
+from math_verify import LatexExtractionConfig, grader, parse, verify
+from sympy import Expr
+from sympy.concrete.expr_with_limits import ExprWithLimits
 
 from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT
+from powerblend.graders.mathematics.points import at_probe
+from powerblend.graders.mathematics.prediction import predict_sooner
 
 OPINION_SECONDS = 2.0
 """Of processor time, where nearly all take a hundredth of one."""
+
+CLEARLY_DIFFERENT = 1e-6
+"""Of two values' size: a difference at the probe that no simplifying makes zero.
+
+The values have fifteen digits, and letters are real to Math-Verify, as they are at the probe.
+"""
 
 _EXTRACTION = (LatexExtractionConfig(),)
 
@@ -33,6 +44,26 @@ for _library in ("math_verify", "latex2sympy2_extended"):
 class _OutOfTimeError(BaseException):
     """Not an ``Exception``: Math-Verify catches those, and takes them for a wrong answer."""
 
+
+_simplified_difference_is_zero = grader.sympy_symbolic_eq
+
+
+def _difference_is_zero(gold: Any, answer: Any) -> bool:
+    """What Math-Verify finds by simplifying, which most wrong answers' values at a point tell.
+
+    Sums, products and integrals are not worked out there: that may take longer than simplifying.
+    """
+    if all(isinstance(one, Expr) and not one.has(ExprWithLimits) for one in (gold, answer)):
+        with contextlib.suppress(Exception):  # no value there: undefined functions, infinities
+            one, other = at_probe(gold), at_probe(answer)
+            if abs(one - other) > CLEARLY_DIFFERENT * (abs(one) + abs(other)):
+                return False
+    return bool(_simplified_difference_is_zero(gold, answer))
+
+
+grader.sympy_symbolic_eq = _difference_is_zero
+
+predict_sooner()
 
 _full_parser, _parse_once = _Latex2Sympy.create_parser, _Latex2Sympy.parse
 

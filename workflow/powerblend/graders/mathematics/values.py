@@ -1,9 +1,8 @@
 r"""Whether two strings write the same value.
 
-Integers and plain fractions are compared as written: 4 is not accepted as ``8/2``, nor 1/2 as
-``2/4``, for the answer was to be worked out. Everything else is equal if the difference is zero at
-several points, exactly or in hundreds of digits. All is bounded by counts, not by a clock. Knows
-nothing about names, units or lists.
+Integers and plain fractions are compared as written. Everything else is equal if the difference is
+zero at several points, exactly or in hundreds of digits. All is bounded by counts, not by a clock.
+Knows nothing about names, units or lists.
 """
 
 import re
@@ -14,12 +13,8 @@ from sympy import Expr, Rational
 
 from powerblend.graders.mathematics.parsing import Unreadable, read
 from powerblend.graders.mathematics.points import at_probe, coordinate
+from powerblend.graders.mathematics.written import same_as_written, without_brackets
 
-_INTEGER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?\Z")
-_FRACTION = re.compile(
-    r"([+-]?)(?:\\frac\{(?P<top>[+-]?\d+)\}\{(?P<bottom>-?\d+)\}|(?P<over>\d+)/(?P<under>\d+))\Z"
-)
-_IN_BRACKETS = re.compile(r"\A\((-?\d+(?:\.\d+)?)\)\Z")
 _DECIMAL = re.compile(r"-?\d*\.(\d+)\Z")
 
 POINTS = 4
@@ -34,14 +29,9 @@ DIGIT_LIMIT = 300
 
 def same_value(answer: str, gold: str) -> bool:
     """Whether two strings write one value, integers and plain fractions in one way."""
-    answer, gold = (_IN_BRACKETS.sub(r"\1", text) for text in (answer, gold))
-    strict = (integer(answer), integer(gold))
-    if any(value is not None for value in strict):
-        return strict[0] == strict[1]
-    plain = (fraction(answer), fraction(gold))
-    if all(value is not None for value in plain):
-        return plain[0] == plain[1]
-    return equal_strings(answer, gold)
+    answer, gold = without_brackets(answer), without_brackets(gold)
+    written = same_as_written(answer, gold)
+    return equal_strings(answer, gold) if written is None else written
 
 
 def equal_strings(answer: str, gold: str) -> bool:
@@ -50,24 +40,6 @@ def equal_strings(answer: str, gold: str) -> bool:
         return equal(read(answer), read(gold))
     except Unreadable:
         return False
-
-
-def integer(text: str) -> str | None:
-    """Digits of an integer, with its sign; None for anything else, or a decimal with a fraction."""
-    match = _INTEGER.match(text)
-    if match is None:
-        return None
-    return match[2] if match[1] != "-" or match[2] == "0" else f"-{match[2]}"
-
-
-def fraction(text: str) -> tuple[str, ...] | None:
-    """Sign, numerator and denominator as written, before anything is cancelled."""
-    match = _FRACTION.match(text)
-    if match is None:
-        return None
-    top, bottom = match["top"] or match["over"], match["bottom"] or match["under"]
-    negative = (match[1] + top + bottom).count("-") % 2 == 1
-    return ("-" if negative else "", top.lstrip("+-"), bottom.lstrip("-"))
 
 
 def number(text: str) -> Expr | None:
