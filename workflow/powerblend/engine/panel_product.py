@@ -28,7 +28,10 @@ INPUTS_AT_ONCE = 4
 
 INPUTS_AHEAD = 16
 """So far ahead are weights fetched from memory, where several rows keep the processor busy till
-then; one row waits for memory anyway."""
+then; one row waits for memory anyway. So is a part of the next panel, with one line a turn."""
+
+CACHE_LINE_BYTES = 64
+"""What is fetched at once."""
 
 NUMBERS_AT_ONCE = 2**18
 """Of the inputs' that are multiplied by one panel after the other: what a cache holds of them."""
@@ -97,11 +100,14 @@ def _compiled(dtype: torch.dtype) -> Compiled:
 
 
 def _block(code: Code, rows: int) -> Any:
-    """So many rows with one panel: of addresses of rows, panel, outputs; inputs and outputs."""
-    kinds = 3 * [code.numbers] + 2 * [code.integer]
+    """So many rows with one panel: of addresses of rows, panel, outputs, and what to fetch; sizes.
+
+    These are the numbers of inputs and outputs. What is fetched beside is a part of the next panel.
+    """
+    kinds = 4 * [code.numbers] + 2 * [code.integer]
     function = code.function(f"block_of_{rows}", kinds)
     function.linkage = "internal"
-    first, panel, output, inputs, outputs = function.args
+    first, panel, output, ahead, inputs, outputs = function.args
     lines = [code.at(first, code.times(inputs, row)) for row in range(rows)]
     half = code.lanes
 
@@ -119,6 +125,10 @@ def _block(code: Code, rows: int) -> Any:
     whole = code.times(code.build.sdiv(inputs, several), several)
     sums = 2 * rows * [code.constant(0.0)]
     with code.loop(zero, whole, several, sums) as (place, sums, added):
+        for line in range(0, 2 * half, CACHE_LINE_BYTES // code.dtype.itemsize):
+            if rows > 1:
+                fetched = code.times(place, 2 * half // INPUTS_AT_ONCE)
+                code.prefetch(code.at(ahead, fetched, line))
         met = sums
         for number in range(INPUTS_AT_ONCE):
             met = meet(code.build.add(place, code.integer(number)), met)
@@ -147,13 +157,25 @@ def _product(code: Code, blocks: list[Any]) -> None:
             here = build.select(build.icmp_signed("<", left, at_once), left, at_once)
             line = code.at(first, code.times(row, inputs))
             target = code.at(column, code.times(row, outputs))
+            ahead = code.at(panel, code.times(inputs, width), _part(code, row, at_once, inputs))
             after = function.append_basic_block()
             choice = build.switch(here, after)
             for some, block in enumerate(blocks, 1):
                 case = function.append_basic_block()
                 choice.add_case(code.integer(some), case)
                 build.position_at_end(case)
-                build.call(block, [line, panel, target, inputs, outputs])
+                build.call(block, [line, panel, target, ahead, inputs, outputs])
                 build.branch(after)
             build.position_at_end(after)
     build.ret_void()
+
+
+def _part(code: Code, row: Any, at_once: Any, inputs: Any) -> Any:
+    """Where the part of a panel begins that these rows fetch, of `INPUTS_AT_ONCE` parts.
+
+    The last is fetched again by all further rows, which costs nothing.
+    """
+    build, last = code.build, code.integer(INPUTS_AT_ONCE - 1)
+    block = build.sdiv(row, at_once)
+    part = build.select(build.icmp_signed("<", block, last), block, last)
+    return code.times(part, inputs, 2 * code.lanes // INPUTS_AT_ONCE)
