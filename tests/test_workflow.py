@@ -111,14 +111,14 @@ def test_more_samples_and_shards_continue_the_same_cells_and_going_back_is_free(
     """With the results of the study that has run; both shards in one job, then in two."""
     shutil.copytree(finished.parent / "results", tmp_path / "results")
     (store,) = tmp_path.glob("results/small/chains/ps-*")
-    (name,) = [path.name for path in store.iterdir()]
+    (name,) = [path.name for path in store.glob("*.jsonl")]
     before = (store / name).read_text()
     more = {"use": ["ps"], "samples": 2, "shards": {"use": [0, 1], "per_job": 2}}
     study = tmp_path / "study.yaml"
     study.write_text(yaml.safe_dump(merged(yaml.safe_load(finished.read_text()), more)))
     snakemake(study, "--until", "tables")
     assert (store / name).read_text().startswith(before)
-    assert [len(path.read_text().splitlines()) for path in store.iterdir()] == [6, 6]
+    assert [len(path.read_text().splitlines()) for path in store.glob("*.jsonl")] == [6, 6]
     (overall,) = csv.DictReader((tmp_path / "results/small/tables/overall.csv").open())
     assert (overall["condition"], overall["total"]) == ("ps", "12")
 
