@@ -34,7 +34,7 @@ def main() -> None:
     rows = [
         {
             "condition": name,
-            "tokens drawn": sum(map(len, forgetting[name]["answers"])),
+            "tokens of answers": sum(map(len, forgetting[name]["answers"])),
             "computed, all": forgetting[name]["computed"],
             "computed, unknown": keeping[name]["computed"],
             "CPU s, all": forgetting[name]["seconds"],

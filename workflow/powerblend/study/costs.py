@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from powerblend.vocabulary.errors import ConfigError
 
-START_SECONDS = {"cpu": 9.0, "gpu": 25.0}
+START_SECONDS = {"cpu": 11.0, "gpu": 25.0}
 """Of a job of the model, before its first step: imports, the load check, what prompts share."""
 
 SIBLING_START_SECONDS = 1.0
 """Of the job of a condition whose chains another job on the same CPU has gone on with."""
 
-KEPT_SHARE = {"first": 0.85, "later": 0.5}
+KEPT_SHARE = {"first": 0.93, "later": 0.52}
 """Of the time of decoding, what is left on a CPU where known strings are kept: of a process's first
 condition, and of those after it (benchmarks/prefixes.py)."""
 
