@@ -55,7 +55,7 @@ Forward = Callable[[RaggedCache, Pass], States]
 """Runs a pass: what feeds ``lm_head``, and the outputs of the layers read."""
 
 
-class Saved(NamedTuple):
+class SavedTokens(NamedTuple):
     """A slot's part of a `TrackedCache`."""
 
     keys: Tensor
@@ -65,26 +65,16 @@ class Saved(NamedTuple):
 class TrackedCache(RaggedCache):
     """A cache that knows the node of each token in it: ``nodes`` [slots, capacity]."""
 
-    def __init__(
-        self,
-        layers: int,
-        slots: int,
-        heads: int,
-        capacity: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        prefix: Saved | None = None,
-    ) -> None:
-        before = None if prefix is None else prefix.keys
-        super().__init__(layers, slots, heads, capacity, head_dim, dtype, device, before)
-        self.nodes = np.full((slots, capacity), ROOT)
+    def __init__(self, *sizes: Any, prefix: SavedTokens | None = None) -> None:
+        """``sizes`` are those of a `RaggedCache`, up to the device."""
+        super().__init__(*sizes, prefix=None if prefix is None else prefix.keys)
+        self.nodes = np.full((self.slots, self.capacity), ROOT)
         if prefix is not None:
             self.nodes[:, : len(prefix.nodes)] = prefix.nodes
 
     def save(self, slot: int, start: int, stop: int) -> Any:
         """A copy of one slot's positions ``start`` to ``stop`` - 1."""
-        return Saved(super().save(slot, start, stop), self.nodes[slot, start:stop].copy())
+        return SavedTokens(super().save(slot, start, stop), self.nodes[slot, start:stop].copy())
 
     def restore(self, slot: int, start: int, saved: Any) -> None:
         """Put back what `save` returned, here or in another slot."""

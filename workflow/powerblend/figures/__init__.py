@@ -85,6 +85,6 @@ def save_figures(
                 # Without a date, the same numbers give the same bytes.
                 metadata = {"Date": None} if kind == "svg" else None
                 figure.savefig(folder / f"{name}.{kind}", metadata=metadata)
-                # The other file has the same layout; to find it takes half of the time.
+                # The other file has the same layout, which is not looked for again.
                 figure.set_layout_engine("none")
             plt.close(figure)
