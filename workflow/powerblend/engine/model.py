@@ -156,7 +156,7 @@ class Model:
         """
         shape = self._cache_shape(slots, capacity)
         if self._known is not None:
-            return TrackedCache(*shape, self.dtype, self.device, prefix=prefix)
+            return TrackedCache(shape, self.dtype, self.device, prefix)
         return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths)
 
     def _cache_shape(self, slots: int, capacity: int) -> tuple[int, int, int, int, int]:

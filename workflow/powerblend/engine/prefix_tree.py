@@ -65,9 +65,15 @@ class SavedTokens(NamedTuple):
 class TrackedCache(RaggedCache):
     """A cache that knows the node of each token in it: ``nodes`` [slots, capacity]."""
 
-    def __init__(self, *sizes: Any, prefix: SavedTokens | None = None) -> None:
-        """``sizes`` are those of a `RaggedCache`, up to the device."""
-        super().__init__(*sizes, prefix=None if prefix is None else prefix.keys)
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int, int],
+        dtype: torch.dtype,
+        device: torch.device,
+        prefix: SavedTokens | None = None,
+    ) -> None:
+        """``shape`` is layers, slots, heads, capacity and width."""
+        super().__init__(*shape, dtype, device, None if prefix is None else prefix.keys)
         self.nodes = np.full((self.slots, self.capacity), ROOT)
         if prefix is not None:
             self.nodes[:, : len(prefix.nodes)] = prefix.nodes
