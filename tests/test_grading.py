@@ -284,6 +284,7 @@ def test_reading_sooner_is_reading_the_same() -> None:
     texts = [text for pair in warm.PAIRS for text in pair]
     texts += ["", "}", r"\frac", "x + ", r"\text{none of these}", "(1, 2", "2^{3^", "a = b = 3"]
     texts += ["x > 3", r"|x-1|!", r"\{1, 2\} \cup [3, 4)", r"\sqrt[3]{x^2-y} \le -2ab", "f(x)=-x"]
+    texts += ["007", "1,234,567", "0.50", "12,5", "1{,}000x", "3^{007}", "\N{FULLWIDTH DIGIT TWO}"]
     sooner = {text: repr(second_opinion._parse(text)) for text in reversed(texts)}
     command, given = [sys.executable, "-c", READ_BY_MATH_VERIFY], json.dumps(texts)
     read = subprocess.run(command, input=given, check=True, stdout=subprocess.PIPE, text=True)

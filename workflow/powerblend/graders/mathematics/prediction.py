@@ -2,10 +2,11 @@
 
 Most of the time of reading a new kind of formula, its Python runtime walks the edges that take no
 token, by general constructors and tables of functions. Here the two commonest kinds of edges, an
-empty one and the call of a rule, are followed directly; all else is left to the runtime. Knows
-nothing about formulas.
+empty one and the call of a rule, are followed directly, through states in which nothing is chosen
+at once; all else is left to the runtime. Knows nothing about formulas.
 """
 
+from functools import cache
 from typing import Any
 
 from antlr4.atn.ATNConfig import ATNConfig
@@ -33,13 +34,26 @@ def _target(
     if kind not in (_EMPTY, _CALL):
         return _any_target(self, config, edge, collect, inside, full, at_end)
     behind = ATNConfig.__new__(ATNConfig)
-    behind.state, behind.alt, behind.context = edge.target, config.alt, config.context
+    behind.state, behind.alt, behind.context = _next_choice(edge), config.alt, config.context
     if kind == _CALL:
         behind.context = SingletonPredictionContext(config.context, edge.followState.stateNumber)
     behind.semanticContext = config.semanticContext
     behind.reachesIntoOuterContext = config.reachesIntoOuterContext
     behind.precedenceFilterSuppressed = config.precedenceFilterSuppressed
     return behind
+
+
+@cache
+def _next_choice(edge: Any) -> Any:
+    """The first state behind an edge with anything but a single empty edge to go on by."""
+    state = edge.target
+    while (
+        not isinstance(state, RuleStopState)
+        and len(state.transitions) == 1
+        and state.transitions[0].serializationType == _EMPTY
+    ):
+        state = state.transitions[0].target
+    return state
 
 
 def _closure(

@@ -19,7 +19,7 @@ from typing import Any
 from antlr4.atn.PredictionMode import PredictionMode
 from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
 from math_verify import LatexExtractionConfig, grader, parse, verify
-from sympy import Expr
+from sympy import Expr, Integer
 from sympy.concrete.expr_with_limits import ExprWithLimits
 
 from powerblend.graders.mathematics.normalise import CHARACTER_LIMIT
@@ -90,6 +90,18 @@ def _parse_in_two_stages(self: Any, latex: str) -> Any:
 
 
 _Latex2Sympy.parse = _parse_in_two_stages
+
+_any_number = _Latex2Sympy.parse_number
+
+
+def _number(self: Any, text: str) -> Any:
+    """A number, which latex2sympy has sympy read as it reads any formula, for a millisecond."""
+    digits = text.replace(",", "")
+    whole = digits.isascii() and digits.isdigit()
+    return Integer(digits) if whole else _any_number(self, text)
+
+
+_Latex2Sympy.parse_number = _number
 
 
 def second_opinion(answer: str, gold: str) -> bool | None:
