@@ -173,12 +173,19 @@ def test_quality_counts_what_the_draft_has_right(
 
 
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
-    model: Model, hf: PreTrainedModel, corpus: Corpus, tmp_path: Path
+    model: Model,
+    hf: PreTrainedModel,
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    now = iter(range(0, 1000, 7))  # a checkpoint every fifth step
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(now))
     (tmp_path / "whole").mkdir()
     whole, parted = (tiny.draft(hf, block=BLOCK) for _ in range(2))
     losses = list(run(model, whole, corpus, tmp_path / "whole", steps=20))
     assert list(islice(run(model, parted, corpus, tmp_path, steps=20), 13)) == losses[:13]
+    assert len(torch.load(tmp_path / "draft.pt")["losses"]) == 10
     resumed = tiny.draft(hf, block=BLOCK, seed=77)
     assert list(run(model, resumed, corpus, tmp_path, steps=20)) == losses
     for name, weight in whole.state_dict().items():

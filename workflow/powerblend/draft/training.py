@@ -12,15 +12,15 @@ which stands for all of them (sampled softmax: Jean et al., arXiv 1412.2007).
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
-from torch.nn.utils import parametrize
 
 from powerblend.draft.dflash import Context, Draft
 from powerblend.engine.batch import Guesses
@@ -51,6 +51,9 @@ SAMPLED_TOKENS = 1024
 START_SHARPNESS = 0.3
 """Of a draft's logits before training, against those that its target's layers would give: of a
 block of masks, which they have never seen, they are sure of something wrong."""
+
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+"""As much is lost at most where a training is interrupted."""
 
 FEATURE_BATCH_ROWS = 26
 """Sequences whose features are computed at once."""
@@ -126,18 +129,6 @@ class Vocabulary(NamedTuple):
         stands_for = torch.ones(len(tokens), device=tokens.device)
         stands_for[len(self.held) :] = len(self.others) / max(count, 1)
         return tokens, stands_for.log()
-
-
-class InputScaling(nn.Module):
-    """Weights [out, in] divided by the root mean square of their inputs [tokens, in]."""
-
-    def __init__(self, inputs: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("size", inputs.square().mean(0).sqrt().clamp(min=MIN_INPUT_RMS))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The weights for inputs as they are."""
-        return weight / self.get_buffer("size")
 
 
 def sizes_like(model: Model) -> dict[str, Any]:
@@ -217,12 +208,12 @@ def train(
 
     ``batch`` blocks a step; AdamW, a linear rise and a cosine fall of the learning rate. Every
     step's blocks depend on the seed and the step alone, so that a run continues from its
-    ``checkpoint``, which is written now and then, as if it had not been interrupted.
+    ``checkpoint``, which is written twice a minute, as if it had not been interrupted.
     """
     # Some of the target's hidden dimensions are a hundred times as large as others, whose weights
     # would hardly be learned: all are learned at one scale, folded into the weights at the end.
-    scaling = InputScaling(torch.cat([corpus.shared, *corpus.features]))
-    parametrize.register_parametrization(draft.fc, "weight", scaling)
+    size = _root_mean_square(torch.cat([corpus.shared, *corpus.features]))
+    scaling = draft.fc.register_forward_pre_hook(lambda _, inputs: (inputs[0] / size,))
     optimiser = torch.optim.AdamW(
         draft.parameters(), lr=learning_rate, weight_decay=0.0, fused=True
     )
@@ -230,13 +221,15 @@ def train(
     losses = _resume(checkpoint, draft, optimiser, scheduler)
     yield from losses
     draft.train()
+    saved_at = time.monotonic()
     logits_of, vocabulary = model.logits_of_some(), Vocabulary.of(corpus, model.vocabulary)
     for step in range(len(losses), steps):
         generator = torch.Generator().manual_seed(seed + step)
         blocks = _random_blocks(corpus, draft, batch, generator)
         tokens, log_weights = vocabulary.sample(generator)
+        logits_of_tokens = logits_of(tokens)
         ours, target = (
-            logits_of(hidden, tokens) + log_weights
+            logits_of_tokens(hidden) + log_weights
             for hidden in (_predict(model, draft, corpus, blocks), _finals(corpus, blocks))
         )
         loss = _loss(ours, target, blocks)
@@ -246,11 +239,19 @@ def train(
         optimiser.step()
         scheduler.step()
         losses.append(loss.item())
-        if (step + 1) % max(1, steps // 10) == 0:
+        if time.monotonic() - saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
             _save(checkpoint, losses, draft, optimiser, scheduler)
+            saved_at = time.monotonic()
         yield losses[-1]
-    parametrize.remove_parametrizations(draft.fc, "weight")
+    scaling.remove()
+    with torch.no_grad():
+        draft.fc.weight /= size
     draft.eval()
+
+
+def _root_mean_square(inputs: Tensor) -> Tensor:
+    """Of each column of [tokens, in], [in]."""
+    return inputs.square().mean(0).sqrt().clamp(min=MIN_INPUT_RMS)
 
 
 def _loss(logits: Tensor, target: Tensor, blocks: Blocks) -> Tensor:
@@ -297,21 +298,22 @@ def _contexts(draft: Draft, corpus: Corpus, blocks: Blocks) -> tuple[list[Contex
     # No block sees more of its sequence than what is before it: nothing else is computed.
     seen = blocks.anchors.new_zeros(len(chosen)).scatter_reduce(0, row, blocks.anchors, "amax")
     each = list(zip(chosen.tolist(), seen.tolist(), strict=True))
-    own = torch.cat([corpus.features[i][:n] for i, n in each])
-    at = torch.cat([torch.arange(n, device=device) for _, n in each])
-    shared = draft.context(corpus.shared[None], torch.arange(prefix, device=device)[None])
-    known = draft.context(own[None], prefix + at[None])[:, :, 0]
+    features = torch.cat([corpus.shared, *(corpus.features[i][:n] for i, n in each)])
+    spans = [(0, prefix), *((prefix, prefix + n) for _, n in each)]
+    at = torch.cat([torch.arange(*span, device=device) for span in spans])
+    known = draft.context(features[None], at[None])[:, :, 0]
     longest = int(seen.max())
     # Behind a sequence's last token are others', which no block sees either.
-    index = (seen.cumsum(0) - seen)[row, None] + torch.arange(longest, device=device)
-    index = index.clamp(max=len(own) - 1)
+    first = prefix + seen.cumsum(0) - seen
+    index = first[row, None] + torch.arange(longest, device=device)
+    index = index.clamp(max=len(at) - 1)
     contexts = [
         Context(
             keys[:, index].transpose(0, 1),
             values[:, index].transpose(0, 1),
-            (first[0, 0], first[1, 0]),
+            (keys[:, :prefix], values[:, :prefix]),
         )
-        for (keys, values), first in zip(known, shared, strict=True)
+        for keys, values in known
     ]
     return contexts, longest
 

@@ -291,19 +291,20 @@ class Model:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The model's ``lm_head``, in float32 or wider, scaled and capped as its authors do."""
-        logits = self._head(hidden)
-        return self._output.applied(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+        return self._scaled(self._head(hidden))
 
-    def logits_of_some(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """A function of hidden states [rows, hidden] and tokens [n]: their `logits` [rows, n]."""
+    def logits_of_some(self) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
+        """From tokens [n] to what makes their `logits` [rows, n] of hidden states."""
         weight, bias = self._head.weight.detach(), self._head.bias
 
-        def logits_of(hidden: Tensor, tokens: Tensor) -> Tensor:
-            own = None if bias is None else bias[tokens]
-            logits = nn.functional.linear(hidden, weight[tokens], own)
-            return self._output.applied(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+        def logits_of(tokens: Tensor) -> Callable[[Tensor], Tensor]:
+            of_tokens = weight[tokens], None if bias is None else bias[tokens]
+            return lambda hidden: self._scaled(nn.functional.linear(hidden, *of_tokens))
 
         return logits_of
+
+    def _scaled(self, logits: Tensor) -> Tensor:
+        return self._output.applied(logits.to(torch.promote_types(logits.dtype, torch.float32)))
 
     @contextmanager
     def _outputs_of(self, layers: Sequence[int]) -> Iterator[list[Tensor]]:

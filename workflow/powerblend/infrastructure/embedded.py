@@ -72,8 +72,8 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     return path
 
 
-# Most of the conversion would go into reading the file's header three times, into the table of names
-# that is made for every module, and into a million numbers of the header that are memory maps each.
+# Most of the conversion would go into reading the file's header three times, into a table of names
+# that is made for every module, and into a million numbers of the header, each a memory map.
 _memmap = np.memmap
 _file = patch.object(np, "memmap", lambda *file, **how: np.asarray(_memmap(*file, **how)))
 _reader = patch.object(gguf, "GGUFReader", functools.cache(gguf.GGUFReader))

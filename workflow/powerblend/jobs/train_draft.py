@@ -105,7 +105,7 @@ def train_draft(
         batch=wanted.batch,
         learning_rate=wanted.learning_rate,
         seed=spec.seed,
-        checkpoint=store / "checkpoint.pt",
+        checkpoint=store / "steps.pt",
     )
     losses = list(followed(steps, wanted.steps, "steps"))
     found = training.quality(model, draft, unseen)
