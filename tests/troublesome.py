@@ -68,4 +68,5 @@ def _hold_the_channel() -> None:
     frame: FrameType | None = sys._getframe()
     while frame and frame.f_code is not process_tasks.__code__:
         frame = frame.f_back
-    assert frame and frame.f_locals["channel"].mutex.acquire(block=False)
+    assert frame
+    assert frame.f_locals["channel"].mutex.acquire(block=False)

@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import TimeoutError, wait
+from concurrent.futures import Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, get_context
 from types import TracebackType
@@ -33,7 +33,8 @@ WAITING_FACTOR = 6
 LOOKING_SECONDS = 1.0
 """Between two looks at whether the pool still works."""
 BREAKS = 5
-"""Pools that may break in a row, with no task coming to an end, before a pair is blamed for it."""
+"""Pools that may break in a row, with no task coming to an end, before a pair is blamed for it.
+So many may also break in a row while they start."""
 
 UNGRADABLE = "ungradable"
 """How the reason begins where there is no primary verdict for want of a worker that survives."""
@@ -177,7 +178,7 @@ class GraderPool:
         self._futures[task] = future
         return future
 
-    def _count(self, future: "ProcessFuture[Any]") -> None:
+    def _count(self, future: Future[Any]) -> None:
         if future.cancelled() or not isinstance(future.exception(), BrokenProcessPool):
             self._breaks, self._progress = 0, time.monotonic()
 
@@ -192,7 +193,8 @@ class GraderPool:
     def _started(self) -> ProcessPool:
         """A pool with a worker that is known to run."""
         _start_server()
-        for _ in range(2):
+        died = hung = 0
+        while died < BREAKS and hung < 2:
             pool = ProcessPool(
                 self._workers,
                 initializer=worker.start,
@@ -202,12 +204,15 @@ class GraderPool:
             try:
                 pool.schedule(worker.ready).result(START_SECONDS)
                 return pool
-            except (BrokenProcessPool, ProcessExpired, TimeoutError):
-                pool.stop()
-                pool.join()
+            except (BrokenProcessPool, ProcessExpired):
+                died += 1
+            except TimeoutError:
+                hung += 1
+            pool.stop()
+            pool.join()
         raise RuntimeError(
-            f"The grading workers did not start, in two attempts of at most {START_SECONDS:g} s. "
-            "What they said is above."
+            f"The grading workers did not start: they died {BREAKS} times, or hung "
+            f"in two attempts of at most {START_SECONDS:g} s. What they said is above."
         )
 
 
