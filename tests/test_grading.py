@@ -493,6 +493,17 @@ def test_killing_every_worker_again_and_again_loses_no_verdict(tmp_path: Path) -
     assert verdicts == [Verdict(k % 3 > 0, k % 3 > 0) for k in range(60)]
 
 
+def test_a_worker_killed_while_it_holds_the_channel_loses_no_verdict(tmp_path: Path) -> None:
+    """No other can take a task or give a result then; that is noticed long before START_SECONDS."""
+    answers = ["right, primary is killed at first, holding the channel", "right", "wrong"]
+    start = time.perf_counter()
+    with GraderPool(1, 60, troublesome.primary, troublesome.second) as pool:
+        verdicts = list(pool.grade([(answer, str(tmp_path)) for answer in answers]))
+    assert (tmp_path / "first").exists()
+    assert verdicts == [Verdict(True, True), Verdict(True, True), Verdict(False, False)]
+    assert time.perf_counter() - start < grader_pool.START_SECONDS / 3
+
+
 DYING = """
 import os, pathlib
 from powerblend.graders.base import Judgement

@@ -8,6 +8,9 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
+
+from pebble.pool.process import process_tasks
 
 from powerblend.graders.base import Judgement
 
@@ -44,6 +47,8 @@ def _trouble(answer: str, folder: Path, place: str) -> None:
     first = folder / "first"
     if f"{place} is killed at first" in answer and not first.exists():
         first.touch()
+        if "holding the channel" in answer:
+            _hold_the_channel()
         os.kill(os.getpid(), signal.SIGKILL)
     if f"{place} is always killed" in answer:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -56,3 +61,12 @@ def _trouble(answer: str, folder: Path, place: str) -> None:
         time.sleep(600)
     if f"{place} raises" in answer:
         raise ValueError("trouble")
+
+
+def _hold_the_channel() -> None:
+    """Take pebble's locks for tasks and results, as a worker does for moments, and keep them."""
+    frame: FrameType | None = sys._getframe()
+    while frame and frame.f_code is not process_tasks.__code__:
+        frame = frame.f_back
+    assert frame
+    assert frame.f_locals["channel"].mutex.acquire(block=False)

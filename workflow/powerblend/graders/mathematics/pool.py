@@ -5,14 +5,16 @@
 
 A worker that takes too long or dies is replaced (by pebble). A pair whose worker died is given to
 another one once; if there is no verdict then, it counts as not correct, and the reason says that it
-is ungradable. A script that uses a pool guards what it runs with ``if __name__ == "__main__"``, for
-workers import it too. Knows nothing about mathematics, only about pairs, verdicts and processes.
+is ungradable. Where the whole pool breaks, no pair is to blame, and all go to a new one. A script
+that uses a pool guards what it runs with ``if __name__ == "__main__"``, for workers import it too.
+Knows nothing about mathematics, only about pairs, verdicts and processes.
 """
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import TimeoutError
+from concurrent.futures import Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, get_context
 from types import TracebackType
@@ -28,6 +30,11 @@ START_SECONDS = 120.0
 """For a worker to import sympy, which on a cluster's file system is slow."""
 WAITING_FACTOR = 6
 """Wall-clock seconds for each of processor time: only what does nothing is as slow as that."""
+LOOKING_SECONDS = 1.0
+"""Between two looks at whether the pool still works."""
+BREAKS = 5
+"""Pools that may break in a row, with no task coming to an end, before a pair is blamed for it.
+So many may also break in a row while they start."""
 
 UNGRADABLE = "ungradable"
 """How the reason begins where there is no primary verdict for want of a worker that survives."""
@@ -59,7 +66,8 @@ class GraderPool:
         self._verdicts: dict[Pair, Verdict] = {}
         self._pool: ProcessPool | None = None
         self._futures: dict[_Task, ProcessFuture[Any]] = {}
-        self._finished = 0  # tasks that have come to an end, of whatever kind
+        self._breaks = 0  # of pools, since a task has last come to an end
+        self._progress = 0.0  # when that was
 
     def __enter__(self) -> Self:
         return self
@@ -120,8 +128,8 @@ class GraderPool:
 
     def _result(self, task: _Task) -> tuple[Any, str | None]:
         """What a grader says, or None and why it came to no verdict, in a second worker neither."""
-        reason = None
-        for _ in range(2):
+        reason, tries = None, 0
+        while tries < 2:
             try:
                 return self._wait(task), None
             except TimeoutError:
@@ -129,10 +137,11 @@ class GraderPool:
             except ProcessExpired as error:
                 if error.exitcode == -signal.SIGVTALRM:
                     return None, self._overdue
-                reason = f"worker ended with {_ending(error.exitcode)}"
+                reason, tries = f"worker ended with {_ending(error.exitcode)}", tries + 1
             except BrokenProcessPool:
-                reason = "all workers ended"
                 self._restart()
+                if self._breaks > BREAKS:
+                    reason, tries = "all workers ended", tries + 1
             except Exception as error:  # a fault of the grader's, which is no fault of the answer's
                 return None, f"{type(error).__name__}: {error}"
         return None, reason
@@ -142,19 +151,19 @@ class GraderPool:
         return f"took longer than {self.seconds:g} s"
 
     def _wait(self, task: _Task) -> Any:
-        """A task's result; BrokenProcessPool also where no task at all has come to an end."""
+        """A task's result; BrokenProcessPool also where the pool will come to none."""
         future = self._futures.get(task) or self._schedule(task)
-        while not future.done():
-            before = self._finished
-            try:
-                future.result(START_SECONDS + WAITING_FACTOR * self.seconds)
-            except TimeoutError:
-                if not future.done() and self._finished == before:
-                    raise BrokenProcessPool from None
-            except Exception:
-                break
+        start = time.monotonic()
+        while not wait([future], LOOKING_SECONDS).done:
+            if self._is_broken(max(start, self._progress)):
+                raise BrokenProcessPool
         del self._futures[task]
         return future.result()
+
+    def _is_broken(self, since: float) -> bool:
+        """Whether the pool gave up, which it does not tell tasks in its queue, or does nothing."""
+        patience = START_SECONDS + WAITING_FACTOR * self.seconds
+        return self._pool is None or not self._pool.active or time.monotonic() - since > patience
 
     def _schedule(self, task: _Task) -> "ProcessFuture[Any]":
         if self._pool is None:
@@ -169,12 +178,14 @@ class GraderPool:
         self._futures[task] = future
         return future
 
-    def _count(self, future: object) -> None:
-        self._finished += 1
+    def _count(self, future: Future[Any]) -> None:
+        if future.cancelled() or not isinstance(future.exception(), BrokenProcessPool):
+            self._breaks, self._progress = 0, time.monotonic()
 
     def _restart(self) -> None:
         """A new pool for one that is of no more use, with the tasks that have no result."""
         self.close()
+        self._breaks += 1
         for task, future in list(self._futures.items()):
             if not future.done() or isinstance(future.exception(), BrokenProcessPool):
                 self._schedule(task)
@@ -182,7 +193,8 @@ class GraderPool:
     def _started(self) -> ProcessPool:
         """A pool with a worker that is known to run."""
         _start_server()
-        for _ in range(2):
+        died = hung = 0
+        while died < BREAKS and hung < 2:
             pool = ProcessPool(
                 self._workers,
                 initializer=worker.start,
@@ -192,12 +204,15 @@ class GraderPool:
             try:
                 pool.schedule(worker.ready).result(START_SECONDS)
                 return pool
-            except (BrokenProcessPool, ProcessExpired, TimeoutError):
-                pool.stop()
-                pool.join()
+            except (BrokenProcessPool, ProcessExpired):
+                died += 1
+            except TimeoutError:
+                hung += 1
+            pool.stop()
+            pool.join()
         raise RuntimeError(
-            f"The grading workers did not start, in two attempts of at most {START_SECONDS:g} s. "
-            "What they said is above."
+            f"The grading workers did not start: they died {BREAKS} times, or hung "
+            f"in two attempts of at most {START_SECONDS:g} s. What they said is above."
         )
 
 
