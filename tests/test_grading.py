@@ -480,8 +480,11 @@ def test_pool_leaves_no_worker_behind(tmp_path: Path) -> None:
     assert not any(worker.is_alive() for worker in workers)
 
 
-def test_killing_every_worker_again_and_again_loses_no_verdict(tmp_path: Path) -> None:
+def test_killing_every_worker_again_and_again_loses_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the kernel does where memory is short: the verdicts are those of an untroubled pool."""
+    monkeypatch.setattr(grader_pool, "CHANNEL_SECONDS", 1.0)
     pairs = [(f"{'right' * (k % 3 > 0)}, slow {k}", str(tmp_path)) for k in range(60)]
     with GraderPool(2, 5, troublesome.primary, troublesome.second) as pool:
         verdicts = []
@@ -493,8 +496,11 @@ def test_killing_every_worker_again_and_again_loses_no_verdict(tmp_path: Path) -
     assert verdicts == [Verdict(k % 3 > 0, k % 3 > 0) for k in range(60)]
 
 
-def test_a_worker_killed_while_it_holds_the_channel_loses_no_verdict(tmp_path: Path) -> None:
+def test_a_worker_killed_while_it_holds_the_channel_loses_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No other can take a task or give a result then; that is noticed long before START_SECONDS."""
+    monkeypatch.setattr(grader_pool, "CHANNEL_SECONDS", 1.0)
     answers = ["right, primary is killed at first, holding the channel", "right", "wrong"]
     start = time.perf_counter()
     with GraderPool(1, 60, troublesome.primary, troublesome.second) as pool:

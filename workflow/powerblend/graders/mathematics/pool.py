@@ -30,6 +30,8 @@ START_SECONDS = 120.0
 """For a worker to import sympy, which on a cluster's file system is slow."""
 WAITING_FACTOR = 6
 """Wall-clock seconds for each of processor time: only what does nothing is as slow as that."""
+CHANNEL_SECONDS = 20.0
+"""For a worker to leave the way that tasks and results go; one that is killed there never does."""
 LOOKING_SECONDS = 1.0
 """Between two looks at whether the pool still works."""
 BREAKS = 5
@@ -198,7 +200,7 @@ class GraderPool:
             pool = ProcessPool(
                 self._workers,
                 initializer=worker.start,
-                initargs=self._graders,
+                initargs=(CHANNEL_SECONDS, *self._graders),
                 context=get_context("forkserver"),
             )
             try:

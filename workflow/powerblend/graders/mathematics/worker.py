@@ -19,15 +19,15 @@ from powerblend.graders.base import Judgement
 
 MEMORY_BYTES = 2 * 2**30
 """What a worker may hold: the power towers of some answers would take all there is."""
-CHANNEL_SECONDS = 3.0
-"""For other workers to leave the way that tasks and results go: one killed there never does."""
 
 Grader = Callable[..., Any]
 """From an answer, the reference and, if it wants it, the problem's text to what it thinks."""
 
 
-def start(*graders: Grader) -> None:
+def start(channel_seconds: float, *graders: Grader) -> None:
     """Make this process a worker; ``graders`` are only to be imported before the first pair.
+
+    For ``channel_seconds`` it waits for others to leave the way that tasks and results go.
 
     What a library prints goes to standard error, where it is no reply to anybody.
     """
@@ -36,7 +36,7 @@ def start(*graders: Grader) -> None:
     with contextlib.suppress(ValueError, OSError):  # not every system has this limit
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     os.dup2(2, 1)
-    CONSTS.channel_lock_timeout = CHANNEL_SECONDS
+    CONSTS.channel_lock_timeout = channel_seconds
     gc.freeze()  # looking through the libraries again and again takes a fifth of the time
     gc.set_threshold(100_000, 50, 100)
 
