@@ -18,6 +18,7 @@ from powerblend.study.costs import (
     decoding_seconds,
     job_memory_gb,
     named_device,
+    own_device,
     passes_per_token,
     read_step_times,
     row_bytes,
@@ -34,6 +35,25 @@ def test_steps_between_and_beyond_what_was_measured() -> None:
     assert DEVICE.seconds(2, 1.0) == pytest.approx(0.15)
     assert DEVICE.seconds(6, 1.0) == pytest.approx(0.4)
     assert DEVICE.seconds(1, 2.0) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("machine", "taken"),
+    [
+        ("AMD EPYC with AVX-512", "AMD EPYC with AVX-512"),
+        ("AMD EPYC 7763 64-Core Processor with AVX2", "AMD EPYC with AVX2"),
+        ("Intel(R) Xeon(R) Processor @ 2.10GHz with AVX-512", "Intel(R) Xeon(R) with AVX-512"),
+        ("Intel(R) Core(TM) i7-8700 with AVX2", "AMD EPYC with AVX2"),
+        ("aarch64", "AMD EPYC with AVX2"),
+    ],
+)
+def test_a_machine_that_was_not_measured_is_taken_for_the_one_most_like_it(
+    machine: str, taken: str
+) -> None:
+    names = ["AMD EPYC with AVX2", "AMD EPYC with AVX-512", "Intel(R) Xeon(R) with AVX-512"]
+    devices = [DEVICE.model_copy(update={"device": name}) for name in names]
+    gpu = StepTimes(device="aarch64", kind="gpu", weights_gb=1.0, milliseconds={1: 1})
+    assert own_device([gpu, *devices], "cpu", machine).device == taken
 
 
 def test_a_jobs_time_is_that_of_its_steps_one_by_one() -> None:

@@ -40,7 +40,7 @@ from powerblend.report.results import (
     overlap_sentence,
     spread_sentence,
 )
-from powerblend.report.run import Run, git_revision
+from powerblend.report.run import Run, cpu_name, git_revision
 from powerblend.report.text import code_block, escaped, p_value, percent, points, series, table
 from powerblend.samplers import parse_sampler
 from powerblend.samplers.base import ChainDescription, Sampler
@@ -1032,3 +1032,18 @@ def test_a_report_written_anew_is_of_its_commit(
     assert git_revision() == commit
     code.write_text("2")
     assert git_revision() == f"{commit}-dirty"
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ("fpu avx avx2 avx512f avx512vl", "AMD EPYC with AVX-512"),
+        ("fpu avx avx2", "AMD EPYC with AVX2"),
+        ("fpu avx", "AMD EPYC"),
+    ],
+)
+def test_a_processor_is_named_with_its_vectors(flags: str, name: str, tmp_path: Path) -> None:
+    one = f"processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: {flags}\n"
+    (tmp_path / "cpuinfo").write_text(f"{one}\n{one}")
+    assert cpu_name(tmp_path / "cpuinfo") == name
+    assert cpu_name(tmp_path / "none")

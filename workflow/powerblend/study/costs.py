@@ -79,9 +79,13 @@ def read_step_times(path: Path) -> list[StepTimes]:
 
 
 def own_device(devices: Sequence[StepTimes], kind: str, machine: str) -> StepTimes:
-    """The device of a kind that this machine is; the kind's first if this one was not measured."""
+    """The device of a kind that this machine is, or of those measured the one most like it.
+
+    That is the first of those whose names have most words in common with the machine's.
+    """
     ours = [device for device in devices if device.kind == kind]
-    return next((device for device in ours if device.device in machine), ours[0])
+    words = set(machine.split())
+    return max(ours, key=lambda device: len(words.intersection(device.device.split())))
 
 
 def named_device(devices: Sequence[StepTimes], wanted: str) -> StepTimes:
