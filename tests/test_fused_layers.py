@@ -56,7 +56,7 @@ def test_every_part_of_a_known_layer_is_replaced(family: str, dtype: torch.dtype
         # Norms in float64 are computed in float32 by their authors: that is another function.
         assert isinstance(layer.input_layernorm, nn.RMSNorm) == (dtype != torch.float64)
         merged_norms = family == "qwen3" and dtype != torch.float64
-        assert (layer.self_attn._weight is not None) == merged_norms
+        assert (layer.self_attn._norms is not None) == merged_norms
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "gpt2"])

@@ -24,7 +24,15 @@ from transformers import AttentionInterface
 
 from powerblend.engine.batch import Guesses
 from powerblend.engine.cache import CacheIndex, RaggedCache
-from powerblend.engine.compiled_rows import Where, attended, attends
+from powerblend.engine.compiled_rows import (
+    Angles,
+    HeadNorms,
+    Where,
+    attended,
+    attends,
+    placed,
+    places,
+)
 
 try:
     from flash_attn import flash_attn_with_kvcache
@@ -206,6 +214,27 @@ def attend(
     query = ragged.gathered(grouped)
     output = ragged.scattered(attention(query, *own, ragged.hidden(extras.window), before, extras))
     return output.flatten(1, 2).transpose(1, 2).contiguous(), None
+
+
+def attend_in_place(
+    module: Any, by_head: Tensor, angles: tuple[Tensor, Tensor], norms: HeadNorms | None
+) -> Tensor | None:
+    """Of heads as one product made them, what `attend` says of them rotated, if loops serve.
+
+    ``by_head`` is [rows, 1, heads + 2 kv_heads, width], queries, keys and values; the angles'
+    cosines and sines are [rows, 1, width]. Returns [rows, 1, heads, width], or None where there is
+    no cache to attend to, or more than one token of a row, or anything that torch is to do.
+    """
+    ragged, layer = _ragged.get(), module.layer_idx
+    if ragged is None or by_head.shape[1] != 1 or ragged.cache.by_position:
+        return None
+    own, heads = ragged.cache.read(layer, ragged.slots, ragged.length), by_head[:, 0]
+    rotations = Angles(*angles)
+    if own[0].shape[1] != module.kv_heads or not places(heads, rotations, *own):
+        return None
+    query = placed(heads, rotations, own, ragged.where, norms)
+    window, prefix = ragged.windows[layer], ragged.cache.prefix(layer)
+    return attended(query, own, prefix, ragged.where, module.scaling, window)[:, None]
 
 
 def _without_cache(

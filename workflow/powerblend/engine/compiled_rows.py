@@ -1,4 +1,4 @@
-"""An RMS norm, a gate, and attention to the cache, each row by row in one compiled loop.
+"""Norms, a gate, rotation into the cache, and attention to it, each one compiled loop over rows.
 
 torch has five to twenty operations for each of them, whose dispatch takes longer than a step of few
 rows needs for their arithmetic. A row's result does not depend on the rows beside it.
@@ -51,6 +51,69 @@ class Where(NamedTuple):
     slots: Tensor
     positions: Tensor
     start: int
+
+
+class Angles(NamedTuple):
+    """Cosines and sines of the rows' rotations, [rows, 1, width] each."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+class HeadNorms(NamedTuple):
+    """RMS norms of queries and keys: weights [heads and kv_heads, width], and their epsilon."""
+
+    weight: Tensor
+    eps: float
+
+
+def placed(
+    by_head: Tensor,
+    angles: Angles,
+    own: tuple[Tensor, Tensor],
+    where: Where,
+    norms: HeadNorms | None,
+) -> Tensor:
+    """Queries [rows, heads, width], rotated; keys, rotated too, and values go into the cache.
+
+    Parameters
+    ----------
+    by_head
+        Heads of queries, of keys and of values of one token a row, [rows, heads + 2 kv_heads,
+        width].
+    angles
+        Of the rows' tokens (Su et al. 2021, eq. 34; as `fused_layers.rotated` pairs numbers).
+    own, where
+        As of `attended`.
+    norms
+        What queries and keys pass before they are rotated.
+    """
+    keys, values = own
+    rows, heads, width = by_head.shape
+    kv_heads = keys.shape[1]
+    query = by_head.new_empty(rows, heads - 2 * kv_heads, width)
+    weight, eps = (query, 0.0) if norms is None else norms  # of no norm nothing is read
+    tensors = [by_head, *angles, query, keys, values, where.slots, where.positions]
+    addresses = [t.data_ptr() for t in (*tensors, weight, _held(eps, by_head.dtype))]
+    sizes = [rows, query.shape[1], kv_heads, where.start, *keys.stride()[:2]]
+    _placed(by_head.dtype, width, norms is not None)(*addresses, *sizes)
+    return query
+
+
+def places(by_head: Tensor, angles: Angles, keys: Tensor, values: Tensor) -> bool:
+    """Whether `placed` serves, and `attended` what it returns."""
+    rows, _, width = by_head.shape
+    return (
+        all(
+            angle.shape == (rows, 1, width)
+            and angle.dtype == by_head.dtype
+            and angle.is_contiguous()
+            for angle in angles
+        )
+        and by_head.is_contiguous()
+        and attends(by_head, keys, values)
+        and width % (2 * lanes(by_head.dtype)) == 0
+    )
 
 
 def attends(query: Tensor, keys: Tensor, values: Tensor) -> bool:
@@ -160,6 +223,63 @@ def _gate(dtype: torch.dtype) -> Compiled:
             code.store(build.fmul(build.fmul(gate, share), up), code.at(target, at))
     build.ret_void()
     return compiled(code, 2, 2)
+
+
+@cache
+def _placed(dtype: torch.dtype, width: int, normed: bool) -> Compiled:
+    """Of what `placed` passes."""
+    code = Code(dtype)
+    kinds = 6 * [code.numbers] + 2 * [code.integers] + 2 * [code.numbers] + 6 * [code.integer]
+    args = code.function("main", kinds).args
+    inputs, cos, sin, query, keys, values, slots, positions, weight, eps = args[:10]
+    rows, heads, kv_heads, start, by_slot, by_kv_head = args[10:]
+    build, zero, one = code.build, code.integer(0), code.integer(1)
+    vectors = range(0, width, code.lanes)
+
+    def loaded(base: Any) -> list[Any]:
+        return [code.load(code.at(base, n)) for n in vectors]
+
+    def rotate(head: Any, number: Any, target: Any, angles: Sequence[list[Any]]) -> None:
+        """Norm a head by its weights, those of so many heads behind the first, and rotate it."""
+        parts, (cosines, sines) = loaded(head), angles
+        if normed:
+            squares = code.constant(0.0)
+            for part in parts:
+                squares = code.fused(part, part, squares)
+            mean = build.fdiv(code.sum(squares), code.number(width))
+            root = code.root(build.fadd(mean, build.load(eps)))
+            factor = code.spread(build.fdiv(code.number(1.0), root))
+            weights = loaded(code.at(weight, code.times(number, width)))
+            parts = [
+                build.fmul(build.fmul(part, factor), by)
+                for part, by in zip(parts, weights, strict=True)
+            ]
+        half = len(parts) // 2
+        paired = [*(build.fneg(part) for part in parts[half:]), *parts[:half]]
+        each = zip(vectors, parts, paired, cosines, sines, strict=True)
+        for n, part, other, cosine, sine in each:
+            value = code.fused(other, sine, build.fmul(part, cosine))
+            code.store(value, code.at(target, n))
+
+    with code.loop(zero, rows, one) as (row, _, _):
+        slot, position = (build.load(build.gep(at, [row])) for at in (slots, positions))
+        both = build.add(heads, kv_heads)
+        line = code.at(inputs, code.times(row, build.add(both, kv_heads), width))
+        angles = [loaded(code.at(base, code.times(row, width))) for base in (cos, sin)]
+        with code.loop(zero, heads, one) as (head, _, _):
+            target = code.at(query, code.times(build.add(code.times(row, heads), head), width))
+            rotate(code.at(line, code.times(head, width)), head, target, angles)
+        here = build.add(code.times(slot, by_slot), code.times(build.sub(position, start), width))
+        with code.loop(zero, kv_heads, one) as (head, _, _):
+            place = build.add(here, code.times(head, by_kv_head))
+            number = build.add(heads, head)
+            key = code.at(line, code.times(number, width))
+            rotate(key, number, code.at(keys, place), angles)
+            value = code.at(line, code.times(build.add(both, head), width))
+            for n, part in zip(vectors, loaded(value), strict=True):
+                code.store(part, code.at(values, place, n))
+    build.ret_void()
+    return compiled(code, 10, 6)
 
 
 @cache

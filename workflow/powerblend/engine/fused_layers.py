@@ -17,7 +17,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2MLP
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP
 
 from powerblend.engine import attention
-from powerblend.engine.compiled_rows import Norm, gated
+from powerblend.engine.compiled_rows import HeadNorms, Norm, gated
 
 ATTENTIONS = (LlamaAttention, Qwen2Attention, Qwen3Attention)
 MLPS = (LlamaMLP, Qwen2MLP, Qwen3MLP)
@@ -64,14 +64,16 @@ class FusedAttention(Merged):
         # transformers' own attention, which serves outside of a cache, asks for this.
         self.num_key_value_groups = theirs.num_key_value_groups
         self._width = theirs.head_dim
-        self._queries, self._keys, _ = (outputs // self._width for outputs in self._outputs)
+        self._queries, self.kv_heads, _ = (outputs // self._width for outputs in self._outputs)
         self.o_proj = theirs.o_proj
         self.q_norm, self.k_norm = (_normed(theirs, name) for name in ("q_norm", "k_norm"))
-        self._weight: Tensor | None = None
+        self._norms: HeadNorms | None = None
         if isinstance(self.q_norm, nn.RMSNorm) and isinstance(self.k_norm, nn.RMSNorm):
-            heads = ((self.q_norm, self._queries), (self.k_norm, self._keys))
-            self._weight = torch.cat([norm.weight.detach().expand(n, -1) for norm, n in heads])
-            self._eps = self.q_norm.eps
+            heads = ((self.q_norm, self._queries), (self.k_norm, self.kv_heads))
+            weights = [norm.weight.detach().expand(n, -1) for norm, n in heads]
+            self._norms = HeadNorms(torch.cat(weights), cast(float, self.q_norm.eps))
+        has_none = self.q_norm is None and self.k_norm is None
+        self._norms_are_known = has_none or self._norms is not None
 
     def forward(
         self,
@@ -82,13 +84,17 @@ class FusedAttention(Merged):
     ) -> tuple[Tensor, None]:
         """[rows, new, hidden] in and out, as the module that it stands for."""
         by_head = self.product(hidden_states).unflatten(-1, (-1, self._width))
-        heads = [self._queries, self._keys]
+        if self._norms_are_known:
+            in_place = attention.attend_in_place(self, by_head, position_embeddings, self._norms)
+            if in_place is not None:
+                return self.o_proj(in_place.flatten(2)), None
+        heads = [self._queries, self.kv_heads]
         query, key = rotated(self._normed(by_head), *position_embeddings).split(heads, 2)
         output, _ = attention.attend(
             self,
             query.transpose(1, 2),
             key.transpose(1, 2),
-            by_head[:, :, -self._keys :].transpose(1, 2),
+            by_head[:, :, -self.kv_heads :].transpose(1, 2),
             attention_mask,
             scaling=self.scaling,
             **options,
@@ -97,14 +103,14 @@ class FusedAttention(Merged):
 
     def _normed(self, by_head: Tensor) -> Tensor:
         """Queries and keys [rows, new, heads, width] out of all heads, normed if they are to be."""
-        query, key, _ = by_head.split([self._queries, self._keys, self._keys], 2)
+        query, key, _ = by_head.split([self._queries, self.kv_heads, self.kv_heads], 2)
         if self.q_norm is None or self.k_norm is None:
-            return by_head[:, :, : -self._keys]
-        if self._weight is None:
+            return by_head[:, :, : -self.kv_heads]
+        if self._norms is None:
             return torch.cat([self.q_norm(query), self.k_norm(key)], 2)
         # The values are normed with the rest, for nothing: to leave them out takes a copy.
-        normed = nn.functional.rms_norm(by_head, (self._width,), None, self._eps)
-        return normed[:, :, : -self._keys] * self._weight
+        normed = nn.functional.rms_norm(by_head, (self._width,), None, self._norms.eps)
+        return normed[:, :, : -self.kv_heads] * self._norms.weight
 
 
 class FusedMLP(Merged):
