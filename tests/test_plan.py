@@ -28,7 +28,9 @@ from powerblend.study.expected import positions_per_token
 from powerblend.study.layout import Layout
 from small_study import ROOT, parsed, write_study
 
-DEVICE = StepTimes(device="a", kind="cpu", weights_gb=1.0, milliseconds={1: 100, 3: 200})
+DEVICE = StepTimes(
+    device="a", kind="cpu", start_seconds=1, weights_gb=1.0, milliseconds={1: 100, 3: 200}
+)
 
 
 def test_steps_between_and_beyond_what_was_measured() -> None:
@@ -52,7 +54,9 @@ def test_a_machine_that_was_not_measured_is_taken_for_the_one_most_like_it(
 ) -> None:
     names = ["AMD EPYC with AVX2", "AMD EPYC with AVX-512", "Intel(R) Xeon(R) with AVX-512"]
     devices = [DEVICE.model_copy(update={"device": name}) for name in names]
-    gpu = StepTimes(device="aarch64", kind="gpu", weights_gb=1.0, milliseconds={1: 1})
+    gpu = StepTimes(
+        device="aarch64", kind="gpu", start_seconds=1, weights_gb=1.0, milliseconds={1: 1}
+    )
     assert own_device([gpu, *devices], "cpu", machine).device == taken
 
 

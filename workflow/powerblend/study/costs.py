@@ -11,9 +11,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from powerblend.vocabulary.errors import ConfigError
 
-START_SECONDS = {"cpu": 11.0, "gpu": 25.0}
-"""Of a job of the model, before its first step: imports, the load check, what prompts share."""
-
 SIBLING_START_SECONDS = 1.0
 """Of the job of a condition whose chains another job on the same CPU has gone on with."""
 
@@ -52,12 +49,17 @@ once, and of chains, which guess from their own strings too (benchmarks/passes.p
 
 
 class StepTimes(BaseModel):
-    """A device's decode steps, as a benchmark measured them."""
+    """A device's decode steps, as a benchmark measured them.
+
+    ``start_seconds`` are a job's before its first step, beside reading weights: imports, the load
+    check, what prompts share.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: str
     kind: Literal["cpu", "gpu"]
+    start_seconds: float
     weights_gb: float
     milliseconds: dict[int, float]
 
@@ -117,7 +119,7 @@ def own_prompt_tokens(problem: str) -> float:
 
 def start_seconds(device: StepTimes, weights_gb: float) -> float:
     """Of a job of the model, before its first step."""
-    return START_SECONDS[device.kind] + weights_gb / READ_GB_PER_SECOND
+    return device.start_seconds + weights_gb / READ_GB_PER_SECOND
 
 
 def decoding_seconds(
