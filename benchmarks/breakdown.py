@@ -95,7 +95,9 @@ def main() -> None:
 def breakdown(rows: int, steps: int) -> dict[str, float]:
     """Milliseconds of a step by part, as means."""
     model, watch = load_model(demo_model()), Stopwatch()
+    # The loop alone is called where heads are rotated into the cache.
     attention.attend = watch.around(ATTENTION, attention.attend)
+    attention.attended = watch.around(ATTENTION, attention.attended)
     for module in model.decoder_layers.modules():
         if isinstance(module, Panelled | Tiled):
             module.forward = watch.around(PRODUCTS, module.forward)
