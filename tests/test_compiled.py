@@ -157,7 +157,7 @@ def test_heads_are_normed_rotated_and_put_where_they_belong(
     store = torch.zeros(2, 4, kv_heads, 25, width, dtype=dtype)
     own = (store[0, :, :, :20], store[1, :, :, :20])  # of a cache that has room for more
     norms = HeadNorms(torch.randn(heads + kv_heads, width, dtype=dtype), 1e-5) if normed else None
-    assert places(by_head, angles, *own)
+    assert places(by_head, angles, own, norms)
     query = placed(by_head, angles, own, Where(slots, positions, start), norms)
 
     expected = by_head[:, None, : heads + kv_heads]
@@ -174,16 +174,17 @@ def test_heads_are_normed_rotated_and_put_where_they_belong(
 
 def test_heads_that_loops_cannot_rotate_are_left_to_torch() -> None:
     by_head, store = torch.randn(2, 4, 64), torch.zeros(2, 1, 5, 64)
-    whole = Angles(*torch.randn(2, 2, 1, 64))
-    assert places(by_head, whole, store, store)
-    assert not places(by_head, Angles(*torch.randn(2, 2, 1, 32)), store, store)  # of half a head
-    assert not places(by_head, Angles(*torch.randn(2, 1, 1, 64)), store, store)
-    assert not places(by_head, Angles(whole.cos.double(), whole.sin.double()), store, store)
-    assert not places(by_head.transpose(0, 1), Angles(*torch.randn(2, 4, 1, 64)), store, store)
-    assert not places(by_head, whole, store[..., :32], store[..., :32])
-    narrow = by_head[..., :8].contiguous()
-    angles = Angles(*torch.randn(2, 2, 1, 8))
-    assert not places(narrow, angles, store[..., :8].contiguous(), store[..., :8].contiguous())
+    whole, own = Angles(*torch.randn(2, 2, 1, 64)), (store, store)
+    norms = HeadNorms(torch.randn(3, 64), 1e-5)
+    assert places(by_head, whole, own, norms)
+    assert not places(by_head, whole, own, HeadNorms(norms.weight.double(), 1e-5))
+    assert not places(by_head, Angles(*torch.randn(2, 2, 1, 32)), own, None)  # of half a head
+    assert not places(by_head, Angles(*torch.randn(2, 1, 1, 64)), own, None)
+    assert not places(by_head, Angles(whole.cos.double(), whole.sin.double()), own, None)
+    assert not places(by_head.transpose(0, 1), Angles(*torch.randn(2, 4, 1, 64)), own, None)
+    assert not places(by_head, whole, (store[..., :32], store[..., :32]), None)
+    narrow, angles = by_head[..., :8].contiguous(), Angles(*torch.randn(2, 2, 1, 8))
+    assert not places(narrow, angles, (torch.zeros(2, 1, 5, 8), torch.zeros(2, 1, 5, 8)), None)
 
 
 def test_registers_of_64_bytes_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

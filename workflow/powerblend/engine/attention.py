@@ -230,7 +230,7 @@ def attend_in_place(
         return None
     own, heads = ragged.cache.read(layer, ragged.slots, ragged.length), by_head[:, 0]
     rotations = Angles(*angles)
-    if own[0].shape[1] != module.kv_heads or not places(heads, rotations, *own):
+    if own[0].shape[1] != module.kv_heads or not places(heads, rotations, own, norms):
         return None
     query = placed(heads, rotations, own, ragged.where, norms)
     window, prefix = ragged.windows[layer], ragged.cache.prefix(layer)

@@ -100,18 +100,21 @@ def placed(
     return query
 
 
-def places(by_head: Tensor, angles: Angles, keys: Tensor, values: Tensor) -> bool:
+def places(
+    by_head: Tensor, angles: Angles, own: tuple[Tensor, Tensor], norms: HeadNorms | None
+) -> bool:
     """Whether `placed` serves, and `attended` what it returns."""
     rows, _, width = by_head.shape
     return (
-        all(
+        (norms is None or norms.weight.dtype == by_head.dtype)
+        and all(
             angle.shape == (rows, 1, width)
             and angle.dtype == by_head.dtype
             and angle.is_contiguous()
             for angle in angles
         )
         and by_head.is_contiguous()
-        and attends(by_head, keys, values)
+        and attends(by_head, *own)
         and width % (2 * lanes(by_head.dtype)) == 0
     )
 
@@ -192,15 +195,20 @@ def _norm(dtype: torch.dtype) -> Compiled:
         with code.loop(zero, width, step, [code.constant(0.0)]) as (at, squares, added):
             value = code.load(code.at(line, at))
             added.append(code.fused(value, value, squares[0]))
-        mean = build.fdiv(code.sum(squares[0]), build.sitofp(width, code.number))
-        root = code.root(build.fadd(mean, build.load(eps)))
-        factor = code.spread(build.fdiv(code.number(1.0), root))
+        factor = _rms_factor(code, squares[0], build.sitofp(width, code.number), eps)
         with code.loop(zero, width, step) as (at, _, _):
             normed = build.fmul(code.load(code.at(line, at)), factor)
             value = build.fmul(normed, code.load(code.at(weight, at)))
             code.store(value, code.at(target, at))
     build.ret_void()
     return compiled(code, 4, 2)
+
+
+def _rms_factor(code: Code, squares: Any, width: Any, eps: Any) -> Any:
+    """What an RMS norm multiplies numbers by, in every place: of the sums of their squares."""
+    mean = code.build.fdiv(code.sum(squares), width)
+    root = code.root(code.build.fadd(mean, code.build.load(eps)))
+    return code.spread(code.build.fdiv(code.number(1.0), root))
 
 
 @cache
@@ -246,9 +254,7 @@ def _placed(dtype: torch.dtype, width: int, normed: bool) -> Compiled:
             squares = code.constant(0.0)
             for part in parts:
                 squares = code.fused(part, part, squares)
-            mean = build.fdiv(code.sum(squares), code.number(width))
-            root = code.root(build.fadd(mean, build.load(eps)))
-            factor = code.spread(build.fdiv(code.number(1.0), root))
+            factor = _rms_factor(code, squares, code.number(width), eps)
             weights = loaded(code.at(weight, code.times(number, width)))
             parts = [
                 build.fmul(build.fmul(part, factor), by)
