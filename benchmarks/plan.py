@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, NamedTuple
@@ -56,9 +57,9 @@ class Taken(NamedTuple):
 def main() -> None:
     """Measure and write the table."""
     model, demo = demo_model().parent, ROOT / "results" / "demo"
-    with tempfile.TemporaryDirectory() as folder:
+    # A study's files are where it is run.
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
         rows: list[dict[str, Any]] = []
-        os.chdir(folder)  # a study's files are where it is run
         Path("results").mkdir()
         Path("results/models").symlink_to(model)
         if (demo / "times").is_dir():
