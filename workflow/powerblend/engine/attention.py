@@ -101,7 +101,10 @@ class Ragged:
     @cached_property
     def where(self) -> Where:
         """Which slot and position each of the tokens fed has, where a row is fed one at a time."""
-        rows = self.index[0].flatten().contiguous()
+        if self.guesses is None:
+            rows = torch.arange(len(self.positions), device=self.positions.device)
+        else:
+            rows = self.guesses.row.contiguous()
         return Where(rows, self.positions.flatten().contiguous(), self.cache.start)
 
     @cached_property

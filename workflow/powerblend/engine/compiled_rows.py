@@ -1,4 +1,4 @@
-"""Norms, a gate, rotation into the cache, and attention to it, each one compiled loop over rows.
+"""Norms, a gate, sums, rotation into the cache, and attention to it: compiled loops over rows.
 
 torch has five to twenty operations for each of them, whose dispatch takes longer than a step of few
 rows needs for their arithmetic. A row's result does not depend on the rows beside it.
@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from powerblend.engine.compiler import Code, Compiled, compiled, lanes, serves
+from powerblend.engine.compiled_calls import Compiled, empty
+from powerblend.engine.compiler import Code, compiled, lanes, serves
 
 WEIGHTED_AT_ONCE = 12
 """Vectors of weighted values that attention sums at once: so many registers are free."""
@@ -26,10 +28,9 @@ class Norm(nn.RMSNorm):
         if not same or self.eps is None or not _fits(inputs, inputs.shape[-1]):
             return super().forward(inputs)
         inputs = inputs.contiguous()
-        output, width = torch.empty_like(inputs), self.weight.numel()
-        eps = _held(self.eps, inputs.dtype)
-        addresses = [t.data_ptr() for t in (inputs, self.weight, output, eps)]
-        _norm(inputs.dtype)(*addresses, inputs.numel() // width, width)
+        output, width = empty(inputs.shape, inputs.dtype), self.weight.numel()
+        tensors = [inputs, self.weight, output, _held(self.eps, inputs.dtype)]
+        _norm(inputs.dtype)(tensors, inputs.numel() // width, width)
         return output
 
 
@@ -40,8 +41,20 @@ def gated(both: Tensor) -> Tensor:
         gate, up = both.chunk(2, -1)
         return nn.functional.silu(gate) * up
     both = both.contiguous()
-    output = both.new_empty(*both.shape[:-1], width)
-    _gate(both.dtype)(both.data_ptr(), output.data_ptr(), output.numel() // width, width)
+    output = empty([*both.shape[:-1], width], both.dtype)
+    _gate(both.dtype)([both, output], output.numel() // width, width)
+    return output
+
+
+def added(one: Tensor, other: Tensor) -> Tensor:
+    """The sum of two tensors [..., width]."""
+    width = one.shape[-1]
+    alike = (one.shape, one.dtype) == (other.shape, other.dtype)
+    if not (alike and _fits(one, width) and _fits(other, width)):
+        return one + other
+    one, other = one.contiguous(), other.contiguous()
+    output = empty(one.shape, one.dtype)
+    _add(one.dtype)([one, other, output], one.numel() // width, width)
     return output
 
 
@@ -91,12 +104,12 @@ def placed(
     keys, values = own
     rows, heads, width = by_head.shape
     kv_heads = keys.shape[1]
-    query = by_head.new_empty(rows, heads - 2 * kv_heads, width)
+    query = empty([rows, heads - 2 * kv_heads, width], by_head.dtype)
     weight, eps = (query, 0.0) if norms is None else norms  # of no norm nothing is read
-    tensors = [by_head, *angles, query, keys, values, where.slots, where.positions]
-    addresses = [t.data_ptr() for t in (*tensors, weight, _held(eps, by_head.dtype))]
+    tensors = [by_head, *angles, query, keys, values, where.slots, where.positions, weight]
     sizes = [rows, query.shape[1], kv_heads, where.start, *keys.stride()[:2]]
-    _placed(by_head.dtype, width, norms is not None)(*addresses, *sizes)
+    loop = _placed(by_head.dtype, width, norms is not None)
+    loop([*tensors, _held(eps, by_head.dtype)], *sizes)
     return query
 
 
@@ -159,15 +172,14 @@ def attended(
     rows, heads, width = query.shape
     kv_heads = keys.shape[1]
     before = prefix or own  # of no prefix nothing is read
-    output = torch.empty_like(query)
+    output = empty(query.shape, query.dtype)
     longest = where.start + keys.shape[2] + lanes(query.dtype)
-    scratch = query.new_empty(heads // kv_heads * longest + 1)
-    scratch[-1] = scaling
+    scores = empty([heads // kv_heads * longest], query.dtype)
     strides = [*keys.stride()[:2], *before[0].stride()[-3:-2]]
     sizes = [rows, kv_heads, longest, where.start, window or 2**40, *strides]
-    tensors = [query, output, keys, values, *before, where.slots, where.positions, scratch]
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    _attention(query.dtype, heads // kv_heads, width)(*addresses, *sizes)
+    tensors = [query, output, keys, values, *before, where.slots, where.positions, scores]
+    loop = _attention(query.dtype, heads // kv_heads, width)
+    loop([*tensors, _held(scaling, query.dtype)], *sizes)
     return output
 
 
@@ -180,7 +192,7 @@ def _fits(tensor: Tensor, width: int) -> bool:
 @cache
 def _held(number: float, dtype: torch.dtype) -> Tensor:
     """A number in memory, [1]."""
-    return torch.tensor([number], dtype=dtype)
+    return torch.from_numpy(np.array([number], f"f{dtype.itemsize}"))
 
 
 @cache
@@ -231,6 +243,21 @@ def _gate(dtype: torch.dtype) -> Compiled:
             code.store(build.fmul(build.fmul(gate, share), up), code.at(target, at))
     build.ret_void()
     return compiled(code, 2, 2)
+
+
+@cache
+def _add(dtype: torch.dtype) -> Compiled:
+    """Of the addresses of two summands and of sums; rows and their width."""
+    code = Code(dtype)
+    one, other, output, rows, width = code.function(
+        "main", 3 * [code.numbers] + 2 * [code.integer]
+    ).args
+    total, step = code.times(rows, width), code.integer(code.lanes)
+    with code.loop(code.integer(0), total, step) as (at, _, _):
+        value = code.build.fadd(code.load(code.at(one, at)), code.load(code.at(other, at)))
+        code.store(value, code.at(output, at))
+    code.build.ret_void()
+    return compiled(code, 3, 2)
 
 
 @cache
@@ -304,17 +331,17 @@ class _Attention:
     def compiled(self) -> Compiled:
         """Compile it."""
         code = self._code
-        kinds = 6 * [code.numbers] + 2 * [code.integers] + [code.numbers] + 8 * [code.integer]
+        kinds = 6 * [code.numbers] + 2 * [code.integers] + 2 * [code.numbers] + 8 * [code.integer]
         args = code.function("main", kinds).args
-        query, output, *stores, slots, positions, scratch = args[:9]
-        rows, heads, longest, start, window, by_slot, by_head, by_prefix_head = args[9:]
+        query, output, *stores, slots, positions, scratch, scale = args[:10]
+        rows, heads, longest, start, window, by_slot, by_head, by_prefix_head = args[10:]
         build, zero, one = code.build, code.integer(0), code.integer(1)
         self._longest = longest
-        self._scale = code.build.load(code.at(scratch, code.times(longest, self._group)))
+        self._scale = code.build.load(scale)
         with code.loop(zero, rows, one) as (row, _, _):
             slot, position = (build.load(build.gep(at, [row])) for at in (slots, positions))
-            seen = self._larger(zero, build.sub(build.add(position, one), window))
-            first_own = self._larger(build.sub(seen, start), zero)
+            seen = code.larger(zero, build.sub(build.add(position, one), window))
+            first_own = code.larger(build.sub(seen, start), zero)
             end_own = build.sub(build.add(position, one), start)
             with code.loop(zero, heads, one) as (head, _, _):
                 line = code.times(
@@ -335,10 +362,7 @@ class _Attention:
                 sums = self._softmax(scratch, count)
                 self._weigh(values, scratch, sums, code.at(output, line))
         build.ret_void()
-        return compiled(code, 9, 8)
-
-    def _larger(self, a: Any, b: Any) -> Any:
-        return self._code.build.select(self._code.build.icmp_signed(">", a, b), a, b)
+        return compiled(code, 10, 8)
 
     def _score(self, query: Any, part: Sequence[Any], scratch: Any, count: Any) -> Any:
         """Scores of a head's queries with some keys, behind so many; how many there are then."""
@@ -355,7 +379,7 @@ class _Attention:
                     total = code.fused(numbers, part_of_key, total)
                 place = code.at(scratch, code.times(self._longest, number), build.add(at, behind))
                 build.store(build.fmul(code.sum(total), self._scale), place)
-        return build.add(count, self._larger(build.sub(stop, first), code.integer(0)))
+        return build.add(count, code.larger(build.sub(stop, first), code.integer(0)))
 
     def _softmax(self, scratch: Any, count: Any) -> list[Any]:
         """Make scores exponentials, by query; their sums."""
@@ -401,7 +425,7 @@ class _Attention:
                             total = kept[query * len(vectors) + n]
                             added.append(code.fused(weight, number, total))
                 totals = kept
-                count = build.add(count, self._larger(build.sub(stop, first), zero))
+                count = build.add(count, code.larger(build.sub(stop, first), zero))
             for place, total in enumerate(totals):
                 query, n = divmod(place, len(vectors))
                 target = code.at(output, query * self._width + (begin + n) * code.lanes)

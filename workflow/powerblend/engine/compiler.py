@@ -4,16 +4,17 @@ A loop over vectors of numbers is written down with `Code` and compiled, in half
 `compiled`. On one core and in float32 or float64; elsewhere torch's operations serve.
 """
 
-import ctypes
 import math
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from powerblend.engine.compiled_calls import Compiled
 
 try:
     from llvmlite import binding, ir
@@ -24,10 +25,6 @@ DTYPES = (torch.float32, torch.float64)
 
 TERMS_OF_EXP = {torch.float32: 8, torch.float64: 14}
 """Of its series, whose next one is below a rounding error where |x| < log(2) / 2."""
-
-Compiled = Callable[..., None]
-"""A function of addresses and integers."""
-
 
 def serves(tensor: Tensor) -> bool:
     """Whether code of ours is best for such a tensor.
@@ -57,6 +54,7 @@ def lanes(dtype: torch.dtype) -> int:
 
 def compiled(code: "Code", addresses: int, integers: int) -> Compiled:
     """A module's function ``main`` of so many addresses, then integers."""
+    _write_from_words(code)
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     module = binding.parse_assembly(str(code.module))
@@ -70,10 +68,39 @@ def compiled(code: "Code", addresses: int, integers: int) -> Compiled:
     passes.getModulePassManager().run(module, passes)
     engine = binding.create_mcjit_compiler(module, target)
     engine.finalize_object()
-    kinds = addresses * [ctypes.c_void_p] + integers * [ctypes.c_int64]
-    function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address("main"))
-    function.engine = engine  # which owns the code
-    return function
+    places = [engine.get_function_address(name) for name in ("main", "from_words")]
+    return Compiled(engine, *places, addresses, integers)
+
+
+def _write_from_words(code: "Code") -> None:
+    """Beside ``main`` a function that reads its arguments from memory, word after word."""
+    main = code.module.get_global("main")
+    (words,) = code.function("from_words", [code.integers]).args
+    build = code.build
+    arguments = []
+    for number, argument in enumerate(main.args):
+        word = build.load(code.at(words, number))
+        is_address = isinstance(argument.type, ir.PointerType)
+        arguments.append(build.inttoptr(word, argument.type) if is_address else word)
+    build.call(main, arguments)
+    build.ret_void()
+
+
+@cache
+def caller() -> Compiled:
+    """Calls functions in turn: of the address of records, how many, and the words of each.
+
+    A record is the address of a ``from_words``, and its arguments.
+    """
+    code = Code(torch.float32)
+    records, count, size = code.function("main", [code.integers, code.integer, code.integer]).args
+    build = code.build
+    kind = ir.FunctionType(ir.VoidType(), [code.integers]).as_pointer()
+    with code.loop(code.integer(0), count, code.integer(1)) as (number, _, _):
+        record = code.at(records, code.times(number, size))
+        build.call(build.inttoptr(build.load(record), kind), [code.at(record, 1)])
+    build.ret_void()
+    return compiled(code, 1, 2)
 
 
 class Code:
@@ -83,7 +110,7 @@ class Code:
         self.dtype, self.lanes = dtype, lanes(dtype)
         self.number = ir.FloatType() if dtype == torch.float32 else ir.DoubleType()
         self.vector = ir.VectorType(self.number, self.lanes)
-        self.integer = ir.IntType(64)
+        self.integer = ir.IntType(64)  # as wide as an address
         self.numbers, self.integers = self.number.as_pointer(), self.integer.as_pointer()
         self.module = ir.Module()
         self.module.triple = binding.get_default_triple()
@@ -156,6 +183,19 @@ class Code:
             factor = self.integer(factor) if isinstance(factor, int) else factor
             product = self.build.mul(product, factor)
         return product
+
+    def smaller(self, a: Any, b: Any) -> Any:
+        """Of two integers."""
+        return self.build.select(self.build.icmp_signed("<", a, b), a, b)
+
+    def larger(self, a: Any, b: Any) -> Any:
+        """Of two integers."""
+        return self.build.select(self.build.icmp_signed(">", a, b), a, b)
+
+    def parts(self, whole: Any, size: Any) -> Any:
+        """How many parts of a size a number of things has, the last one being smaller."""
+        last = self.build.sub(size, self.integer(1))
+        return self.build.sdiv(self.build.add(whole, last), size)
 
     def constant(self, value: float) -> Any:
         """A vector of one number."""

@@ -24,6 +24,7 @@ from powerblend.engine.falcon import plugged
 from powerblend.engine.fused_layers import fused
 from powerblend.engine.output import output_of
 from powerblend.engine.prefix_tree import Pass, PrefixTree, States, TrackedCache
+from powerblend.engine.recorded_layers import RecordedLayers
 from powerblend.engine.survey import (
     SHORT_WINDOW,
     check_layers,
@@ -124,6 +125,7 @@ class Model:
         self.layer_attention = survey(plugged(self._hf), self._base, self.decoder_layers)
         set_attention(self._hf, attention.ATTENTION_NAME)
         tiled(fused(self._hf))
+        self._recorded = RecordedLayers(self._base)
         self._head, self._output = self._hf.get_output_embeddings(), output_of(self._hf)
         self.norm: nn.Module = _one_of(self._base, FINAL_NORM_NAMES)
         self.hidden_size = int(self._head.in_features)
@@ -243,6 +245,9 @@ class Model:
         """What `forward` says, with every token computed."""
         self.tokens_computed += wanted.tokens.numel()
         windows = [layer.window for layer in self.layer_attention]
+        states = self._recorded.forward(cache, wanted, windows)
+        if states is not None:
+            return states
         where = attention.Ragged(
             cache, wanted.slots, wanted.positions, wanted.length, windows, wanted.guesses
         )

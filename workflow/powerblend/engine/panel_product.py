@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from powerblend.engine.compiler import Code, Compiled, compiled, lanes
+from powerblend.engine.compiled_calls import Compiled, empty
+from powerblend.engine.compiler import Code, compiled, lanes
 
 ROWS_AT_ONCE = 6
 """Twelve sums, two weights and an input: as many as there are vector registers."""
@@ -66,22 +67,10 @@ class Panels(NamedTuple):
         if rows.dtype != self.weights.dtype:
             raise ValueError(f"rows of {rows.dtype} meet weights of {self.weights.dtype}")
         count, inputs, width = self.weights.shape
-        rows, total, size = rows.contiguous(), len(rows), rows.itemsize
-        filled = rows.new_empty(total, count * width)
-        multiply, chunk = _compiled(rows.dtype), max(8 * ROWS_AT_ONCE, NUMBERS_AT_ONCE // inputs)
-        first_row, first_output = rows.data_ptr(), filled.data_ptr()
-        for start in range(0, total, chunk):
-            number = min(chunk, total - start)
-            multiply(
-                first_row + start * inputs * size,
-                self.weights.data_ptr(),
-                first_output + start * count * width * size,
-                number,
-                inputs,
-                count,
-                # Evenly: 8 rows as 4 and 4, not as 6 and 2.
-                -(-number // -(-number // ROWS_AT_ONCE)),
-            )
+        rows = rows.contiguous()
+        filled = empty([len(rows), count * width], rows.dtype)
+        chunk = max(8 * ROWS_AT_ONCE, NUMBERS_AT_ONCE // inputs)
+        _compiled(rows.dtype)([rows, self.weights, filled], len(rows), inputs, count, chunk)
         return filled if self.outputs == count * width else filled[:, : self.outputs].contiguous()
 
 
@@ -92,7 +81,7 @@ def panel_width(dtype: torch.dtype) -> int:
 
 @cache
 def _compiled(dtype: torch.dtype) -> Compiled:
-    """Of the addresses of rows, panels, outputs; rows, inputs, panels, rows to take at once."""
+    """Of the addresses of rows, panels, outputs; rows, inputs, panels, rows in a chunk."""
     code = Code(dtype)
     blocks = [_block(code, rows) for rows in range(1, ROWS_AT_ONCE + 1)]
     _product(code, blocks)
@@ -143,30 +132,35 @@ def _block(code: Code, rows: int) -> Any:
 
 
 def _product(code: Code, blocks: list[Any]) -> None:
-    """All rows with all panels, so many rows at once."""
+    """All rows with all panels: chunk after chunk, and of a chunk so many rows at once."""
     function = code.function("main", 3 * [code.numbers] + 4 * [code.integer])
-    first, panels, output, rows, inputs, count, at_once = function.args
+    first, panels, output, all_rows, inputs, count, chunk = function.args
     build, width = code.build, 2 * code.lanes
     outputs = code.times(count, width)
-    zero, one = code.integer(0), code.integer(1)
-    with code.loop(zero, count, one) as (number, _, _):
-        panel = code.at(panels, code.times(number, inputs, width))
-        column = code.at(output, code.times(number, width))
-        with code.loop(zero, rows, at_once) as (row, _, _):
-            left = build.sub(rows, row)
-            here = build.select(build.icmp_signed("<", left, at_once), left, at_once)
-            line = code.at(first, code.times(row, inputs))
-            target = code.at(column, code.times(row, outputs))
-            ahead = code.at(panel, code.times(inputs, width), _part(code, row, at_once, inputs))
-            after = function.append_basic_block()
-            choice = build.switch(here, after)
-            for some, block in enumerate(blocks, 1):
-                case = function.append_basic_block()
-                choice.add_case(code.integer(some), case)
-                build.position_at_end(case)
-                build.call(block, [line, panel, target, ahead, inputs, outputs])
-                build.branch(after)
-            build.position_at_end(after)
+    zero, one, most = code.integer(0), code.integer(1), code.integer(ROWS_AT_ONCE)
+    with code.loop(zero, all_rows, chunk) as (start, _, _):
+        rows = code.smaller(build.sub(all_rows, start), chunk)
+        # Evenly: 8 rows as 4 and 4, not as 6 and 2.
+        at_once = code.parts(rows, code.parts(rows, most))
+        first_line = code.at(first, code.times(start, inputs))
+        first_target = code.at(output, code.times(start, outputs))
+        with code.loop(zero, count, one) as (number, _, _):
+            panel = code.at(panels, code.times(number, inputs, width))
+            column = code.at(first_target, code.times(number, width))
+            with code.loop(zero, rows, at_once) as (row, _, _):
+                here = code.smaller(build.sub(rows, row), at_once)
+                line = code.at(first_line, code.times(row, inputs))
+                target = code.at(column, code.times(row, outputs))
+                ahead = code.at(panel, code.times(inputs, width), _part(code, row, at_once, inputs))
+                after = function.append_basic_block()
+                choice = build.switch(here, after)
+                for some, block in enumerate(blocks, 1):
+                    case = function.append_basic_block()
+                    choice.add_case(code.integer(some), case)
+                    build.position_at_end(case)
+                    build.call(block, [line, panel, target, ahead, inputs, outputs])
+                    build.branch(after)
+                build.position_at_end(after)
     build.ret_void()
 
 
@@ -176,6 +170,5 @@ def _part(code: Code, row: Any, at_once: Any, inputs: Any) -> Any:
     The last is fetched again by all further rows, which costs nothing.
     """
     build, last = code.build, code.integer(INPUTS_AT_ONCE - 1)
-    block = build.sdiv(row, at_once)
-    part = build.select(build.icmp_signed("<", block, last), block, last)
+    part = code.smaller(build.sdiv(row, at_once), last)
     return code.times(part, inputs, 2 * code.lanes // INPUTS_AT_ONCE)
