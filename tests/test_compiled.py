@@ -16,20 +16,21 @@ from powerblend.engine.compiled_rows import (
     HeadNorms,
     Norm,
     Where,
+    added,
     attended,
     gated,
     placed,
     places,
 )
 from powerblend.engine.fused_layers import rotated
-from powerblend.engine.panel_product import ROWS_AT_ONCE, Panels
+from powerblend.engine.panel_product import BLOCKS, Panels
 from powerblend.engine.tiled_linear import Panelled, Tiled, tiled
 
 pytest.importorskip("llvmlite")
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-13}
 SHAPES = [(1, 5), (17, 5), (64, 33), (1000, 7)]
-ROWS = [1, 2, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 3 * ROWS_AT_ONCE + 2, 100]
+ROWS = [1, 2, *range(6, 10), 17, 26, 100]
 
 kinds = pytest.mark.parametrize("dtype", TOLERANCES)
 
@@ -53,11 +54,13 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 
 
 @kinds
+@pytest.mark.parametrize("registers", BLOCKS)
 @pytest.mark.parametrize(("outputs", "inputs"), SHAPES)
 def test_products_are_those_of_a_linear_map(
-    outputs: int, inputs: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    outputs: int, inputs: int, registers: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the rows, which a product takes in parts where they are many."""
+    monkeypatch.setattr(panel_product, "registers", lambda: registers)
     monkeypatch.setattr("powerblend.engine.panel_product.NUMBERS_AT_ONCE", 1)
     weight = torch.randn(outputs, inputs, dtype=dtype)
     panels = Panels.of(weight)
@@ -94,22 +97,27 @@ def test_several_threads_leave_products_to_torch(monkeypatch: pytest.MonkeyPatch
 
 
 @kinds
-def test_norms_and_gates_are_torch_s(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_norms_gates_and_sums_are_torch_s(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     norm, numbers = Norm(32, 1e-5, dtype=dtype), torch.randn(3, 2, 32, dtype=dtype)
     nn.init.normal_(norm.weight)
     both = (
         torch.randn(3, 2, 64, dtype=dtype) * torch.tensor([1.0, 9, 900], dtype=dtype)[:, None, None]
     )
+    bias, beside = torch.randn(32, dtype=dtype), torch.randn(32, 2, 3, dtype=dtype).transpose(0, 2)
     with torch.no_grad():
-        ours = norm(numbers), gated(both)
+
+        def computed() -> list[Tensor]:
+            return [norm(numbers), gated(both), added(numbers, beside), added(numbers, bias)]
+
+        ours = computed()
         monkeypatch.setattr(compiled_rows, "serves", lambda _: False)
-        for mine, theirs in zip(ours, (norm(numbers), gated(both)), strict=True):
+        for mine, theirs in zip(ours, computed(), strict=True):
             close(mine, theirs)
 
 
 def test_what_learns_is_torch_s() -> None:
     norm, numbers = Norm(32, 1e-5), torch.randn(3, 32, requires_grad=True)
-    for output in (norm(numbers), gated(numbers)):
+    for output in (norm(numbers), gated(numbers), added(torch.zeros(32), numbers[0])):
         assert output.grad_fn is not None
 
 
@@ -193,17 +201,17 @@ def test_registers_of_64_bytes_compute_the_same(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(module, "lanes", lambda dtype: 64 // dtype.itemsize)
     for module, name in [
         (panel_product, "_compiled"),
-        *((compiled_rows, name) for name in ("_norm", "_gate", "_attention", "_placed")),
+        *((compiled_rows, name) for name in ("_norm", "_gate", "_add", "_attention", "_placed")),
     ]:
         monkeypatch.setattr(module, name, cache(getattr(module, name).__wrapped__))
     dtype = torch.float32
     for shape in SHAPES:
-        test_products_are_those_of_a_linear_map(*shape, dtype, monkeypatch)
+        test_products_are_those_of_a_linear_map(*shape, 32, dtype, monkeypatch)
     for width, group in [(16, 3), (32, 13)]:
         test_attention_is_softmax_over_what_a_row_may_see(width, group, 9, 4, dtype)
     for normed in (True, False):
         test_heads_are_normed_rotated_and_put_where_they_belong(64, 3, normed, dtype)
-    test_norms_and_gates_are_torch_s(dtype, monkeypatch)
+    test_norms_gates_and_sums_are_torch_s(dtype, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -47,14 +47,15 @@ def gated(both: Tensor) -> Tensor:
 
 
 def added(one: Tensor, other: Tensor) -> Tensor:
-    """The sum of two tensors [..., width]."""
+    """The sum of tensors [..., width], of which the second may be [width], for all."""
     width = one.shape[-1]
-    alike = (one.shape, one.dtype) == (other.shape, other.dtype)
+    alike = one.dtype == other.dtype and other.shape in (one.shape, (width,))
     if not (alike and _fits(one, width) and _fits(other, width)):
         return one + other
     one, other = one.contiguous(), other.contiguous()
     output = empty(one.shape, one.dtype)
-    _add(one.dtype)([one, other, output], one.numel() // width, width)
+    between = 0 if other.ndim == 1 else width
+    _add(one.dtype)([one, other, output], one.numel() // width, width, between)
     return output
 
 
@@ -247,17 +248,19 @@ def _gate(dtype: torch.dtype) -> Compiled:
 
 @cache
 def _add(dtype: torch.dtype) -> Compiled:
-    """Of the addresses of two summands and of sums; rows and their width."""
+    """Of the addresses of summands and of sums; rows, their width, and that between the second's."""
     code = Code(dtype)
-    one, other, output, rows, width = code.function(
-        "main", 3 * [code.numbers] + 2 * [code.integer]
-    ).args
-    total, step = code.times(rows, width), code.integer(code.lanes)
-    with code.loop(code.integer(0), total, step) as (at, _, _):
-        value = code.build.fadd(code.load(code.at(one, at)), code.load(code.at(other, at)))
-        code.store(value, code.at(output, at))
+    args = code.function("main", 3 * [code.numbers] + 3 * [code.integer]).args
+    one, other, output, rows, width, between = args
+    zero, step = code.integer(0), code.integer(code.lanes)
+    with code.loop(zero, rows, code.integer(1)) as (row, _, _):
+        line, target = (code.at(base, code.times(row, width)) for base in (one, output))
+        beside = code.at(other, code.times(row, between))
+        with code.loop(zero, width, step) as (at, _, _):
+            value = code.build.fadd(code.load(code.at(line, at)), code.load(code.at(beside, at)))
+            code.store(value, code.at(target, at))
     code.build.ret_void()
-    return compiled(code, 3, 2)
+    return compiled(code, 3, 3)
 
 
 @cache
@@ -338,29 +341,30 @@ class _Attention:
         build, zero, one = code.build, code.integer(0), code.integer(1)
         self._longest = longest
         self._scale = code.build.load(scale)
-        with code.loop(zero, rows, one) as (row, _, _):
+        # Head after head: a processor's cache holds the prefix's keys of one while all rows meet it.
+        with (
+            code.loop(zero, heads, one) as (head, _, _),
+            code.loop(zero, rows, one) as (row, _, _),
+        ):
             slot, position = (build.load(build.gep(at, [row])) for at in (slots, positions))
             seen = code.larger(zero, build.sub(build.add(position, one), window))
             first_own = code.larger(build.sub(seen, start), zero)
             end_own = build.sub(build.add(position, one), start)
-            with code.loop(zero, heads, one) as (head, _, _):
-                line = code.times(
-                    build.add(code.times(row, heads), head), self._group * self._width
-                )
-                at_own = build.add(code.times(slot, by_slot), code.times(head, by_head))
-                at_prefix = code.times(head, by_prefix_head)
-                keys, values = (
-                    [
-                        (code.at(stores[2 + side], at_prefix), seen, start),
-                        (code.at(stores[side], at_own), first_own, end_own),
-                    ]
-                    for side in (0, 1)
-                )
-                count = zero
-                for part in keys:
-                    count = self._score(code.at(query, line), part, scratch, count)
-                sums = self._softmax(scratch, count)
-                self._weigh(values, scratch, sums, code.at(output, line))
+            line = code.times(build.add(code.times(row, heads), head), self._group * self._width)
+            at_own = build.add(code.times(slot, by_slot), code.times(head, by_head))
+            at_prefix = code.times(head, by_prefix_head)
+            keys, values = (
+                [
+                    (code.at(stores[2 + side], at_prefix), seen, start),
+                    (code.at(stores[side], at_own), first_own, end_own),
+                ]
+                for side in (0, 1)
+            )
+            count = zero
+            for part in keys:
+                count = self._score(code.at(query, line), part, scratch, count)
+            sums = self._softmax(scratch, count)
+            self._weigh(values, scratch, sums, code.at(output, line))
         build.ret_void()
         return compiled(code, 10, 8)
 

@@ -48,8 +48,16 @@ def _fuses() -> bool:
 @cache
 def lanes(dtype: torch.dtype) -> int:
     """Numbers in a vector register."""
-    wide = bool(binding.get_host_cpu_features().get("avx512f"))
-    return (64 if wide else 32) // dtype.itemsize
+    return (64 if _is_wide() else 32) // dtype.itemsize
+
+
+def registers() -> int:
+    """How many vector registers there are."""
+    return 32 if _is_wide() else 16
+
+
+def _is_wide() -> bool:
+    return bool(binding.get_host_cpu_features().get("avx512f"))
 
 
 def compiled(code: "Code", addresses: int, integers: int) -> Compiled:

@@ -2,9 +2,9 @@
 
     weight [outputs, inputs]   ->   panels [outputs / width, inputs, width], zeros to the end
 
-A panel is as wide as two vector registers. Up to `ROWS_AT_ONCE` rows meet it together, their sums
-in registers, so that weights are read once and in the order in which they lie in memory: a product
-of six rows takes little longer than that of one, where a library's takes twice as long or more
+A panel is as wide as two vector registers. Six rows or eight meet it together, their sums in
+registers, so that weights are read once and in the order in which they lie in memory: a product of
+six rows takes little longer than that of one, where a library's takes twice as long or more
 (benchmarks/products.py).
 
 Every sum runs over the inputs in their order, so a row's product is the same to the last bit
@@ -19,23 +19,43 @@ import torch
 from torch import Tensor
 
 from powerblend.engine.compiled_calls import Compiled, empty
-from powerblend.engine.compiler import Code, compiled, lanes
-
-ROWS_AT_ONCE = 6
-"""Twelve sums, two weights and an input: as many as there are vector registers."""
+from powerblend.engine.compiler import Code, compiled, lanes, registers
 
 INPUTS_AT_ONCE = 4
 """Whose products are added between one look at the loop's counter and the next."""
-
-INPUTS_AHEAD = 16
-"""So far ahead are weights fetched from memory, where several rows keep the processor busy till
-then; one row waits for memory anyway. So is a part of the next panel, with one line a turn."""
 
 CACHE_LINE_BYTES = 64
 """What is fetched at once."""
 
 NUMBERS_AT_ONCE = 2**18
-"""Of the inputs' that are multiplied by one panel after the other: what a cache holds of them."""
+"""Of the inputs' that are multiplied by one panel after the other: what a cache holds of them ..."""
+
+FEWEST_AT_ONCE = 48
+"""... and rows, however many numbers each has."""
+
+
+class Blocks(NamedTuple):
+    """How rows meet a panel.
+
+    Attributes
+    ----------
+    rows
+        At once: two sums of each, two weights and an input fill the vector registers.
+    inputs_ahead
+        So far ahead a panel's weights are fetched from memory, where several rows keep the
+        processor busy till then; None: it sees by itself what is read next. One row waits for
+        memory anyway.
+    parts
+        The next panel is fetched meanwhile, in so many parts, one beside each block of rows.
+    """
+
+    rows: int
+    inputs_ahead: int | None
+    parts: int
+
+
+BLOCKS = {16: Blocks(6, 16, 4), 32: Blocks(8, None, 2)}
+"""By vector registers, the fastest of those tried (benchmarks/products.py)."""
 
 
 class Panels(NamedTuple):
@@ -69,8 +89,9 @@ class Panels(NamedTuple):
         count, inputs, width = self.weights.shape
         rows = rows.contiguous()
         filled = empty([len(rows), count * width], rows.dtype)
-        chunk = max(8 * ROWS_AT_ONCE, NUMBERS_AT_ONCE // inputs)
-        _compiled(rows.dtype)([rows, self.weights, filled], len(rows), inputs, count, chunk)
+        chunk = max(FEWEST_AT_ONCE, NUMBERS_AT_ONCE // inputs)
+        multiply = _compiled(rows.dtype, BLOCKS[registers()])
+        multiply([rows, self.weights, filled], len(rows), inputs, count, chunk)
         return filled if self.outputs == count * width else filled[:, : self.outputs].contiguous()
 
 
@@ -80,15 +101,15 @@ def panel_width(dtype: torch.dtype) -> int:
 
 
 @cache
-def _compiled(dtype: torch.dtype) -> Compiled:
+def _compiled(dtype: torch.dtype, kind: Blocks) -> Compiled:
     """Of the addresses of rows, panels, outputs; rows, inputs, panels, rows in a chunk."""
     code = Code(dtype)
-    blocks = [_block(code, rows) for rows in range(1, ROWS_AT_ONCE + 1)]
-    _product(code, blocks)
+    blocks = [_block(code, kind, rows) for rows in range(1, kind.rows + 1)]
+    _product(code, kind, blocks)
     return compiled(code, 3, 4)
 
 
-def _block(code: Code, rows: int) -> Any:
+def _block(code: Code, kind: Blocks, rows: int) -> Any:
     """So many rows with one panel: of addresses of rows, panel, outputs, and what to fetch; sizes.
 
     These are the numbers of inputs and outputs. What is fetched beside is a part of the next panel.
@@ -103,8 +124,8 @@ def _block(code: Code, rows: int) -> Any:
     def meet(place: Any, sums: list[Any]) -> list[Any]:
         """The sums with one more input's products."""
         weights = code.at(panel, code.times(place, 2 * half))
-        if rows > 1:
-            code.prefetch(code.at(weights, INPUTS_AHEAD * 2 * half))
+        if rows > 1 and kind.inputs_ahead is not None:
+            code.prefetch(code.at(weights, kind.inputs_ahead * 2 * half))
         halves = code.load(weights), code.load(code.at(weights, half))
         values = [code.spread(code.build.load(code.at(line, place))) for line in lines]
         pairs = itertools.product(values, halves)
@@ -114,9 +135,10 @@ def _block(code: Code, rows: int) -> Any:
     whole = code.times(code.build.sdiv(inputs, several), several)
     sums = 2 * rows * [code.constant(0.0)]
     with code.loop(zero, whole, several, sums) as (place, sums, added):
-        for line in range(0, 2 * half, CACHE_LINE_BYTES // code.dtype.itemsize):
+        part = INPUTS_AT_ONCE * 2 * half // kind.parts  # of the numbers that are read meanwhile
+        for line in range(0, part, CACHE_LINE_BYTES // code.dtype.itemsize):
             if rows > 1:
-                fetched = code.times(place, 2 * half // INPUTS_AT_ONCE)
+                fetched = code.times(place, part // INPUTS_AT_ONCE)
                 code.prefetch(code.at(ahead, fetched, line))
         met = sums
         for number in range(INPUTS_AT_ONCE):
@@ -131,13 +153,13 @@ def _block(code: Code, rows: int) -> Any:
     return function
 
 
-def _product(code: Code, blocks: list[Any]) -> None:
+def _product(code: Code, kind: Blocks, blocks: list[Any]) -> None:
     """All rows with all panels: chunk after chunk, and of a chunk so many rows at once."""
     function = code.function("main", 3 * [code.numbers] + 4 * [code.integer])
     first, panels, output, all_rows, inputs, count, chunk = function.args
     build, width = code.build, 2 * code.lanes
     outputs = code.times(count, width)
-    zero, one, most = code.integer(0), code.integer(1), code.integer(ROWS_AT_ONCE)
+    zero, one, most = code.integer(0), code.integer(1), code.integer(kind.rows)
     with code.loop(zero, all_rows, chunk) as (start, _, _):
         rows = code.smaller(build.sub(all_rows, start), chunk)
         # Evenly: 8 rows as 4 and 4, not as 6 and 2.
@@ -151,7 +173,8 @@ def _product(code: Code, blocks: list[Any]) -> None:
                 here = code.smaller(build.sub(rows, row), at_once)
                 line = code.at(first_line, code.times(row, inputs))
                 target = code.at(column, code.times(row, outputs))
-                ahead = code.at(panel, code.times(inputs, width), _part(code, row, at_once, inputs))
+                block = build.sdiv(row, at_once)
+                ahead = code.at(panel, code.times(inputs, width), _part(code, kind, block, inputs))
                 after = function.append_basic_block()
                 choice = build.switch(here, after)
                 for some, block in enumerate(blocks, 1):
@@ -164,11 +187,10 @@ def _product(code: Code, blocks: list[Any]) -> None:
     build.ret_void()
 
 
-def _part(code: Code, row: Any, at_once: Any, inputs: Any) -> Any:
-    """Where the part of a panel begins that these rows fetch, of `INPUTS_AT_ONCE` parts.
+def _part(code: Code, kind: Blocks, block: Any, inputs: Any) -> Any:
+    """Where the part of a panel begins that a block of rows fetches.
 
     The last is fetched again by all further rows, which costs nothing.
     """
-    build, last = code.build, code.integer(INPUTS_AT_ONCE - 1)
-    part = code.smaller(build.sdiv(row, at_once), last)
-    return code.times(part, inputs, 2 * code.lanes // INPUTS_AT_ONCE)
+    part = code.smaller(block, code.integer(kind.parts - 1))
+    return code.times(part, inputs, 2 * code.lanes // kind.parts)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from powerblend.engine.compiled_rows import added
 from powerblend.engine.compiler import serves
 from powerblend.engine.panel_product import Panels
 
@@ -87,7 +88,7 @@ class Panelled(_Rearranged):
         else:
             outputs = self._panels.product(rows)
         if self.bias is not None:
-            outputs = outputs + self.bias
+            outputs = added(outputs, self.bias)
         return outputs.view(*inputs.shape[:-1], self.out_features)
 
 
