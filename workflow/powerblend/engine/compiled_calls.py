@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 CACHE_LINE_BYTES = 64
@@ -144,6 +143,13 @@ def recorded(rows: int, memory: Memory) -> Iterator[Recorder]:
         _recorder.reset(token)
 
 
+_VIEWS = {
+    *(torch.ops.aten.view.default, torch.ops.aten.unflatten.int),
+    *(torch.ops.aten.slice.Tensor, torch.ops.aten.select.int),
+}
+"""Operations of which it is known and need not be looked at, for there are thousands."""
+
+
 class _LoopsOnly(TorchDispatchMode):
     """Refuses torch's operations that do more than to see a tensor in another way."""
 
@@ -151,17 +157,16 @@ class _LoopsOnly(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        given = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf)}
-        made = tree_leaves(output)
-        seen = all(_is_tensor(leaf) and _storage(leaf) in given for leaf in made)
+        if func in _VIEWS:
+            return output
+        given = {_storage(value) for value in args}
+        made = output if isinstance(output, (list, tuple)) else [output]
+        # Nothing is the storage of what is no tensor, as a number that was read.
+        seen = {_storage(value) for value in made} <= given - {None}
         if func._schema.is_mutable or not seen:
             raise NotRecorded(f"{func} is no compiled loop")
         return output
 
 
-def _is_tensor(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor)
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+def _storage(value: Any) -> int | None:
+    return value.untyped_storage().data_ptr() if isinstance(value, Tensor) else None

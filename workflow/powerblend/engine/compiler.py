@@ -51,6 +51,7 @@ def lanes(dtype: torch.dtype) -> int:
     return (64 if _is_wide() else 32) // dtype.itemsize
 
 
+@cache
 def registers() -> int:
     """How many vector registers there are."""
     return 32 if _is_wide() else 16

@@ -1,9 +1,9 @@
 """The decoder layers of a pass as one call, where they are compiled loops and nothing else.
 
 As a step of a GPU is recorded (`cuda_graphs`), so is a step's pass through the layers on the CPU
-(`compiled_calls`): once for a cache and a number of tokens, rounded up to a power of two, and then
-run for any number up to that. What a layer reads beside its weights and the cache lies where it lay
-when it was recorded. A backbone whose layers call anything else goes on layer by layer.
+(`compiled_calls`): once for a cache and `FEWEST_RECORDED` tokens or more, and then run for any
+number up to that. What a layer reads beside its weights and the cache lies where it lay when it was
+recorded. A backbone whose layers call anything else goes on layer by layer.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,9 @@ from powerblend.engine.compiled_calls import Memory, NotRecorded, Recording, rec
 from powerblend.engine.compiler import caller, serves
 from powerblend.engine.fused_layers import FusedLayer
 from powerblend.engine.prefix_tree import Pass, States
+
+FEWEST_RECORDED = 128
+"""Tokens, more than most passes have: a recording takes as long as a step of a few rows."""
 
 BACKBONES = (LlamaModel, Qwen2Model, Qwen3Model)
 """Whose passes are embeddings, angles, layers and a norm."""
@@ -98,7 +101,7 @@ class RecordedLayers:
     ) -> RecordedPass:
         """The recording of a pass like this one."""
         passes = self._passes.setdefault(cache, {})
-        tokens = 1 << (len(given.hidden) - 1).bit_length()
+        tokens = max(1 << (len(given.hidden) - 1).bit_length(), FEWEST_RECORDED)
         key = tokens, tuple(layers_read), tuple(windows)
         if key not in passes:
             inputs = Inputs._make(part.new_empty(tokens, *part.shape[1:]) for part in given)
