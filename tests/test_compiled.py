@@ -97,7 +97,9 @@ def test_several_threads_leave_products_to_torch(monkeypatch: pytest.MonkeyPatch
 
 
 @kinds
-def test_norms_gates_and_sums_are_torch_s(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_norms_gates_and_sums_are_torch_s(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     norm, numbers = Norm(32, 1e-5, dtype=dtype), torch.randn(3, 2, 32, dtype=dtype)
     nn.init.normal_(norm.weight)
     both = (

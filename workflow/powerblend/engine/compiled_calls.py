@@ -1,10 +1,10 @@
 """Calls of compiled loops, and many of them as one: what a CUDA graph is to a GPU.
 
 A step of few rows is hundreds of loops, and what Python does between two of them takes as long as a
-sixth of their arithmetic. They have addresses and integers for arguments, and nothing else. So a
-function that calls loops only can be recorded, as records of these words, while none of them runs;
-then one call runs them all. The first integer of a loop is always a number of rows: what is recorded
-with many is run with any number up to that.
+sixth of their arithmetic. Loops have addresses and integers for arguments, and nothing else. So a
+function that calls loops only can be recorded, as these words, while none of them runs; then one
+call runs them all. The first integer of a loop is always a number of rows: what is recorded with
+many is run with any number up to that.
 """
 
 import ctypes
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-
 CACHE_LINE_BYTES = 64
 
 
@@ -38,6 +37,7 @@ class Compiled:
         self._engine, self._place_from_words = engine, place_from_words
 
     def __call__(self, tensors: Sequence[Tensor], *integers: int) -> None:
+        """Run it, or take note of it within `recorded`."""
         addresses = [tensor.data_ptr() for tensor in tensors]
         recorder = _recorder.get()
         if recorder is None:
@@ -108,7 +108,7 @@ class Recording:
         """``caller`` runs records (`compiler.caller`)."""
         self._words, self._rows_at = recorder.words()
         self._records = torch.from_numpy(self._words)
-        self._each, self._caller, self._rows = np.arange(len(self._words)), caller, None
+        self._each, self._caller, self._rows = np.arange(len(self._words)), caller, 0
 
     def run(self, rows: int) -> None:
         """Run them for the first rows."""

@@ -4,8 +4,8 @@ torch has five to twenty operations for each of them, whose dispatch takes longe
 rows needs for their arithmetic. A row's result does not depend on the rows beside it.
 """
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -248,7 +248,7 @@ def _gate(dtype: torch.dtype) -> Compiled:
 
 @cache
 def _add(dtype: torch.dtype) -> Compiled:
-    """Of the addresses of summands and of sums; rows, their width, and that between the second's."""
+    """Of the addresses of summands and of sums; rows, their width, and how far the second's lie."""
     code = Code(dtype)
     args = code.function("main", 3 * [code.numbers] + 3 * [code.integer]).args
     one, other, output, rows, width, between = args
@@ -341,7 +341,7 @@ class _Attention:
         build, zero, one = code.build, code.integer(0), code.integer(1)
         self._longest = longest
         self._scale = code.build.load(scale)
-        # Head after head: a processor's cache holds the prefix's keys of one while all rows meet it.
+        # Head after head: a cache holds the prefix's keys of one while all rows meet them.
         with (
             code.loop(zero, heads, one) as (head, _, _),
             code.loop(zero, rows, one) as (row, _, _),
@@ -369,21 +369,39 @@ class _Attention:
         return compiled(code, 10, 8)
 
     def _score(self, query: Any, part: Sequence[Any], scratch: Any, count: Any) -> Any:
-        """Scores of a head's queries with some keys, behind so many; how many there are then."""
+        """Scores of a head's queries with some keys, behind so many; how many there are then.
+
+        As many keys at once as a vector has numbers, then one by one, each summed the same way.
+        """
         code, (keys, first, stop) = self._code, part
-        build, one = code.build, code.integer(1)
-        behind = build.sub(count, first)
-        with code.loop(first, stop, one) as (at, _, _):
-            key = code.at(keys, code.times(at, self._width))
-            parts = [code.load(code.at(key, n * code.lanes)) for n in range(self._vectors)]
+        build, several = code.build, code.integer(code.lanes)
+        behind, many = build.sub(count, first), code.larger(build.sub(stop, first), code.integer(0))
+        whole = build.add(first, code.times(build.sdiv(many, several), several))
+
+        def queries(at: Any) -> Iterator[tuple[Callable[[int], Any], Any]]:
+            """Of each its products with the keys from a place on, and where its scores go."""
+            key, to = code.at(keys, code.times(at, self._width)), build.add(at, behind)
             for number in range(self._group):
-                total = code.constant(0.0)
-                for n, part_of_key in enumerate(parts):
-                    numbers = code.load(code.at(query, number * self._width + n * code.lanes))
-                    total = code.fused(numbers, part_of_key, total)
-                place = code.at(scratch, code.times(self._longest, number), build.add(at, behind))
-                build.store(build.fmul(code.sum(total), self._scale), place)
-        return build.add(count, code.larger(build.sub(stop, first), code.integer(0)))
+                line = code.at(query, number * self._width)
+                numbers = [code.load(code.at(line, n)) for n in range(0, self._width, code.lanes)]
+                products = partial(self._products, numbers, key)
+                yield products, code.at(scratch, code.times(self._longest, number), to)
+
+        with code.loop(first, whole, several) as (at, _, _):
+            for products, place in queries(at):
+                code.store(build.fmul(code.sums(products), code.spread(self._scale)), place)
+        with code.loop(whole, stop, code.integer(1)) as (at, _, _):
+            for products, place in queries(at):
+                build.store(build.fmul(code.sum(products(0)), self._scale), place)
+        return build.add(count, many)
+
+    def _products(self, numbers: Sequence[Any], keys: Any, number: int) -> Any:
+        """A query's with one of the keys, added as far as to one vector."""
+        code, total = self._code, self._code.constant(0.0)
+        for n, part in enumerate(numbers):
+            key = code.load(code.at(keys, number * self._width + n * code.lanes))
+            total = code.fused(part, key, total)
+        return total
 
     def _softmax(self, scratch: Any, count: Any) -> list[Any]:
         """Make scores exponentials, by query; their sums."""

@@ -6,7 +6,7 @@ A loop over vectors of numbers is written down with `Code` and compiled, in half
 
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -25,6 +25,7 @@ DTYPES = (torch.float32, torch.float64)
 
 TERMS_OF_EXP = {torch.float32: 8, torch.float64: 14}
 """Of its series, whose next one is below a rounding error where |x| < log(2) / 2."""
+
 
 def serves(tensor: Tensor) -> bool:
     """Whether code of ours is best for such a tensor.
@@ -77,8 +78,8 @@ def compiled(code: "Code", addresses: int, integers: int) -> Compiled:
     passes.getModulePassManager().run(module, passes)
     engine = binding.create_mcjit_compiler(module, target)
     engine.finalize_object()
-    places = [engine.get_function_address(name) for name in ("main", "from_words")]
-    return Compiled(engine, *places, addresses, integers)
+    main, from_words = map(engine.get_function_address, ("main", "from_words"))
+    return Compiled(engine, main, from_words, addresses, integers)
 
 
 def _write_from_words(code: "Code") -> None:
@@ -221,13 +222,59 @@ class Code:
         """The vector a b + c, rounded once."""
         return self._call("fma", self.vector, a, b, c)
 
+    def sums(self, value: Callable[[int], Any]) -> Any:
+        """Of the numbers of as many vectors as a vector has numbers: a vector of these.
+
+        ``value`` gives the vectors by their numbers, so that few are there at once. Two are added
+        in such a way that the sum has half of its numbers from each, until it has one of each.
+        """
+        return self._sums(value, 0, self.lanes.bit_length() - 1)
+
+    def _sums(self, value: Callable[[int], Any], first: int, levels: int) -> Any:
+        if levels == 0:
+            return value(first)
+        half = 1 << (levels - 1)
+        one, other = (self._sums(value, start, levels - 1) for start in (first, first + half))
+        return self._halved(one, other, levels - 1)
+
+    def _halved(self, one: Any, other: Any, level: int) -> Any:
+        """Sums of halves of vectors that have the numbers of 2^level others each, side by side.
+
+        Processors move numbers within 16 bytes, then 16 bytes as a whole, with the least effort.
+        """
+        count = self.lanes
+        each = min(count, 16 // self.dtype.itemsize)  # numbers of 16 bytes
+        if 1 << level < each:
+            size = 1 << level
+            # Of every 16 bytes the first half of the groups, one's and the other's in turns.
+            low = [
+                side * count + start + group * size + number
+                for start in range(0, count, each)
+                for group in range(each // size // 2)
+                for side in (0, 1)
+                for number in range(size)
+            ]
+            step = each // 2
+        else:
+            low = [
+                side * count + start + number
+                for side in (0, 1)
+                for start in range(0, count, 2 * each)
+                for number in range(each)
+            ]
+            step = each
+        index = ir.VectorType(ir.IntType(32), count)
+        halves = [
+            self.build.shuffle_vector(one, other, ir.Constant(index, [n + shift for n in low]))
+            for shift in (0, step)
+        ]
+        return self.build.fadd(*halves)
+
     def sum(self, value: Any) -> Any:
-        """Of a vector's numbers, pair by pair."""
-        kind = f"v{self.lanes}f{self._bits}"
-        add = self._declared(
-            f"llvm.vector.reduce.fadd.{kind}", self.number, [self.number, self.vector]
-        )
-        return self.build.call(add, [self.number(0.0), value], fastmath=["reassoc"])
+        """Of a vector's numbers, in the order of `sums`."""
+        for level in range(self.lanes.bit_length() - 1):
+            value = self._halved(value, value, level)
+        return self.build.extract_element(value, ir.IntType(32)(0))
 
     def largest(self, value: Any) -> Any:
         """Of a vector's numbers."""

@@ -28,10 +28,10 @@ CACHE_LINE_BYTES = 64
 """What is fetched at once."""
 
 NUMBERS_AT_ONCE = 2**18
-"""Of the inputs' that are multiplied by one panel after the other: what a cache holds of them ..."""
+"""Of the inputs' that meet one panel after the other: what a cache holds of them, ..."""
 
 FEWEST_AT_ONCE = 48
-"""... and rows, however many numbers each has."""
+"""... and so many rows, however many numbers each has."""
 
 
 class Blocks(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
@@ -46,7 +46,7 @@ class Inputs(NamedTuple):
 
 
 class RecordedPass(NamedTuple):
-    """Layers that can be run again, and where they leave what feeds ``lm_head`` and what is read."""
+    """Layers that can be run again, and where they leave the states that are read."""
 
     inputs: Inputs
     recording: Recording
@@ -57,10 +57,10 @@ class RecordedPass(NamedTuple):
 class RecordedLayers:
     """The layers of a backbone, recorded when they are first run."""
 
-    def __init__(self, backbone: nn.Module) -> None:
-        self._backbone: Any = backbone
-        layers = backbone.layers if type(backbone) in BACKBONES else ()
-        self._can_be = bool(layers) and all(type(layer) is FusedLayer for layer in layers)
+    def __init__(self, backbone: Any) -> None:
+        self._backbone = backbone
+        known = type(backbone) in BACKBONES
+        self._can_be = known and all(type(layer) is FusedLayer for layer in self._backbone.layers)
         self._memory = Memory()
         self._passes: WeakKeyDictionary[RaggedCache, dict[Any, RecordedPass]] = WeakKeyDictionary()
 
@@ -77,9 +77,9 @@ class RecordedLayers:
         hidden = self._backbone.embed_tokens(wanted.tokens)
         if not serves(hidden) or torch.is_grad_enabled():
             return None
-        angles = self._backbone.rotary_emb(hidden, wanted.positions)
+        cos, sin = self._backbone.rotary_emb(hidden, wanted.positions)
         slots = torch.arange(tokens) if wanted.guesses is None else wanted.guesses.row
-        given = Inputs(hidden, *angles, slots + wanted.slots.start, wanted.positions)
+        given = Inputs(hidden, cos, sin, slots + wanted.slots.start, wanted.positions)
         try:
             found = self._pass(cache, given, wanted.layers_read, windows)
         except NotRecorded:
@@ -113,9 +113,7 @@ class RecordedLayers:
             passes[key] = self._recorded(ragged, inputs, layers_read)
         return passes[key]
 
-    def _recorded(
-        self, ragged: Ragged, inputs: Inputs, layers_read: Sequence[int]
-    ) -> RecordedPass:
+    def _recorded(self, ragged: Ragged, inputs: Inputs, layers_read: Sequence[int]) -> RecordedPass:
         """Record the layers."""
         hidden, angles, read = inputs.hidden, (inputs.cos, inputs.sin), {}
         with attending_to(ragged), recorded(len(hidden), self._memory) as recorder:
