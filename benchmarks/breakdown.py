@@ -1,24 +1,28 @@
 """Where the time of a decode step goes, by rows: milliseconds of each part.
 
 Power sampling of the demo's problems (α = 4, 64 tokens, 8 blocks × 2 steps) on one-thread processes
-side by side. Only steps at which every row is at work are counted. A stopwatch around every part
-costs a microsecond or two a call, of which a step makes some 600.
+side by side. Only steps at which every row is at work are counted. The layers' loops are run as one
+call, in which the processor's own clock is read before and after each.
 """
 
 import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
+import numpy as np
+import torch
 from bench import demo_model, parser, prompts, rows_option, side_by_side, write_table
+from llvmlite import ir
 from step import flops_per_token, matrix_product
 
 from powerblend import load_model, sample
-from powerblend.engine import attention
+from powerblend.engine import compiled_rows, panel_product
+from powerblend.engine.compiled_calls import Compiled, Recording
+from powerblend.engine.compiler import Code, compiled
 from powerblend.engine.scheduler import Finished, Scheduler
-from powerblend.engine.tiled_linear import Panelled, Tiled
 from powerblend.samplers import Power
 
 DECODING = {"sampler": "power", "alpha": 4.0, "max_new_tokens": 64, "blocks": 8, "steps": 2}
@@ -26,6 +30,13 @@ WARM_UP = 5
 PARTS = PRODUCTS, HEAD, ATTENTION, REST, DRAW, BOOKS = (
     *("layers' products", "lm_head", "attention", "norms, rotation, gates", "draw", "books"),
 )
+
+LOOPS = {
+    (panel_product, "_compiled"): PRODUCTS,
+    (compiled_rows, "_attention"): ATTENTION,
+    **{(compiled_rows, name): REST for name in ("_norm", "_gate", "_add", "_placed")},
+}
+"""What compiles the layers' loops."""
 
 
 class Enough(Exception):
@@ -52,6 +63,11 @@ class Stopwatch:
                 self._switch(None)
 
         return timed
+
+    def spent(self, seconds: float, shares: dict[str, float]) -> None:
+        """Count time that has just passed as that of these parts, and not of the one under way."""
+        self.seconds.update({part: share * seconds for part, share in shares.items()})
+        self._since += seconds
 
     def _switch(self, part: str | None) -> None:
         now = time.perf_counter()
@@ -94,13 +110,9 @@ def main() -> None:
 
 def breakdown(rows: int, steps: int) -> dict[str, float]:
     """Milliseconds of a step by part, as means."""
-    model, watch = load_model(demo_model()), Stopwatch()
-    # The loop alone is called where heads are rotated into the cache.
-    attention.attend = watch.around(ATTENTION, attention.attend)
-    attention.attended = watch.around(ATTENTION, attention.attended)
-    for module in model.decoder_layers.modules():
-        if isinstance(module, Panelled | Tiled):
-            module.forward = watch.around(PRODUCTS, module.forward)
+    watch = Stopwatch()
+    look_into_recordings(watch)
+    model = load_model(demo_model())
     model._head.forward = watch.around(HEAD, model._head.forward)
     model.step = watch.around(REST, model.step)  # type: ignore[method-assign]
     Power.draw = watch.around(DRAW, Power.draw)  # type: ignore[method-assign]
@@ -123,6 +135,56 @@ def breakdown(rows: int, steps: int) -> dict[str, float]:
     except Enough:
         return {part: 1e3 * seconds[part] / steps for part in PARTS}
     raise RuntimeError(f"there were fewer than {steps} steps with all of {rows} rows at work")
+
+
+def look_into_recordings(watch: Stopwatch) -> None:
+    """Let recorded loops be counted one by one."""
+    parts: dict[int, str] = {}
+
+    def noting(compile_loop: Callable[..., Compiled], part: str) -> Callable[..., Compiled]:
+        @cache
+        def compile_and_note(*kind: Any) -> Compiled:
+            loop = compile_loop(*kind)
+            parts[loop._place_from_words] = part
+            return loop
+
+        return compile_and_note
+
+    for (module, name), part in LOOPS.items():
+        setattr(module, name, noting(getattr(module, name), part))
+    caller = timed_caller()
+    run = Recording.run
+
+    def timed(recording: Recording, rows: int) -> None:
+        ticks = np.zeros(len(recording._words), np.int64)
+        recording._caller = lambda records, *sizes: caller(
+            [*records, torch.from_numpy(ticks)], *sizes
+        )
+        started = time.perf_counter()
+        run(recording, rows)
+        seconds, of_parts = time.perf_counter() - started, Counter[str]()
+        for record, count in zip(recording._words, ticks, strict=True):
+            of_parts[parts[int(record[0])]] += int(count)
+        watch.spent(seconds, {part: n / of_parts.total() for part, n in of_parts.items()})
+
+    Recording.run = timed  # type: ignore[method-assign]
+
+
+def timed_caller() -> Compiled:
+    """As `compiler.caller`, which also adds the ticks of a clock to a number for each record."""
+    code = Code(torch.float32)
+    kinds = [*2 * [code.integers], *2 * [code.integer]]
+    records, ticks, count, size = code.function("main", kinds).args
+    build = code.build
+    kind = ir.FunctionType(ir.VoidType(), [code.integers]).as_pointer()
+    clock = ir.Function(code.module, ir.FunctionType(code.integer, []), "llvm.readcyclecounter")
+    with code.loop(code.integer(0), count, code.integer(1)) as (number, _, _):
+        record, place = code.at(records, code.times(number, size)), code.at(ticks, number)
+        before = build.call(clock, [])
+        build.call(build.inttoptr(build.load(record), kind), [code.at(record, 1)])
+        build.store(build.sub(build.call(clock, []), before), place)
+    build.ret_void()
+    return compiled(code, 2, 2)
 
 
 if __name__ == "__main__":
