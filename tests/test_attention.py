@@ -12,10 +12,13 @@ import architectures
 import tiny
 from powerblend import Model, load_model, sample
 from powerblend.engine import attention
-from powerblend.engine.batch import StepInputs
+from powerblend.engine.batch import Guesses, StepInputs
 from powerblend.engine.cache import RaggedCache
 
 PREFIX, LENGTHS = 5, (9, 8, 12, 7)
+OTHER = 99
+"""A token that is in no string."""
+
 TOLERANCE = {"sdpa": 1e-10, "eager": 1e-5}
 """By what the model's authors attend with: eager attention takes its softmax in float32."""
 
@@ -190,6 +193,41 @@ def test_every_body_gives_the_model_s_own_logits(
             assert (ours[row] - theirs).abs().max() < tolerance(hf)
 
 
+LIVE = ((3, 1), (1, 1), (2, 3), (1, 1))
+"""Of three tokens that a row is fed in each of two steps, those that are its string's."""
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_so_it_does_where_a_step_feeds_rows_several_tokens(
+    hf: PreTrainedModel,
+    model: Model,
+    body: str,
+    strings: list[Tensor],
+    even: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three each, of which some are not the string's, or as many as are."""
+    done = [len(string) - sum(live) for string, live in zip(strings, LIVE, strict=True)]
+    cache = filled(model, strings, done, body, monkeypatch)
+    if even and body.startswith(("flash", "varlen")) and not falls_back(hf, body):
+        monkeypatch.setattr(attention, "attention", pytest.fail)
+    for lives in zip(*LIVE, strict=True):
+        fed = [
+            string[at : at + live].tolist() + [OTHER] * (3 - live if even else 0)
+            for string, at, live in zip(strings, done, lives, strict=True)
+        ]
+        guesses = Guesses.of([tokens[1:] for tokens in fed], model.device)
+        assert guesses.even == even
+        positions = torch.tensor(done)[guesses.row] + guesses.offset
+        tokens = torch.tensor([token for row in fed for token in row])
+        inputs = StepInputs(tokens, positions, positions, int(positions.max()) + 1, guesses)
+        ours = model.step(cache, inputs).base.split(list(map(len, fed)))
+        for row, (string, live) in enumerate(zip(strings, lives, strict=True)):
+            theirs = own_logits(hf, string)[done[row] :][:live]
+            assert (ours[row][:live] - theirs).abs().max() < tolerance(hf)
+            done[row] += live
+
+
 def test_a_prefix_is_apart_where_reading_it_again_takes_longer_than_launches() -> None:
     prefix = torch.empty(3, 2, 8, 500, 128, dtype=torch.bfloat16)  # 2 MB a layer
     assert attention.reads_apart(prefix, 17, [None] * 3)
@@ -228,6 +266,11 @@ def own_logits(hf: PreTrainedModel, string: Tensor) -> Tensor:
 
 def tolerance(hf: PreTrainedModel) -> float:
     return TOLERANCE[hf.config._attn_implementation] if hf.dtype.itemsize == 8 else 1e-4
+
+
+def falls_back(hf: PreTrainedModel, body: str) -> bool:
+    """Whether its scores are capped, of which torch's own kernel knows nothing."""
+    return body.startswith("varlen") and "attn_logit_softcapping" in hf.config.to_dict()
 
 
 def filled(

@@ -165,20 +165,30 @@ class Ragged:
             self._hidden[window] = own, before
         return self._hidden[window]
 
+    @property
+    def even(self) -> bool:
+        """Whether a decode step feeds all rows the same number of tokens, `width`."""
+        return self.guesses is None or self.guesses.even
+
+    @property
+    def width(self) -> int:
+        """The most tokens that a decode step feeds to a row."""
+        return 1 if self.guesses is None else self.guesses.width
+
     @cached_property
     def before(self) -> Tensor:
-        """Tokens [rows] that a row has between prefix and queries, int32; for decode steps."""
-        return (self.positions[:, 0] - self.cache.start).int()
+        """Tokens [rows] that a row has between prefix and queries, int32; for `even` steps."""
+        return (self.positions[:: self.width, 0] - self.cache.start).int()
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor, Tensor]:
         """Where the rows' queries and keys begin, [rows + 1] each, and the keys they see, [rows].
 
-        For decode steps, over all slots' positions one after the other; int32.
+        For `even` steps, over all slots' positions one after the other; int32.
         """
         each = torch.arange(len(self.before) + 1, dtype=torch.int32, device=self.before.device)
         own = self.cache.capacity - self.cache.start
-        return each, each * own, self.before + 1
+        return each * self.width, each * own, self.before + self.width
 
     @cached_property
     def prefix_bounds(self) -> tuple[Tensor, Tensor]:
@@ -223,7 +233,7 @@ def attend(
     if ragged is None:
         return _without_cache(query, key, value, scaling, Extras(None, softcap, s_aux)), None
     cache, extras = ragged.cache, Extras(ragged.windows[layer], softcap, s_aux)
-    if cache.by_position and query.shape[2] == 1 and ragged.guesses is None:
+    if cache.by_position and query.shape[2] == 1 and ragged.even:
         if flash_attn_with_kvcache is not None:
             return _flash(layer, query, key, value, scaling, extras, ragged), None
         if softcap is None:
@@ -323,7 +333,7 @@ def _flash(
     own, prefix = cache.read(layer, ragged.slots, cache.capacity), cache.prefix(layer)
     width = own[0].shape[-1]
     fed = [_filled_up(part[:, :, 0], width) for part in (query, key, value)]
-    queries, keys, values = (part[:, None] for part in fed)
+    queries, keys, values = (part.unflatten(0, (-1, ragged.width)) for part in fed)
     options = _kernel_options(extras, prefix is not None)
     found = [
         flash_attn_with_kvcache(
@@ -379,10 +389,10 @@ def _varlen(
             values,
             queries_at,
             keys_at,
-            1,
+            ragged.width,
             cache.capacity - cache.start,
             scale=scaling,
-            window_size=_window_size(extras.window),
+            window_size=_window_size(extras.window, ragged.width),
             enable_gqa=True,
             seqused_k=seen,
             return_aux=sums,
@@ -430,9 +440,14 @@ def _kernel_options(extras: Extras, apart: bool) -> dict[str, object]:
     return options
 
 
-def _window_size(window: int | None) -> tuple[int, int]:
-    """Keys seen to the left of a query and to its right, as torch's kernel counts them."""
-    return (-1, -1) if window is None else (window - 1, 0)
+def _window_size(window: int | None, width: int) -> tuple[int, int]:
+    """Keys seen to the left of a query and to its right, as torch's kernel counts them.
+
+    The one query of a row has nothing to its right, so that no limit need be looked at.
+    """
+    if window is not None:
+        return window - 1, 0
+    return -1, -1 if width == 1 else 0
 
 
 def _filled_up(states: Tensor, width: int) -> Tensor:
