@@ -48,6 +48,12 @@ ROUTED = {
     "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
     "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1,
 }  # fmt: skip
+DENSE = ROUTED | {"first_k_dense_replace": 3}
+WHOLE_VECTORS = {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+FEWER_HEADS = {
+    "attention_k_eq_v": True, "num_global_key_value_heads": 1,
+    "head_dim": 16, "global_head_dim": 16,
+}  # fmt: skip
 OWN_HEADS = {"head_dim": ..., "num_key_value_heads": ...}
 LONG = {
     "max_position_embeddings": 512,
@@ -157,7 +163,9 @@ ATTENTIONS = {
     "capped scores without windows": Case("gemma2", FULL | CAPPED),
     "sinks": _experts("gpt_oss", MIXED | ONE_EXPERT),
     "sinks without windows": _experts("gpt_oss", FULL | ONE_EXPERT),
-    "unequal widths": _experts("deepseek_v2", LATENT | ROUTED | {"first_k_dense_replace": 3}),
+    "unequal widths": _experts("deepseek_v2", LATENT | DENSE),
+    "unequal widths, whole vectors": _experts("deepseek_v2", LATENT | DENSE | WHOLE_VECTORS),
+    "fewer heads in some layers": Case("gemma4_text", MIXED | FEWER_HEADS),
 }
 """One of each kind of attention, with no experts to choose among."""
 

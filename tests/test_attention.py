@@ -81,7 +81,8 @@ def flash(
     """What flash-attn's documentation says of ``flash_attn_with_kvcache``, row by row."""
     (rows, new, heads, width), (_, capacity, kv_heads, _) = q.shape, k_cache.shape
     assert k_cache.shape == v_cache.shape == (rows, capacity, kv_heads, width)
-    assert k_cache.stride()[1:] == v_cache.stride()[1:] == (kv_heads * width, width, 1)
+    assert k_cache.stride()[2:] == v_cache.stride()[2:] == (width, 1)
+    assert k_cache.stride(1) == v_cache.stride(1) >= kv_heads * width
     lengths = [capacity] * rows
     if k is not None and v is not None:
         assert k.shape == v.shape == (rows, new, kv_heads, width)

@@ -241,15 +241,16 @@ def attend(
             heads, width = key.shape[1], value.shape[-1]
             return _varlen(layer, query, heads, width, scaling, extras, ragged), None
     cache.write(layer, ragged.slots, ragged.index, (key, value))
-    keys, values = cache.read(layer, ragged.slots, ragged.length)
-    if query.shape[2] == 1 and (softcap, s_aux) == (None, None) and attends(query, keys, values):
-        prefix, window = cache.prefix(layer), extras.window
-        output = attended(query[:, :, 0], (keys, values), prefix, ragged.where, scaling, window)
-        return output[:, None], None
     shape = key.shape[1], key.shape[-1], value.shape[-1]
+    stored = cache.read(layer, ragged.slots, ragged.length)
+    own = _as_written(stored, *shape)
+    loops = query.shape[2] == 1 and (softcap, s_aux) == (None, None) and own is stored
+    if loops and attends(query, *stored):
+        prefix, window = cache.prefix(layer), extras.window
+        output = attended(query[:, :, 0], stored, prefix, ragged.where, scaling, window)
+        return output[:, None], None
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
     grouped = query.unflatten(1, (key.shape[1], -1)) * scaling
-    own = _as_written((keys, values), *shape)
     prefix = cache.prefix(layer)
     before = None if prefix is None else _as_written(prefix, *shape)
     query = ragged.gathered(grouped)
