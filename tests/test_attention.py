@@ -1,6 +1,8 @@
 """One attention contract, several bodies: all of them give what the model's authors wrote."""
 
 import math
+from itertools import chain
+from typing import Any
 
 import pytest
 import torch
@@ -238,24 +240,42 @@ def test_a_prefix_is_apart_where_reading_it_again_takes_longer_than_launches() -
     assert not attention.reads_apart(None, 17, [None] * 3)
 
 
-@pytest.mark.parametrize(
-    "body",
-    ["flash", "varlen", "flash, prefix apart", "varlen, prefix apart"],
-    indirect=True,
-)
+BY_KERNELS = ["flash", "varlen", "flash, prefix apart", "varlen, prefix apart"]
+ALIKE = [[3, 9, 5], [3, 9, 6, 7], [3, 9, 5, 8]]
+UNLIKE = [[5], [6, 7], [8]]
+
+
+@pytest.mark.parametrize("body", BY_KERNELS, indirect=True)
+@pytest.mark.parametrize("prompts", [ALIKE, UNLIKE])
 def test_short_strings_of_wide_groups_are_sampled_by_kernels(
-    body: str, monkeypatch: pytest.MonkeyPatch
+    body: str, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From loading on, through the production path; eight queries share each key."""
     hf = tiny.transformer(vocabulary=24, num_attention_heads=16)
     decoding = {"sampler": "temperature", "temperature": 1.0, "max_new_tokens": 2}
-    for prompts in ([[5], [6, 7], [8]], [[3, 9, 5], [3, 9, 6, 7], [3, 9, 5, 8]]):
-        with monkeypatch.context() as on_cpu:
-            on_cpu.setattr(attention, "has_kernel", lambda device, dtype: False)
-            expected = sample(load_model(hf), prompts, decoding)
-        monkeypatch.setattr(attention, "has_kernel", lambda device, dtype: True)
-        ours = sample(load_model(hf), prompts, decoding)
-        assert [row[0].tokens for row in ours] == [row[0].tokens for row in expected]
+    expected = sample(load_model(hf), prompts, decoding)
+    monkeypatch.setattr(attention, "has_kernel", lambda device, dtype: True)
+    ours = sample(load_model(hf), prompts, decoding)
+    assert [row[0].tokens for row in ours] == [row[0].tokens for row in expected]
+
+
+@pytest.mark.parametrize("body", BY_KERNELS, indirect=True)
+@pytest.mark.parametrize("source", ["layer", "draft"])
+def test_moves_by_kernels_are_those_without(
+    body: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are saved, put back and moved behind a beginning that they share."""
+    hf = tiny.transformer(vocabulary=24)
+    draft = tiny.draft(hf, block=4)
+    blend = {"source": source, "beta": 0.3} | ({"layer": 1} if source == "layer" else {})
+    power = {"sampler": "power", "alpha": 1.5, "max_new_tokens": 12, "blocks": 3, "steps": 3}
+    run: dict[str, Any] = {"decoding": power | {"blend": blend}, "samples": 4, "rows": 5}
+    expected = sample(load_model(hf, draft=draft), ALIKE, speculate="off", **run)
+    monkeypatch.setattr(attention, "has_kernel", lambda device, dtype: True)
+    ours = sample(load_model(hf, draft=draft), ALIKE, **run)
+    for one, other in zip(chain(*ours), chain(*expected), strict=True):
+        assert one.tokens == other.tokens
+        assert one.log_t == pytest.approx(other.log_t, abs=1e-6)
 
 
 def own_logits(hf: PreTrainedModel, string: Tensor) -> Tensor:
