@@ -35,9 +35,11 @@ TOLERANCE = {torch.float64: 1e-4, torch.float32: 2e-2}
 
 SLIDING = {"sliding_window": WINDOW}
 MIXED = SLIDING | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+FULL = {"layer_types": ["full_attention"] * 3}
 FIRST_FULL = SLIDING | {"use_sliding_window": True, "max_window_layers": 1}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 LOCAL_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+ONE_EXPERT = {"num_local_experts": 1, "num_experts_per_tok": 1}
 LATENT = {
     "head_dim": ..., "num_key_value_heads": 4, "kv_lora_rank": 8, "q_lora_rank": 8,
     "qk_rope_head_dim": 4, "qk_nope_head_dim": 6, "v_head_dim": 5,
@@ -45,6 +47,12 @@ LATENT = {
 ROUTED = {
     "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
     "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+DENSE = ROUTED | {"first_k_dense_replace": 3}
+WHOLE_VECTORS = {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+FEWER_HEADS = {
+    "attention_k_eq_v": True, "num_global_key_value_heads": 1,
+    "head_dim": 16, "global_head_dim": 16,
 }  # fmt: skip
 OWN_HEADS = {"head_dim": ..., "num_key_value_heads": ...}
 LONG = {
@@ -152,8 +160,12 @@ ATTENTIONS = {
     "plain": Case("llama", {}),
     "windows": Case("gemma3_text", MIXED | {"query_pre_attn_scalar": 4}),
     "capped scores": Case("gemma2", MIXED | CAPPED),
-    "sinks": _experts("gpt_oss", MIXED | {"num_local_experts": 1, "num_experts_per_tok": 1}),
-    "unequal widths": _experts("deepseek_v2", LATENT | ROUTED | {"first_k_dense_replace": 3}),
+    "capped scores without windows": Case("gemma2", FULL | CAPPED),
+    "sinks": _experts("gpt_oss", MIXED | ONE_EXPERT),
+    "sinks without windows": _experts("gpt_oss", FULL | ONE_EXPERT),
+    "unequal widths": _experts("deepseek_v2", LATENT | DENSE),
+    "unequal widths, whole vectors": _experts("deepseek_v2", LATENT | DENSE | WHOLE_VECTORS),
+    "fewer heads in some layers": Case("gemma4_text", MIXED | FEWER_HEADS),
 }
 """One of each kind of attention, with no experts to choose among."""
 

@@ -7,17 +7,22 @@ from torch import Tensor
 from powerblend.engine.cache import RaggedCache
 
 LAYERS, SLOTS, HEADS, CAPACITY, WIDTH = 2, 3, 2, 9, 4
-LAYOUTS = [(False, 0), (False, 3), (True, 0), (True, 3)]
+LAYOUTS = [
+    (by_position, start, copied)
+    for by_position in (False, True)
+    for start, copied in ((0, False), (3, False), (3, True))
+]
 
 
 @pytest.fixture(params=LAYOUTS)
 def cache(request: pytest.FixtureRequest) -> RaggedCache:
     """One full of random numbers."""
-    by_position, start = request.param
+    by_position, start, copied = request.param
     torch.manual_seed(0)
     prefix = torch.randn(LAYERS, 2, HEADS, start, WIDTH) if start else None
     shape = (LAYERS, SLOTS, HEADS, CAPACITY, WIDTH)
-    made = RaggedCache(*shape, torch.float32, torch.device("cpu"), prefix, by_position)
+    cpu = torch.device("cpu")
+    made = RaggedCache(*shape, torch.float32, cpu, prefix, by_position, copied)
     made._store.copy_(torch.randn(made._store.shape))
     return made
 
@@ -65,3 +70,21 @@ def test_tokens_are_written_at_their_own_positions(cache: RaggedCache) -> None:
             expected[1, 0, row, :, at - cache.start] = keys[row, :, i]
             expected[1, 1, row, :, at - cache.start] = values[row, :, i]
     assert torch.equal(stored(cache), expected)
+
+
+@pytest.mark.parametrize("by_position", [False, True])
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_prefix_is_in_memory_once_or_in_every_slot(by_position: bool, copied: bool) -> None:
+    prefix, cpu = torch.randn(LAYERS, 2, HEADS, 3, WIDTH), torch.device("cpu")
+    shape = (LAYERS, SLOTS, HEADS, CAPACITY, WIDTH)
+    cache = RaggedCache(*shape, torch.float32, cpu, prefix, by_position, copied)
+    own = CAPACITY if copied else CAPACITY - 3
+    assert cache._store.numel() == LAYERS * 2 * SLOTS * HEADS * own * WIDTH
+    for layer in range(LAYERS):
+        once = cache.prefix(layer)
+        assert (once is None) == copied
+        keys, values = cache.read(layer, slice(0, SLOTS), 3) if once is None else once
+        assert torch.equal(keys, prefix[layer, 0].expand_as(keys))
+        assert torch.equal(values, prefix[layer, 1].expand_as(values))
+        if once is not None:
+            assert (keys.transpose(0, 1) if by_position else keys).is_contiguous()

@@ -1,6 +1,8 @@
 """The same engine on a GPU: recorded steps, decisions that overlap them, kernels in bfloat16."""
 
 import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ from transformers import PreTrainedModel
 
 import architectures
 import tiny
-from powerblend import Generation, load_model, sample
+from powerblend import Generation, Model, load_model, sample
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import Guided
-from powerblend.engine.batch import Batch, StepInputs
+from powerblend.engine import attention, cuda_graphs
+from powerblend.engine.batch import Batch, Guesses, StepInputs
+from powerblend.engine.cache import RaggedCache
 from powerblend.engine.endings import Ending
 from powerblend.engine.scheduler import Step
 from powerblend.samplers import parse_sampler
@@ -23,6 +27,12 @@ pytestmark = [
 ]
 
 WORDS = 12
+BEGINNING = 6
+"""Tokens that rows have in common."""
+
+WITHOUT_WINDOWS = [
+    kind for kind, case in architectures.ATTENTIONS.items() if "sliding_window" not in case.settings
+]
 POWER = {"sampler": "power", "alpha": 1.5, "max_new_tokens": 24, "blocks": 3, "steps": 4}
 LAYER = {"source": "layer", "layer": 1, "beta": 0.2}
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -98,16 +108,25 @@ def test_bfloat16_gives_the_cpu_s_logits(heads: int) -> None:
         assert difference.abs().max() < 0.1 * math.sqrt(z.square().mean())
 
 
+def on_both(kind: str, dtype: torch.dtype) -> tuple[Model, Model]:
+    """The same model in float32 on the CPU and on the GPU; heads as wide as kernels ask for.
+
+    With weights so small that the rounding of 16 bits is small beside what a wrong key does.
+    """
+    family, settings, _ = architectures.ATTENTIONS[kind]
+    changes: dict[str, Any] = {"head_dim": 16, "hidden_size": 64}
+    if "kv_lora_rank" in settings:
+        changes = {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "hidden_size": 64}
+    changes = settings | changes | {"initializer_range": 0.05}
+    twins = [tiny.transformer(family, 6, WORDS, dtype, **changes) for _ in range(2)]
+    return load_model(twins[0].float()), load_model(twins[1].to("cuda"))
+
+
 @pytest.mark.parametrize("kind", architectures.ATTENTIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_every_kind_of_attention_gives_the_cpu_s_logits(kind: str, dtype: torch.dtype) -> None:
-    """Past every window; heads as wide as kernels ask for."""
-    family, settings, _ = architectures.ATTENTIONS[kind]
-    wide = {"head_dim": 16, "hidden_size": 64}
-    if "kv_lora_rank" in settings:
-        wide = {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "hidden_size": 64}
-    twins = [tiny.transformer(family, 6, WORDS, dtype, **settings | wide) for _ in range(2)]
-    cpu, gpu = load_model(twins[0].float()), load_model(twins[1].to("cuda"))
+    """Past every window."""
+    cpu, gpu = on_both(kind, dtype)
     ours, theirs = gpu.cache(3, 16), cpu.cache(3, 16)
     start = torch.tensor([0, 2, 1])
     for offset in range(12):
@@ -117,6 +136,48 @@ def test_every_kind_of_attention_gives_the_cpu_s_logits(kind: str, dtype: torch.
         difference = gpu.step(ours, on_gpu).base.cpu() - (z := cpu.step(theirs, inputs).base)
         tolerance = 0.15 if dtype.itemsize == 2 else 1e-3
         assert difference.abs().max() < tolerance * math.sqrt(z.square().mean())
+
+
+def behind_a_prefix(model: Model, rows: int) -> RaggedCache:
+    """A cache whose rows begin with the same `BEGINNING` tokens."""
+    one, tokens = model.cache(1, BEGINNING), 2 + torch.arange(BEGINNING)[None]
+    model.prefill(one, slice(0, 1), torch.tensor([0]), tokens.to(model.device))
+    return model.cache(rows, BEGINNING + 24, one.save(0, 0, BEGINNING))
+
+
+def even_steps(width: int, device: str) -> Iterator[StepInputs]:
+    """Steps of three rows of unequal length, each of which is fed ``width`` tokens."""
+    start, later = BEGINNING + torch.tensor([0, 2, 1]), torch.arange(width)
+    for offset in range(0, 6 * width, width):
+        positions = start[:, None] + offset + later
+        tokens = 2 + (positions * torch.tensor([[3], [5], [7]])) % (WORDS - 2)
+        guesses = Guesses.of(tokens[:, 1:].tolist(), torch.device(device)) if width > 1 else None
+        fed, at = tokens.flatten().to(device), positions.flatten().to(device)
+        yield StepInputs(fed, at, at, int(positions.max()) + 1, guesses)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_WINDOWS)
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_common_beginning_apart_or_copied_gives_the_cpu_s_logits(
+    kind: str, width: int, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By kernels in bfloat16, as launched and as recorded; the first row begins behind it."""
+    monkeypatch.setattr(attention, "MIN_SPARED_BYTES", 0 if apart else math.inf)
+    cpu, gpu = on_both(kind, torch.bfloat16)
+    theirs, ours = behind_a_prefix(cpu, 3), behind_a_prefix(gpu, 3)
+    assert (ours.start > 0) == apart
+    stream, memory = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+    for inputs, on_gpu in zip(even_steps(width, "cpu"), even_steps(width, "cuda"), strict=True):
+        expected = cpu.step(theirs, inputs).base
+        launched = gpu.step(ours, on_gpu).base.cpu()
+        # What it writes a second time is the same.
+        step = partial(gpu.step, ours, on_gpu)
+        recording = cuda_graphs.record(lambda step=step: step().base, stream, memory)
+        recording.replay()
+        most = 0.15 * math.sqrt(expected.square().mean())
+        for found in (launched, recording.outcome.cpu()):
+            assert (found - expected).abs().max() < most
 
 
 @pytest.mark.parametrize("kind", ["windows", "sinks", "capped scores"])

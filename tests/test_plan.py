@@ -158,7 +158,7 @@ def test_conditions_that_share_a_process_take_less(
 
 @pytest.mark.parametrize(("kind", "own"), [("cpu", 42), ("gpu", 242)])
 def test_what_all_prompts_share_is_in_memory_once(kind: str, own: int) -> None:
-    """But on a GPU, whose kernels want each row's keys whole."""
+    """But on a GPU, where every row has a copy if that is short."""
     problems = [["x" * 100], ["x" * 40]]  # 0.3 tokens a character, and a chat template's 12
     prompt = _prompt(242, problems, kind)
     assert prompt == (own, 242 - own)

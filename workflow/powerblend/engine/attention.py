@@ -6,6 +6,10 @@ contract is `attend`; its bodies are matrix products, which run anywhere, and on
 or torch's own variable-length attention without it. Without a cache to attend to the same model
 attends to its own input.
 
+What all prompts begin with has its keys once. Matrix products meet it with the queries of all rows
+together, and so does a kernel, in a launch of its own whose result is merged with that of the rows'
+own keys, where that takes less time than reading a copy for each row (`reads_apart`).
+
 Whether a layer sees a window of the last tokens only, `survey` finds out before.
 """
 
@@ -48,6 +52,25 @@ KERNEL_DTYPES = (torch.bfloat16, torch.float16)
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there are kernels for decode steps: those of GPUs, which know 16 bits only."""
     return device.type == "cuda" and dtype in KERNEL_DTYPES
+
+
+MIN_SPARED_BYTES = 32_000_000
+"""Keys and values of a layer that a kernel has to be spared for another launch to pay.
+
+About what a GPU of 3.35 TB/s reads in the 10 microseconds that a few small launches take: computed,
+and not measured.
+"""
+
+
+def reads_apart(prefix: Tensor | None, slots: int, windows: Sequence[int | None]) -> bool:
+    """Whether kernels are to read a prefix [layers, 2, heads, start, width] once for all slots.
+
+    Not where a layer has a window: how much of the prefix a query sees is then a matter of its
+    position, and all queries are to see the same.
+    """
+    if prefix is None or any(window is not None for window in windows):
+        return False
+    return (slots - 1) * prefix[0].numel() * prefix.itemsize >= MIN_SPARED_BYTES
 
 
 class Extras(NamedTuple):
@@ -145,19 +168,36 @@ class Ragged:
             self._hidden[window] = own, before
         return self._hidden[window]
 
+    @property
+    def even(self) -> bool:
+        """Whether a decode step feeds all rows the same number of tokens, `width`."""
+        return self.guesses is None or self.guesses.even
+
+    @property
+    def width(self) -> int:
+        """The most tokens that a decode step feeds to a row."""
+        return 1 if self.guesses is None else self.guesses.width
+
     @cached_property
     def before(self) -> Tensor:
-        """Tokens [rows] that a row has before this one, int32; for decode steps."""
-        return self.positions[:, 0].int()
+        """Tokens [rows] that a row has between prefix and queries, int32; for `even` steps."""
+        return (self.positions[:: self.width, 0] - self.cache.start).int()
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor, Tensor]:
         """Where the rows' queries and keys begin, [rows + 1] each, and the keys they see, [rows].
 
-        For decode steps, over all slots' positions one after the other; int32.
+        For `even` steps, over all slots' positions one after the other; int32.
         """
-        each = torch.arange(len(self.positions) + 1, dtype=torch.int32, device=self.before.device)
-        return each, each * self.cache.capacity, self.before + 1
+        each = torch.arange(len(self.before) + 1, dtype=torch.int32, device=self.before.device)
+        own = self.cache.capacity - self.cache.start
+        return each * self.width, each * own, self.before + self.width
+
+    @cached_property
+    def prefix_bounds(self) -> tuple[Tensor, Tensor]:
+        """The same where all queries are one row and its keys the prefix, [2] each."""
+        ends = torch.arange(2, dtype=torch.int32, device=self.positions.device)
+        return ends * len(self.positions), ends * self.cache.start
 
 
 _ragged: ContextVar[Ragged | None] = ContextVar("ragged", default=None)
@@ -196,22 +236,24 @@ def attend(
     if ragged is None:
         return _without_cache(query, key, value, scaling, Extras(None, softcap, s_aux)), None
     cache, extras = ragged.cache, Extras(ragged.windows[layer], softcap, s_aux)
-    if cache.by_position and query.shape[2] == 1 and ragged.guesses is None:
+    if cache.by_position and query.shape[2] == 1 and ragged.even:
         if flash_attn_with_kvcache is not None:
             return _flash(layer, query, key, value, scaling, extras, ragged), None
         if softcap is None:
             cache.write(layer, ragged.slots, ragged.index, (key, value))
-            return _varlen(layer, query, value.shape[-1], scaling, extras, ragged), None
+            heads, width = key.shape[1], value.shape[-1]
+            return _varlen(layer, query, heads, width, scaling, extras, ragged), None
     cache.write(layer, ragged.slots, ragged.index, (key, value))
-    keys, values = cache.read(layer, ragged.slots, ragged.length)
-    if query.shape[2] == 1 and (softcap, s_aux) == (None, None) and attends(query, keys, values):
-        prefix, window = cache.prefix(layer), extras.window
-        output = attended(query[:, :, 0], (keys, values), prefix, ragged.where, scaling, window)
-        return output[:, None], None
     shape = key.shape[1], key.shape[-1], value.shape[-1]
+    stored = cache.read(layer, ragged.slots, ragged.length)
+    own = _as_written(stored, *shape)
+    loops = query.shape[2] == 1 and (softcap, s_aux) == (None, None) and own is stored
+    if loops and attends(query, *stored):
+        prefix, window = cache.prefix(layer), extras.window
+        output = attended(query[:, :, 0], stored, prefix, ragged.where, scaling, window)
+        return output[:, None], None
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
     grouped = query.unflatten(1, (key.shape[1], -1)) * scaling
-    own = _as_written((keys, values), *shape)
     prefix = cache.prefix(layer)
     before = None if prefix is None else _as_written(prefix, *shape)
     query = ragged.gathered(grouped)
@@ -268,6 +310,16 @@ def _as_written(
     return keys[..., :key_width], values[..., :value_width]
 
 
+class Part(NamedTuple):
+    """What queries make of some of their keys: outputs [fed, heads, width] of a softmax over them.
+
+    ``log_sum`` [fed, heads] is the log of its sum of exponentials, where that was asked for.
+    """
+
+    output: Tensor
+    log_sum: Tensor | None
+
+
 def _flash(
     layer: int,
     query: Tensor,
@@ -279,72 +331,127 @@ def _flash(
 ) -> Tensor:
     """One decode step by flash-attn, which writes the new keys and values itself.
 
-    Its length of a row is that before the step, which is the new token's position.
+    Its length of a row is that before the step, the prefix not counted if that is apart.
     """
-    keys, values = ragged.cache.read(layer, ragged.slots, ragged.cache.capacity)
-    heads, width, value_width = key.shape[1], keys.shape[-1], value.shape[-1]
-    query, key, value = (_filled_up(part, width).transpose(1, 2) for part in (query, key, value))
-    found = flash_attn_with_kvcache(
-        query,
-        keys[:, :heads].transpose(1, 2),
-        values[:, :heads].transpose(1, 2),
-        k=key,
-        v=value,
-        cache_seqlens=ragged.before,
-        softmax_scale=scaling,
-        causal=True,
-        **_kernel_options(extras),
-    )
-    output, log_sum = found if extras.sinks is not None else (found, None)
-    return _beside_sinks(output, log_sum, extras.sinks)[..., :value_width]
+    cache, kv_heads, value_width = ragged.cache, key.shape[1], value.shape[-1]
+    own, prefix = cache.read(layer, ragged.slots, cache.capacity), cache.prefix(layer)
+    width = own[0].shape[-1]
+    fed = [_filled_up(part[:, :, 0], width) for part in (query, key, value)]
+    queries, keys, values = (part.unflatten(0, (-1, ragged.width)) for part in fed)
+    options = _kernel_options(extras, prefix is not None)
+    found = [
+        flash_attn_with_kvcache(
+            queries,
+            *_by_position(own, kv_heads),
+            k=keys,
+            v=values,
+            cache_seqlens=ragged.before,
+            softmax_scale=scaling,
+            causal=True,
+            **options,
+        )
+    ]
+    if prefix is not None:
+        shared = (part[None] for part in _by_position(prefix, kv_heads))
+        found.append(
+            flash_attn_with_kvcache(
+                fed[0][None], *shared, softmax_scale=scaling, causal=False, **options
+            )
+        )
+    return _merged(list(map(_flash_part, found)), extras.sinks)[:, None, :, :value_width]
+
+
+def _flash_part(found: Tensor | tuple[Tensor, Tensor]) -> Part:
+    """Of outputs [rows, width of rows, heads, width] and, if there, sums [rows, heads, width]."""
+    if isinstance(found, Tensor):
+        return Part(found.flatten(0, 1), None)
+    output, log_sum = found
+    return Part(output.flatten(0, 1), log_sum.transpose(1, 2).flatten(0, 1))
 
 
 def _varlen(
-    layer: int, query: Tensor, value_width: int, scaling: float, extras: Extras, ragged: Ragged
+    layer: int,
+    query: Tensor,
+    kv_heads: int,
+    value_width: int,
+    scaling: float,
+    extras: Extras,
+    ragged: Ragged,
 ) -> Tensor:
     """One decode step by torch's own variable-length attention, where flash-attn is missing."""
     cache = ragged.cache
-    keys, values = cache.read(layer, ragged.slots, cache.capacity)
-    heads, width = query.shape[1], keys.shape[-1]
+    own, prefix = cache.read(layer, ragged.slots, cache.capacity), cache.prefix(layer)
+    queries = _filled_up(query[:, :, 0], own[0].shape[-1])
     queries_at, keys_at, seen = ragged.bounds
-    sinks = extras.sinks is not None
-    found = varlen_attn(
-        _filled_up(query, width)[:, :, 0],
-        # [rows, heads, capacity, width] are views of [rows, capacity, heads, width].
-        keys.transpose(1, 2).flatten(0, 1),
-        values.transpose(1, 2).flatten(0, 1),
-        queries_at,
-        keys_at,
-        1,
-        cache.capacity,
-        scale=scaling,
-        window_size=_window_size(extras.window),
-        enable_gqa=True,
-        seqused_k=seen,
-        return_aux=AuxRequest(lse=True) if sinks else None,
-    )
-    output, log_sum = cast(tuple[Tensor, Tensor], found) if sinks else (cast(Tensor, found), None)
-    if log_sum is not None:  # [heads, rows]
-        log_sum = log_sum.t()[..., None]
-    assert output.shape[1] == heads
-    return _beside_sinks(output[:, None], log_sum, extras.sinks)[..., :value_width]
+    sums = AuxRequest(lse=True) if prefix is not None or extras.sinks is not None else None
+    # All slots' positions one after the other are views of [rows, positions, heads, width].
+    keys, values = (part.flatten(0, 1) for part in _by_position(own, kv_heads))
+    found = [
+        varlen_attn(
+            queries,
+            keys,
+            values,
+            queries_at,
+            keys_at,
+            ragged.width,
+            cache.capacity - cache.start,
+            scale=scaling,
+            window_size=_window_size(extras.window, ragged.width),
+            enable_gqa=True,
+            seqused_k=seen,
+            return_aux=sums,
+        )
+    ]
+    if prefix is not None:
+        found.append(
+            varlen_attn(
+                queries,
+                *_by_position(prefix, kv_heads),
+                *ragged.prefix_bounds,
+                len(queries),
+                cache.start,
+                scale=scaling,
+                enable_gqa=True,
+                return_aux=sums,
+            )
+        )
+    return _merged(list(map(_varlen_part, found)), extras.sinks)[:, None, :, :value_width]
 
 
-def _kernel_options(extras: Extras) -> dict[str, object]:
-    """What flash-attn calls an architecture's extras; nothing where there are none."""
+def _varlen_part(found: Tensor | tuple[Tensor, Tensor]) -> Part:
+    """Of outputs [fed, heads, width] and, if there, sums [heads, fed]."""
+    return Part(found, None) if isinstance(found, Tensor) else Part(found[0], found[1].t())
+
+
+def _by_position(kv: tuple[Tensor, Tensor], heads: int) -> tuple[Tensor, Tensor]:
+    """The first heads of keys and values [..., heads, positions, width], positions before heads."""
+    keys, values = (part.narrow(-3, 0, heads).transpose(-3, -2) for part in kv)
+    return keys, values
+
+
+def _kernel_options(extras: Extras, apart: bool) -> dict[str, object]:
+    """What flash-attn calls an architecture's extras; nothing where there are none.
+
+    ``apart`` if its result is one of several parts.
+    """
     options: dict[str, object] = {}
     if extras.window is not None:
-        options["window_size"] = _window_size(extras.window)
+        options["window_size"] = extras.window - 1, 0
     if extras.softcap is not None:
         options["softcap"] = extras.softcap
-    if extras.sinks is not None:
+    if apart or extras.sinks is not None:
         options["return_softmax_lse"] = True
     return options
 
 
-def _window_size(window: int | None) -> tuple[int, int]:
-    """Keys seen to the left of a query and to its right, as kernels count them."""
-    return (-1, -1) if window is None else (window - 1, 0)
+def _window_size(window: int | None, width: int) -> tuple[int, int]:
+    """Keys seen to the left of a query and to its right, as torch's kernel counts them.
+
+    The one query of a row has nothing to its right, so that no limit need be looked at.
+    """
+    if window is not None:
+        return window - 1, 0
+    return -1, -1 if width == 1 else 0
 
 
 def _filled_up(states: Tensor, width: int) -> Tensor:
@@ -352,15 +459,24 @@ def _filled_up(states: Tensor, width: int) -> Tensor:
     return pad(states, (0, width - states.shape[-1])) if states.shape[-1] < width else states
 
 
-def _beside_sinks(output: Tensor, log_sum: Tensor | None, sinks: Tensor | None) -> Tensor:
-    """Outputs [rows, 1, heads, width] of a softmax, as of one that a sink had a share in.
+def _merged(parts: Sequence[Part], sinks: Tensor | None) -> Tensor:
+    """Outputs [fed, heads, width] of one softmax over the keys of all parts, and over sinks.
 
-    With L the log of the sum of exponentials, [rows, heads, 1], e^L / (e^L + e^sink) remains.
+    With outputs O and logs of sums of exponentials L they are the sum of e^L O over that of e^L
+    (Juravsky et al. 2024, "Hydragen", arXiv 2402.05099, section 3), hence weighted by the softmax
+    of L. A sink [heads] is an L whose O is 0. As L is, this is computed in float32.
     """
-    if log_sum is None or sinks is None:
-        return output
-    share = torch.sigmoid(log_sum.float() - sinks.float()[:, None])
-    return output * share.transpose(1, 2)[..., None].to(output.dtype)
+    first = parts[0].output
+    if len(parts) == 1 and sinks is None:
+        return first
+    log_sums = [part.log_sum for part in parts if part.log_sum is not None]
+    if sinks is not None:
+        log_sums.append(sinks.to(log_sums[0].dtype).expand_as(log_sums[0]))
+    shares = torch.stack(log_sums).softmax(0)[..., None]
+    merged = first * shares[0]
+    for part, share in zip(parts[1:], shares[1:], strict=False):  # the last is the sinks'
+        merged = torch.addcmul(merged, part.output, share)
+    return merged.to(first.dtype)
 
 
 def attention(

@@ -81,6 +81,15 @@ class Guesses(NamedTuple):
         """The guess that is fed at each place; at a row's own last token it is none."""
         return self.guess.roll(1)
 
+    @property
+    def even(self) -> bool:
+        """Whether every row is fed ``width`` tokens, as kernels of attention want them.
+
+        Those behind a row's own guesses are anything; their keys are stale. So the cache has to
+        have ``width`` - 1 positions behind the last one that a row ever needs.
+        """
+        return len(self.row) == len(self.first) * self.width
+
     @classmethod
     def of(cls, guessed: Sequence[Sequence[int]], device: torch.device) -> "Guesses":
         """Of each row, the tokens guessed."""

@@ -13,7 +13,9 @@ position is stale and never read. Copying a token's keys and values costs hundre
 than computing them, which is why a rejected proposal is undone by putting a saved suffix back.
 Knows no tokens and no chains.
 
-``by_position`` lays the same cache out as kernels of attention want it, which then serve.
+``by_position`` lays the same cache out as kernels of attention want it, which then serve. With
+``copy_prefix`` every slot begins with a copy of the prefix, for those who want a row's keys in one
+piece.
 """
 
 import torch
@@ -37,19 +39,22 @@ class RaggedCache:
         device: torch.device,
         prefix: Tensor | None = None,
         by_position: bool = False,
+        copy_prefix: bool = False,
     ) -> None:
         self.by_position, self.slots, self.capacity = by_position, slots, capacity
-        self._prefix = None if by_position else prefix
+        self._prefix = None if copy_prefix else prefix
         self.start = 0 if self._prefix is None else self._prefix.shape[3]
         shape = [layers, 2, slots, heads, capacity - self.start, head_dim]
         if by_position:
-            # The heads of a position lie together, and every slot has its own copy of the prefix.
+            # The heads of a position lie together.
             shape[3], shape[4] = shape[4], shape[3]
         self._store = torch.zeros(shape, dtype=dtype, device=device)
         if by_position:
             self._store = self._store.transpose(3, 4)
-            if prefix is not None:
-                self._store[:, :, :, :, : prefix.shape[3]] = prefix[:, :, None]
+            if self._prefix is not None:
+                self._prefix = self._prefix.transpose(2, 3).contiguous().transpose(2, 3)
+        if copy_prefix and prefix is not None:
+            self._store[:, :, :, :, : prefix.shape[3]] = prefix[:, :, None]
 
     def index(self, positions: Tensor, rows: Tensor | None = None) -> CacheIndex:
         """Where ``positions`` [rows, new] of some slots are: ``rows`` [rows], by default all."""

@@ -156,19 +156,25 @@ class Model:
 
         ``prefix``, saved from another cache's slot, is what every row begins with.
         """
-        shape = self._cache_shape(slots, capacity)
         if self._known is not None:
+            shape = self._cache_shape(slots, capacity)
             return TrackedCache(shape, self.dtype, self.device, prefix)
-        return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths)
+        windows = [layer.window for layer in self.layer_attention]
+        start = 0 if prefix is None else prefix.shape[3]
+        copied = self.own_lengths and not attention.reads_apart(prefix, slots, windows)
+        shape = self._cache_shape(slots, capacity, start)
+        return RaggedCache(*shape, self.dtype, self.device, prefix, self.own_lengths, copied)
 
-    def _cache_shape(self, slots: int, capacity: int) -> tuple[int, int, int, int, int]:
-        """Layers, slots, heads, positions and width."""
+    def _cache_shape(
+        self, slots: int, capacity: int, start: int = 0
+    ) -> tuple[int, int, int, int, int]:
+        """Layers, slots, heads, positions and width, for rows behind a prefix of ``start``."""
         kv_heads = max(layer.kv_heads for layer in self.layer_attention)
         width = max(max(layer.key_width, layer.value_width) for layer in self.layer_attention)
         if self.own_lengths:
             # flash-attn counts the queries that share keys as so many tokens of a row, and refuses
             # more than its cache has.
-            capacity = max(capacity, self.config.num_attention_heads // kv_heads)
+            capacity = max(capacity, start + self.config.num_attention_heads // kv_heads)
         return self.num_layers, slots, kv_heads, capacity, width
 
     def row_bytes(self, capacity: int) -> int:

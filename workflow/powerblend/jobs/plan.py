@@ -302,7 +302,8 @@ def cell_sampler(cell: Cell) -> Sampler:
 def _prompt(longest: int, jobs: Sequence[Sequence[str]], kind: str) -> Prompt:
     """Of the longest prompt's tokens, 0 where no record says, those that rows of a kind share.
 
-    A GPU's kernels of attention want each row's whole, so that there every row has a copy.
+    On a GPU every row is taken to have a copy, as it has of a short beginning (`reads_apart` of
+    `engine.attention`): what is long is there once, and a job then takes less than is planned.
     """
     own = math.ceil(max(own_prompt_tokens(text) for texts in jobs for text in texts))
     return Prompt(longest or own, 0) if kind == "gpu" else Prompt(own, max(0, longest - own))
