@@ -13,6 +13,7 @@ import tiny
 from enumeration import Floats, chi_squared, log_softmax
 from powerblend import Model, sample
 from powerblend.blends import LayerBlend
+from powerblend.engine import distributions
 from powerblend.engine.batch import StepInputs
 from powerblend.engine.chain import Trace, log_acceptance
 from powerblend.engine.distributions import (
@@ -24,8 +25,15 @@ from powerblend.engine.distributions import (
     temperature,
 )
 
-SIZES = (1, 5, 255, 256, 257, 50_000)
+SIZES = (1, 5, 255, 256, 257, 272, 50_000)
 LARGEST_UNIFORM = 1 - 2.0**-53
+
+
+@pytest.fixture(params=[True, False], ids=["compiled", "torch"], autouse=True)
+def compiled_sums(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a loop of one core, where the vocabulary fits it, or by torch's operations."""
+    threads = 1 if request.param else 2
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
 
 
 def random_logits(rows: int, vocabulary: int, seed: int = 0, scale: float = 3.0) -> Tensor:
@@ -69,6 +77,26 @@ def test_inverse_cdf_is_that_of_numpy(vocabulary: int, held: bool, alpha: float)
     np.testing.assert_allclose(log_q.numpy(), reference, atol=1e-6)
     reference = log_softmax(z.numpy())[np.arange(rows), expected]
     np.testing.assert_allclose(log_p.numpy(), reference, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
+def test_sums_of_a_loop_are_those_of_torch(
+    alpha: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where most of what is summed is nothing, and in a last block that is not full."""
+    logits = random_logits(5, 50_016).to(dtype) * torch.tensor([[0.0], [1], [3], [30], [900]])
+    logits = logits.to(dtype)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    if not distributions.sums_blocks(logits, distributions.CDF_BLOCK):
+        pytest.skip("this processor does not multiply and add in one operation")
+    ours = distributions._sums(logits.t().contiguous().t(), (alpha,))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    theirs = distributions._sums(logits, (alpha,))
+    tolerance = 100 * torch.finfo(dtype).eps
+    assert ours.by_block.shape == (5, 1, 196)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=tolerance, atol=1e-30)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

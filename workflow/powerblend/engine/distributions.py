@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from powerblend.engine.compiled_sums import block_sums, sums_blocks
 from powerblend.engine.strings import ENTROPY_FLOOR
 
 CDF_BLOCK = 256
@@ -236,6 +237,9 @@ def _choose(
 
 def _sums(logits: Tensor, exponents: tuple[float, ...], entropies: bool = False) -> Sums:
     """What draws at some exponents need to know of all logits."""
+    if len(exponents) == 1 and not entropies and sums_blocks(logits, CDF_BLOCK):
+        peak, normaliser, of_blocks = block_sums(logits, *exponents, CDF_BLOCK)
+        return Sums(peak, normaliser, of_blocks[:, None].double(), logits.new_empty(len(logits), 0))
     parts = []
     for part in _parts(logits):
         peak = part.amax(-1, keepdim=True)
