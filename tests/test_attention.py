@@ -50,17 +50,19 @@ def attended(
 
 
 def flash(
-    q: Tensor, k_cache: Tensor, v_cache: Tensor, *, k: Tensor, v: Tensor, **options: Any
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, k: Tensor | None, v: Tensor | None, **options: Any
 ) -> Tensor | tuple[Tensor, Tensor]:
     """What flash-attn's documentation says of ``flash_attn_with_kvcache``, row by row."""
     assert k_cache.stride(-1) == 1
     assert k_cache.stride(1) == k_cache.shape[2] * k_cache.shape[3]
-    assert q.shape[2] // k.shape[2] <= k_cache.shape[1]
+    assert q.shape[2] // k_cache.shape[2] <= k_cache.shape[1]
     left, _ = options.get("window_size", (-1, -1))
     outputs, log_sums = [], []
     for row, length in enumerate(options["cache_seqlens"].tolist()):
-        k_cache[row, length], v_cache[row, length] = k[row, 0], v[row, 0]
-        own = k_cache[row, : length + 1], v_cache[row, : length + 1]
+        if k is not None and v is not None:
+            k_cache[row, length], v_cache[row, length] = k[row, 0], v[row, 0]
+            length += 1
+        own = k_cache[row, :length], v_cache[row, :length]
         scale, softcap = options["softmax_scale"], options.get("softcap", 0.0)
         output, log_sum = attended(q[row, 0], *own, scale, left, softcap)
         outputs.append(output[None])

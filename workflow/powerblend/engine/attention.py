@@ -22,6 +22,7 @@ from torch.nn.attention.varlen import AuxRequest, varlen_attn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from powerblend.engine import gpu_rows
 from powerblend.engine.batch import Guesses
 from powerblend.engine.cache import CacheIndex, RaggedCache
 from powerblend.engine.compiled_rows import (
@@ -193,27 +194,50 @@ def attend(
     if ragged is None:
         return _without_cache(query, key, value, scaling, Extras(None, softcap, s_aux)), None
     cache, extras = ragged.cache, Extras(ragged.windows[layer], softcap, s_aux)
-    if cache.by_position and query.shape[2] == 1 and ragged.guesses is None:
-        if flash_attn_with_kvcache is not None:
-            return _flash(layer, query, key, value, scaling, extras, ragged), None
-        if softcap is None:
-            cache.write(layer, ragged.slots, ragged.index, (key, value))
-            return _varlen(layer, query, value.shape[-1], scaling, extras, ragged), None
+    if _one_each(query, ragged) and flash_attn_with_kvcache is not None:
+        return _flash(layer, query, (key, value), scaling, extras, ragged), None
     cache.write(layer, ragged.slots, ragged.index, (key, value))
+    shape = key.shape[1], key.shape[-1], value.shape[-1]
+    return _attend_to_written(layer, query, shape, scaling, extras, ragged), None
+
+
+def _one_each(query: Tensor, ragged: Ragged) -> bool:
+    """Whether kernels may serve: of one query [rows, heads, 1, width] of each row."""
+    return ragged.cache.by_position and query.shape[2] == 1 and ragged.guesses is None
+
+
+def _attend_to_written(
+    layer: int,
+    query: Tensor,
+    shape: tuple[int, int, int],
+    scaling: float,
+    extras: Extras,
+    ragged: Ragged,
+) -> Tensor:
+    """What `attend` returns, of this pass's keys and values that the cache has already.
+
+    ``shape`` are this layer's heads of keys, and the widths of its keys and values.
+    """
+    cache = ragged.cache
+    if _one_each(query, ragged):
+        if flash_attn_with_kvcache is not None:
+            return _flash(layer, query, None, scaling, extras, ragged)
+        if extras.softcap is None:
+            return _varlen(layer, query, shape[2], scaling, extras, ragged)
     keys, values = cache.read(layer, ragged.slots, ragged.length)
-    if query.shape[2] == 1 and (softcap, s_aux) == (None, None) and attends(query, keys, values):
+    plain = (extras.softcap, extras.sinks) == (None, None)
+    if query.shape[2] == 1 and plain and attends(query, keys, values):
         prefix, window = cache.prefix(layer), extras.window
         output = attended(query[:, :, 0], (keys, values), prefix, ragged.where, scaling, window)
-        return output[:, None], None
-    shape = key.shape[1], key.shape[-1], value.shape[-1]
+        return output[:, None]
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
-    grouped = query.unflatten(1, (key.shape[1], -1)) * scaling
+    grouped = query.unflatten(1, (shape[0], -1)) * scaling
     own = _as_written((keys, values), *shape)
     prefix = cache.prefix(layer)
     before = None if prefix is None else _as_written(prefix, *shape)
     query = ragged.gathered(grouped)
     output = ragged.scattered(attention(query, *own, ragged.hidden(extras.window), before, extras))
-    return output.flatten(1, 2).transpose(1, 2).contiguous(), None
+    return output.flatten(1, 2).transpose(1, 2).contiguous()
 
 
 def attend_in_place(
@@ -223,17 +247,24 @@ def attend_in_place(
 
     ``by_head`` is [rows, 1, heads + 2 kv_heads, width], queries, keys and values; the angles'
     cosines and sines are [rows, 1, width]. Returns [rows, 1, heads, width], or None where there is
-    no cache to attend to, or more than one token of a row, or anything that torch is to do.
+    no cache to attend to, or more than one token of a row, or anything that torch is to do. On a
+    GPU a kernel writes keys and values, and whatever serves there attends to them.
     """
     ragged, layer = _ragged.get(), module.layer_idx
-    if ragged is None or by_head.shape[1] != 1 or ragged.cache.by_position:
+    if ragged is None or by_head.shape[1] != 1:
         return None
     own, heads = ragged.cache.read(layer, ragged.slots, ragged.length), by_head[:, 0]
-    rotations = Angles(*angles)
-    if own[0].shape[1] != module.kv_heads or not places(heads, rotations, own, norms):
+    rotations, window = Angles(*angles), ragged.windows[layer]
+    if own[0].shape[1] != module.kv_heads:
+        return None
+    if gpu_rows.places(heads, rotations, own, norms):
+        query = gpu_rows.placed(heads, rotations, own, ragged.where, norms)[:, :, None]
+        shape = module.kv_heads, query.shape[-1], query.shape[-1]
+        return _attend_to_written(layer, query, shape, module.scaling, Extras(window), ragged)
+    if ragged.cache.by_position or not places(heads, rotations, own, norms):
         return None
     query = placed(heads, rotations, own, ragged.where, norms)
-    window, prefix = ragged.windows[layer], ragged.cache.prefix(layer)
+    prefix = ragged.cache.prefix(layer)
     return attended(query, own, prefix, ragged.where, module.scaling, window)[:, None]
 
 
@@ -268,26 +299,25 @@ def _as_written(
 def _flash(
     layer: int,
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    new: tuple[Tensor, Tensor] | None,
     scaling: float,
     extras: Extras,
     ragged: Ragged,
 ) -> Tensor:
-    """One decode step by flash-attn, which writes the new keys and values itself.
+    """One decode step by flash-attn, which writes new keys and values itself, if they are given.
 
-    Its length of a row is that before the step, which is the new token's position.
+    Its length of a row is then that before the step, which is the new token's position.
     """
     keys, values = ragged.cache.read(layer, ragged.slots, ragged.cache.capacity)
+    key, value = new or (keys, values)
     heads, width, value_width = key.shape[1], keys.shape[-1], value.shape[-1]
-    query, key, value = (_filled_up(part, width).transpose(1, 2) for part in (query, key, value))
     found = flash_attn_with_kvcache(
-        query,
+        _filled_up(query, width).transpose(1, 2),
         keys[:, :heads].transpose(1, 2),
         values[:, :heads].transpose(1, 2),
-        k=key,
-        v=value,
-        cache_seqlens=ragged.before,
+        k=None if new is None else _filled_up(key, width).transpose(1, 2),
+        v=None if new is None else _filled_up(value, width).transpose(1, 2),
+        cache_seqlens=ragged.bounds[2] if new is None else ragged.before,
         softmax_scale=scaling,
         causal=True,
         **_kernel_options(extras),

@@ -16,8 +16,9 @@ from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2MLP
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP
 
-from powerblend.engine import attention
+from powerblend.engine import attention, gpu_rows
 from powerblend.engine.compiled_rows import HeadNorms, Norm, gated
+from powerblend.engine.residual_norms import with_normed_sums
 
 ATTENTIONS = (LlamaAttention, Qwen2Attention, Qwen3Attention)
 MLPS = (LlamaMLP, Qwen2MLP, Qwen3MLP)
@@ -35,6 +36,7 @@ def fused(network: Network) -> Network:
                 setattr(module, name, FusedMLP(child))
             elif (norm := _as_torch_s(child)) is not None:
                 setattr(module, name, norm)
+    with_normed_sums(network)
     return network
 
 
@@ -126,7 +128,8 @@ class FusedMLP(Merged):
         """[..., hidden] in and out."""
         both = self.product(inputs)
         if self._is_silu:
-            return cast(Tensor, self.down_proj(gated(both)))
+            by_gates = gpu_rows.gated if gpu_rows.serves(both) else gated
+            return cast(Tensor, self.down_proj(by_gates(both)))
         gate, up = both.chunk(2, -1)
         return cast(Tensor, self.down_proj(self.act_fn(gate) * up))
 
