@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from powerblend.engine import gpu_kernels
+from powerblend.engine import gpu_rows
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.compiled_rows import Angles, HeadNorms, Where
 from powerblend.engine.fused_layers import rotated
@@ -58,7 +58,7 @@ def check_placed(
     cache = RaggedCache(*shape, dtype, torch.device(device), prefix, by_position)
     where = Where(*(torch.tensor(part, device=device) for part in rows), cache.start)
     expected = cache._store.clone()
-    query = gpu_kernels.placed(
+    query = gpu_rows.placed(
         by_head,
         angles,
         cache.read(1, slice(0, SLOTS), CAPACITY),
@@ -86,7 +86,7 @@ def check_normed_sum(width: int, dtype: torch.dtype, device: str) -> None:
     torch.manual_seed(0)
     left, right = 3 * torch.randn(2, 3, 1, width, dtype=dtype, device=device)
     weight = torch.rand(width, dtype=dtype, device=device) + 0.5
-    total, normed = gpu_kernels.normed_sum(left, right, weight, 1e-5)
+    total, normed = gpu_rows.normed_sum(left, right, weight, 1e-5)
     close(total, left.float() + right.float())
     close(normed, nn.functional.rms_norm(total.float(), (width,), weight.float(), 1e-5))
 
@@ -97,4 +97,4 @@ def check_gated(width: int, dtype: torch.dtype, device: str) -> None:
     sizes = torch.tensor([1.0, 9.0, 90.0], device=device)[:, None, None]
     both = (sizes * torch.randn(3, 2, 2 * width, device=device)).to(dtype)
     gate, up = both.float().chunk(2, -1)
-    close(gpu_kernels.gated(both), nn.functional.silu(gate) * up)
+    close(gpu_rows.gated(both), nn.functional.silu(gate) * up)
