@@ -9,6 +9,7 @@ the time of torch's operations.
 
 import argparse
 import json
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -176,11 +177,16 @@ def ranges(trace: Iterable[dict[str, Any]]) -> list[Range]:
 
 
 def kernels(trace: Iterable[dict[str, Any]]) -> list[Work]:
-    """What the device did, each by the call of the host that has the same number."""
-    events = list(trace)
-    asked = {e["args"]["correlation"]: e["ts"] for e in events if e.get("cat") in LAUNCHES}
-    done = [event for event in events if event.get("cat") in ON_DEVICE]
-    return [Work(asked[e["args"]["correlation"]], e["dur"]) for e in done]
+    """What the device did, asked for by the call of the host that has the same number."""
+    asked, done = dict[int, float](), list[tuple[int, float]]()
+    for event in trace:
+        number = event.get("args", {}).get("correlation")
+        if event.get("cat") in LAUNCHES:
+            asked[number] = event["ts"]
+        if event.get("cat") in ON_DEVICE:
+            done.append((number, event["dur"]))
+    # What has no call counts to the rest, behind all parts.
+    return [Work(asked.get(number, math.inf), duration) for number, duration in done]
 
 
 def operations(trace: Iterable[dict[str, Any]]) -> list[Work]:

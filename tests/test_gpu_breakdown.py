@@ -34,10 +34,11 @@ def test_a_kernel_is_its_launch_s_however_late_it_runs() -> None:
         event("kernel", "gemm", 100, 300, 1),
         event("kernel", "_normed_sum", 300, 307, 2),
         event("gpu_memset", "Memset", 307, 309, 3),
+        event("kernel", "of nobody", 309, 310, 4),
     ]
     works = gpu_breakdown.kernels(trace)
     found = gpu_breakdown.by_part(gpu_breakdown.ranges(trace), works)
-    assert found == {products: 200, small: 7, gpu_breakdown.REST: 2}
+    assert found == {products: 200, small: 7, gpu_breakdown.REST: 3}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
@@ -51,4 +52,5 @@ def test_a_step_has_all_parts_and_is_left_as_it_was(dtype: torch.dtype) -> None:
     assert set(gpu_breakdown.PARTS) - missing <= shown
     assert measured.count > 20
     again = gpu_breakdown.breakdown(model, 3, chosen)
-    assert again.count == measured.count
+    # Clocks round: an operation may seem to begin behind the one that it is part of.
+    assert again.count == pytest.approx(measured.count, rel=0.1)
