@@ -111,6 +111,26 @@ def test_a_norm_is_at_hand_for_its_own_sum_alone(everywhere: None) -> None:
     assert norm.sum(left.requires_grad_(), right).grad_fn is not None
 
 
+def test_layers_keep_their_weights_names_hooks_and_outputs(everywhere: None) -> None:
+    plain = transformer("qwen3", torch.float32)
+    first, second, _ = plain.base_model.layers
+    first.register_forward_hook(lambda _, inputs, output: output + inputs[0])
+    second.register_forward_hook(shifted)
+    saved = {name: weight.clone() for name, weight in plain.state_dict().items()}
+    tokens = torch.tensor([[2, 3, 4, 5]])
+    hidden = plain(tokens, output_hidden_states=True).hidden_states
+    model = load_model(plain)
+    kept = model._hf.state_dict()
+    assert all(torch.equal(kept[name], weight) for name, weight in saved.items())
+    assert {name for name in kept if ".product." not in name} == saved.keys()
+    assert isinstance(model.norm, NormOfSums)
+    final, outputs = model.states(model.cache(1, 4), 0, tokens, range(tiny.LAYERS))
+    torch.testing.assert_close(final, hidden[-1], rtol=1e-4, atol=1e-4)
+    # transformers norms the last layer's.
+    torch.testing.assert_close(outputs[:-1], hidden[1:-1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.normalise(outputs[-1]), final, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", MODEL_TOLERANCES)
@@ -132,7 +152,8 @@ def test_a_model_s_logits_are_those_of_torch_s_operations(
     found = stepped(ours)
     layers, steps, passes = tiny.LAYERS, 4, 5  # one pass is the prompts'
     assert calls.count("placed") == layers * steps
-    assert calls.count("normed_sum") == 2 * layers * passes
+    # The outputs that a blend reads are not normed ahead.
+    assert calls.count("normed_sum") == 2 * layers * passes - steps
     assert calls.count("gated") == layers * passes
     assert rms(found - expected) < MODEL_TOLERANCES[dtype] * rms(expected)
 
@@ -150,6 +171,10 @@ def test_several_tokens_of_a_row_give_the_logits_of_one_after_the_other(
     assert calls.count("placed") == tiny.LAYERS
     expected = one_by_one[guesses.offset, guesses.row]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def shifted(_: nn.Module, inputs: object, output: Tensor) -> None:
+    output.add_(0.5)
 
 
 def rms(numbers: Tensor) -> Tensor:

@@ -62,6 +62,8 @@ class FusedLayer(nn.Module):
 
     def __init__(self, theirs: Any) -> None:
         super().__init__()
+        # Its hooks stay its hooks.
+        vars(self).update({k: v for k, v in vars(theirs).items() if k.startswith("_forward_")})
         self.self_attn, self.mlp = theirs.self_attn, theirs.mlp
         self.input_layernorm = NormOfSums.of(theirs.input_layernorm)
         self.post_attention_layernorm = NormOfSums.of(theirs.post_attention_layernorm)
@@ -77,9 +79,9 @@ class FusedLayer(nn.Module):
         found, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **options)
         hidden_states = self.post_attention_layernorm.sum(hidden_states, found)
         found = self.mlp(self.post_attention_layernorm(hidden_states))
-        for following in self._following:
-            return following.sum(hidden_states, found)
-        return hidden_states + found
+        if not self._following or self._forward_hooks:  # which may write into the outputs
+            return hidden_states + found
+        return self._following[0].sum(hidden_states, found)
 
 
 def with_normed_sums(network: nn.Module) -> None:
@@ -105,7 +107,7 @@ def _known_layers(module: nn.Module) -> Iterator[Any]:
 
 def _is_known(layer: Any) -> bool:
     """Whether it is as its authors wrote it, with torch's norms where there are kernels."""
-    if type(layer) not in LAYERS or layer._forward_hooks or "forward" in vars(layer):
+    if type(layer) not in LAYERS or "forward" in vars(layer) or layer._forward_pre_hooks:
         return False
     norms = (layer.input_layernorm, layer.post_attention_layernorm)
     return all(isinstance(n, nn.RMSNorm) and gpu_rows.has_kernels(n.weight) for n in norms)
