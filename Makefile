@@ -5,6 +5,7 @@
 # make test-package  wheel and source in an empty environment, lm_eval and the server: a quarter of an
 #              hour; about 7 GB of disk for a while, and 3 GB of downloads for torch's lowest release
 # make test-browser   the pages in a headless Chromium; as root, may install Debian's
+# make test-kernels   a GPU's kernels in Triton's interpreter, without a GPU; 200 MB of download
 # make check   the tests' companions: lint, types, formatting, the workflow's own linter
 # make docs    the documentation, as a site in site/
 # make schema  the configuration's keys, described anew in workflow/schemas/
@@ -17,8 +18,10 @@ CORES ?= 2
 BIN := .venv/bin
 STUDY := resources/studies/demo.yaml
 MODEL := results/models/smollm2-135m-instruct
+# That which torch asks for on a machine with a GPU.
+TRITON := 3.7.1
 
-.PHONY: demo test test-slow test-slurm test-package test-browser check docs schema envs clean
+.PHONY: demo test test-slow test-slurm test-package test-browser test-kernels check docs schema envs clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --cores $(CORES) --quiet rules --configfile $(STUDY)
@@ -43,6 +46,10 @@ test-browser: .venv/ready
 	@if [ "$$(id -u)" = 0 ] && ! command -v chromium > /dev/null; then \
 	    apt-get update --quiet && apt-get install --yes --no-install-recommends chromium; fi
 	$(BIN)/pytest -m browser
+
+test-kernels: .venv/ready
+	$(BIN)/pip install --quiet --no-deps triton==$(TRITON)
+	TRITON_INTERPRET=1 $(BIN)/pytest tests/test_gpu_kernels.py
 
 check: .venv/ready
 	$(BIN)/ruff check

@@ -62,6 +62,7 @@ CANNOT_RUN = {
     "host.py --rows 2 --device-ms 6 --new 8 --repeats 1": "decode more tokens with --new",
     "host.py --rows 4 8 --device-ms 6": "--device-ms: give 2 of them, as many as --rows",
     "gpu.py": "there is no GPU; try it out with --device cpu --layers 2",
+    "gpu_breakdown.py": "there is no GPU; try it out with --device cpu --layers 2",
     "grading.py --pairs none.jsonl": "--pairs: there are no pairs in none.jsonl",
     "work.py": "smollm2-135m-instruct: run make demo first",
 }

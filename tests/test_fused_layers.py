@@ -1,6 +1,7 @@
 """Blocks of few operations compute what their authors' do, with the same weights."""
 
 import copy
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import tiny
-from powerblend import load_model
+from powerblend import load_model, sample
+from powerblend.engine import gpu_rows
 from powerblend.engine.fused_layers import FusedAttention, FusedMLP, fused, merged
 
 FAMILIES = {
@@ -18,6 +20,7 @@ FAMILIES = {
     "qwen3": {},  # norms of queries and keys
 }
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.1}
+GREEDY = {"sampler": "greedy", "max_new_tokens": 3}
 TOKENS = torch.tensor([[2, 0, 3, 3, 1, 0, 2], [3, 3, 2, 0, 0, 1, 3]])
 
 
@@ -112,3 +115,24 @@ def test_merged_maps_are_the_maps_side_by_side() -> None:
     inputs = torch.randn(4, 5, dtype=torch.float64)
     expected = torch.cat([linear(inputs) for linear in maps], 1)
     torch.testing.assert_close(merged(maps)(inputs), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_cpu_asks_for_no_kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_rows, "_kernels", pytest.fail)
+    for dtype in (torch.float32, torch.bfloat16):
+        sample(load_model(transformer("qwen3", dtype)), [[2, 0]], GREEDY)
+
+
+def test_without_triton_torch_s_operations_serve(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = sample(load_model(transformer("qwen3", torch.float32)), [[2, 0]], GREEDY)
+    monkeypatch.setattr(gpu_rows, "on_gpu", lambda tensor: True)
+    monkeypatch.setitem(sys.modules, "powerblend.engine.gpu_kernels", None)
+    gpu_rows._kernels.cache_clear()
+    with caplog.at_level("WARNING"):
+        ours = sample(load_model(transformer("qwen3", torch.float32)), [[2, 0]], GREEDY)
+    gpu_rows._kernels.cache_clear()
+    assert ours[0][0].tokens == expected[0][0].tokens
+    (said,) = caplog.messages
+    assert said.startswith("no Triton on cpu, so torch's own operations: import of powerblend")

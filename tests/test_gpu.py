@@ -10,11 +10,12 @@ import torch
 from transformers import PreTrainedModel
 
 import architectures
+import row_kernels
 import tiny
 from powerblend import Generation, Model, load_model, sample
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import Guided
-from powerblend.engine import attention, cuda_graphs
+from powerblend.engine import attention, cuda_graphs, gpu_rows
 from powerblend.engine.batch import Batch, Guesses, StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.endings import Ending
@@ -214,3 +215,77 @@ def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None
             step(4, 32)
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.fixture
+def kernels() -> None:
+    """Skips where Triton does not run."""
+    if not gpu_rows.has_kernels(torch.empty(1, device="cuda")):
+        pytest.skip("no Triton")
+
+
+@pytest.mark.parametrize("by_position", [True, False])
+@pytest.mark.parametrize("normed", [True, False])
+@pytest.mark.parametrize("rows", row_kernels.ROWS)
+@pytest.mark.parametrize("heads", row_kernels.HEADS)
+@pytest.mark.parametrize("dtype", row_kernels.DTYPES)
+def test_heads_are_normed_rotated_and_put_where_they_belong(
+    dtype: torch.dtype, heads: str, rows: str, normed: bool, by_position: bool, kernels: None
+) -> None:
+    case = row_kernels.HEADS[heads], row_kernels.ROWS[rows], dtype, "cuda"
+    row_kernels.check_placed(*case, normed=normed, by_position=by_position)
+
+
+@pytest.mark.parametrize("width", [100, 2560])
+@pytest.mark.parametrize("dtype", row_kernels.DTYPES)
+def test_sums_are_normed_and_gates_multiplied(
+    dtype: torch.dtype, width: int, kernels: None
+) -> None:
+    row_kernels.check_normed_sum(width, dtype, "cuda")
+    row_kernels.check_gated(width, dtype, "cuda")
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_recorded_kernels_give_the_logits_of_torch_s_operations(
+    family: str, dtype: torch.dtype, kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a step that waits for nothing; a recording reads what is then in its inputs."""
+    settings = {"head_dim": 64, "hidden_size": 128}
+    twins = [tiny.transformer(family, 6, WORDS, dtype, **settings).to("cuda") for _ in range(2)]
+    inputs = StepInputs(*torch.tensor([[7, 9, 11], [0, 2, 1], [0, 2, 1]], device="cuda"), 8)
+    ours = load_model(twins[0])
+    cache, stream = ours.cache(3, 8), torch.cuda.Stream()
+
+    def step() -> torch.Tensor:
+        return ours.step(cache, inputs).base
+
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    replay, outcome = cuda_graphs.record(step, stream, torch.cuda.graph_pool_handle())
+    monkeypatch.setattr(gpu_rows, "on_gpu", lambda tensor: False)
+    theirs = load_model(twins[1])
+    plain = theirs.cache(3, 8)
+    for _ in range(3):
+        replay()
+        expected = theirs.step(plain, inputs).base
+        difference = (outcome - expected).square().mean() / expected.square().mean()
+        assert difference < 0.04**2
+        inputs.tokens.sub_(1)
+        inputs.positions.add_(1)
+
+
+def test_kernels_in_float32_decode_what_the_cpu_does(kernels: None) -> None:
+    decoding = {"sampler": "greedy", "max_new_tokens": 24}
+    prompts = [tiny.PROMPT, [3, 3, 2], [2, 0, 3, 3, 5, 4, 6, 7]]
+    ours, theirs = (
+        sample(
+            load_model(tiny.transformer("qwen3", 6, WORDS, torch.float32).to(d)), prompts, decoding
+        )
+        for d in ("cuda", "cpu")
+    )
+    assert [row[0].tokens for row in ours] == [row[0].tokens for row in theirs]

@@ -26,6 +26,7 @@ from torch.nn.attention.varlen import AuxRequest, varlen_attn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from powerblend.engine import gpu_rows
 from powerblend.engine.batch import Guesses
 from powerblend.engine.cache import CacheIndex, RaggedCache
 from powerblend.engine.compiled_rows import (
@@ -90,6 +91,14 @@ class Extras(NamedTuple):
     window: int | None = None
     softcap: float | None = None
     sinks: Tensor | None = None
+
+
+class Shape(NamedTuple):
+    """A layer's heads of keys and values, and how wide they are; the cache may have more."""
+
+    kv_heads: int
+    key_width: int
+    value_width: int
 
 
 PLAIN = Extras()
@@ -236,29 +245,46 @@ def attend(
     if ragged is None:
         return _without_cache(query, key, value, scaling, Extras(None, softcap, s_aux)), None
     cache, extras = ragged.cache, Extras(ragged.windows[layer], softcap, s_aux)
-    if cache.by_position and query.shape[2] == 1 and ragged.even:
-        if flash_attn_with_kvcache is not None:
-            return _flash(layer, query, key, value, scaling, extras, ragged), None
-        if softcap is None:
-            cache.write(layer, ragged.slots, ragged.index, (key, value))
-            heads, width = key.shape[1], value.shape[-1]
-            return _varlen(layer, query, heads, width, scaling, extras, ragged), None
+    shape = Shape(key.shape[1], key.shape[-1], value.shape[-1])
+    if _is_even(query, ragged) and flash_attn_with_kvcache is not None:
+        return _flash(layer, query, (key, value), shape, scaling, extras, ragged), None
     cache.write(layer, ragged.slots, ragged.index, (key, value))
-    shape = key.shape[1], key.shape[-1], value.shape[-1]
+    return _attend_to_written(layer, query, shape, scaling, extras, ragged), None
+
+
+def _is_even(query: Tensor, ragged: Ragged) -> bool:
+    """Whether kernels may serve: of as many queries [fed, heads, 1, width] of each row."""
+    return ragged.cache.by_position and query.shape[2] == 1 and ragged.even
+
+
+def _attend_to_written(
+    layer: int,
+    query: Tensor,
+    shape: Shape,
+    scaling: float,
+    extras: Extras,
+    ragged: Ragged,
+) -> Tensor:
+    """What `attend` returns, of this pass's keys and values that the cache has already."""
+    cache = ragged.cache
+    if _is_even(query, ragged):
+        if flash_attn_with_kvcache is not None:
+            return _flash(layer, query, None, shape, scaling, extras, ragged)
+        if extras.softcap is None:
+            return _varlen(layer, query, shape, scaling, extras, ragged)
     stored = cache.read(layer, ragged.slots, ragged.length)
     own = _as_written(stored, *shape)
-    loops = query.shape[2] == 1 and (softcap, s_aux) == (None, None) and own is stored
-    if loops and attends(query, *stored):
+    plain = (extras.softcap, extras.sinks) == (None, None)
+    if query.shape[2] == 1 and plain and own is stored and attends(query, *stored):
         prefix, window = cache.prefix(layer), extras.window
-        output = attended(query[:, :, 0], stored, prefix, ragged.where, scaling, window)
-        return output[:, None], None
+        return attended(query[:, :, 0], stored, prefix, ragged.where, scaling, window)[:, None]
     # Grouped queries are a dimension of their own, so keys are never repeated in memory.
-    grouped = query.unflatten(1, (key.shape[1], -1)) * scaling
+    grouped = query.unflatten(1, (shape.kv_heads, -1)) * scaling
     prefix = cache.prefix(layer)
     before = None if prefix is None else _as_written(prefix, *shape)
     query = ragged.gathered(grouped)
     output = ragged.scattered(attention(query, *own, ragged.hidden(extras.window), before, extras))
-    return output.flatten(1, 2).transpose(1, 2).contiguous(), None
+    return output.flatten(1, 2).transpose(1, 2).contiguous()
 
 
 def attend_in_place(
@@ -268,17 +294,24 @@ def attend_in_place(
 
     ``by_head`` is [rows, 1, heads + 2 kv_heads, width], queries, keys and values; the angles'
     cosines and sines are [rows, 1, width]. Returns [rows, 1, heads, width], or None where there is
-    no cache to attend to, or more than one token of a row, or anything that torch is to do.
+    no cache to attend to, or more than one token of a row, or anything that torch is to do. On a
+    GPU a kernel writes keys and values, and whatever serves there attends to them.
     """
     ragged, layer = _ragged.get(), module.layer_idx
-    if ragged is None or by_head.shape[1] != 1 or ragged.cache.by_position:
+    if ragged is None or by_head.shape[1] != 1:
         return None
     own, heads = ragged.cache.read(layer, ragged.slots, ragged.length), by_head[:, 0]
-    rotations = Angles(*angles)
-    if own[0].shape[1] != module.kv_heads or not places(heads, rotations, own, norms):
+    rotations, window = Angles(*angles), ragged.windows[layer]
+    if own[0].shape[1] != module.kv_heads:
+        return None
+    if gpu_rows.places(heads, rotations, own, norms):
+        query = gpu_rows.placed(heads, rotations, own, ragged.where, norms)[:, :, None]
+        shape = Shape(module.kv_heads, query.shape[-1], query.shape[-1])
+        return _attend_to_written(layer, query, shape, module.scaling, Extras(window), ragged)
+    if ragged.cache.by_position or not places(heads, rotations, own, norms):
         return None
     query = placed(heads, rotations, own, ragged.where, norms)
-    window, prefix = ragged.windows[layer], ragged.cache.prefix(layer)
+    prefix = ragged.cache.prefix(layer)
     return attended(query, own, prefix, ragged.where, module.scaling, window)[:, None]
 
 
@@ -323,42 +356,41 @@ class Part(NamedTuple):
 def _flash(
     layer: int,
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    new: tuple[Tensor, Tensor] | None,
+    shape: Shape,
     scaling: float,
     extras: Extras,
     ragged: Ragged,
 ) -> Tensor:
-    """One decode step by flash-attn, which writes the new keys and values itself.
+    """One decode step by flash-attn, which writes new keys and values itself, if they are given.
 
-    Its length of a row is that before the step, the prefix not counted if that is apart.
+    Its length of a row is then that before the step; the prefix is not counted if that is apart.
     """
-    cache, kv_heads, value_width = ragged.cache, key.shape[1], value.shape[-1]
+    cache = ragged.cache
     own, prefix = cache.read(layer, ragged.slots, cache.capacity), cache.prefix(layer)
-    width = own[0].shape[-1]
-    fed = [_filled_up(part[:, :, 0], width) for part in (query, key, value)]
-    queries, keys, values = (part.unflatten(0, (-1, ragged.width)) for part in fed)
+    fed = [_filled_up(part[:, :, 0], own[0].shape[-1]) for part in (query, *(new or ()))]
+    queries, *kv = (part.unflatten(0, (-1, ragged.width)) for part in fed)
     options = _kernel_options(extras, prefix is not None)
     found = [
         flash_attn_with_kvcache(
             queries,
-            *_by_position(own, kv_heads),
-            k=keys,
-            v=values,
-            cache_seqlens=ragged.before,
+            *_by_position(own, shape.kv_heads),
+            **dict(zip("kv", kv, strict=False)),
+            cache_seqlens=ragged.bounds[2] if new is None else ragged.before,
             softmax_scale=scaling,
             causal=True,
             **options,
         )
     ]
     if prefix is not None:
-        shared = (part[None] for part in _by_position(prefix, kv_heads))
+        shared = (part[None] for part in _by_position(prefix, shape.kv_heads))
         found.append(
             flash_attn_with_kvcache(
                 fed[0][None], *shared, softmax_scale=scaling, causal=False, **options
             )
         )
-    return _merged(list(map(_flash_part, found)), extras.sinks)[:, None, :, :value_width]
+    output = _merged(list(map(_flash_part, found)), extras.sinks)
+    return output[:, None, :, : shape.value_width]
 
 
 def _flash_part(found: Tensor | tuple[Tensor, Tensor]) -> Part:
@@ -372,8 +404,7 @@ def _flash_part(found: Tensor | tuple[Tensor, Tensor]) -> Part:
 def _varlen(
     layer: int,
     query: Tensor,
-    kv_heads: int,
-    value_width: int,
+    shape: Shape,
     scaling: float,
     extras: Extras,
     ragged: Ragged,
@@ -385,7 +416,7 @@ def _varlen(
     queries_at, keys_at, seen = ragged.bounds
     sums = AuxRequest(lse=True) if prefix is not None or extras.sinks is not None else None
     # All slots' positions one after the other are views of [rows, positions, heads, width].
-    keys, values = (part.flatten(0, 1) for part in _by_position(own, kv_heads))
+    keys, values = (part.flatten(0, 1) for part in _by_position(own, shape.kv_heads))
     found = [
         varlen_attn(
             queries,
@@ -406,7 +437,7 @@ def _varlen(
         found.append(
             varlen_attn(
                 queries,
-                *_by_position(prefix, kv_heads),
+                *_by_position(prefix, shape.kv_heads),
                 *ragged.prefix_bounds,
                 len(queries),
                 cache.start,
@@ -415,7 +446,8 @@ def _varlen(
                 return_aux=sums,
             )
         )
-    return _merged(list(map(_varlen_part, found)), extras.sinks)[:, None, :, :value_width]
+    output = _merged(list(map(_varlen_part, found)), extras.sinks)
+    return output[:, None, :, : shape.value_width]
 
 
 def _varlen_part(found: Tensor | tuple[Tensor, Tensor]) -> Part:

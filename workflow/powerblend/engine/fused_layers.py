@@ -12,16 +12,16 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer, LlamaMLP
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2DecoderLayer, Qwen2MLP
-from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3DecoderLayer, Qwen3MLP
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2MLP
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3MLP
 
-from powerblend.engine import attention
-from powerblend.engine.compiled_rows import HeadNorms, Norm, added, gated
+from powerblend.engine import attention, gpu_rows
+from powerblend.engine.compiled_rows import HeadNorms, Norm, gated
+from powerblend.engine.residual_norms import with_normed_sums
 
 ATTENTIONS = (LlamaAttention, Qwen2Attention, Qwen3Attention)
 MLPS = (LlamaMLP, Qwen2MLP, Qwen3MLP)
-LAYERS = (LlamaDecoderLayer, Qwen2DecoderLayer, Qwen3DecoderLayer)
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -36,11 +36,7 @@ def fused(network: Network) -> Network:
                 setattr(module, name, FusedMLP(child))
             elif (norm := _as_torch_s(child)) is not None:
                 setattr(module, name, norm)
-    # What is inside of them has been replaced by now.
-    for module in network.modules():
-        for name, child in module.named_children():
-            if type(child) in LAYERS:
-                setattr(module, name, FusedLayer(child))
+    with_normed_sums(network)
     return network
 
 
@@ -119,33 +115,6 @@ class FusedAttention(Merged):
         return normed[:, :, : -self.kv_heads] * self._norms.weight
 
 
-class FusedLayer(nn.Module):
-    """A decoder layer: attention and MLP, each of normed states and added to them."""
-
-    def __init__(self, theirs: Any) -> None:
-        super().__init__()
-        self.self_attn, self.mlp = theirs.self_attn, theirs.mlp
-        self.input_layernorm = theirs.input_layernorm
-        self.post_attention_layernorm = theirs.post_attention_layernorm
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor | None = None,
-        position_embeddings: tuple[Tensor, Tensor] | None = None,
-        **options: Any,
-    ) -> Tensor:
-        """[rows, new, hidden] in and out, as the module that it stands for."""
-        attended, _ = self.self_attn(
-            hidden_states=self.input_layernorm(hidden_states),
-            attention_mask=attention_mask,
-            position_embeddings=position_embeddings,
-            **options,
-        )
-        hidden_states = added(hidden_states, attended)
-        return added(hidden_states, self.mlp(self.post_attention_layernorm(hidden_states)))
-
-
 class FusedMLP(Merged):
     """A gated MLP."""
 
@@ -159,7 +128,8 @@ class FusedMLP(Merged):
         """[..., hidden] in and out."""
         both = self.product(inputs)
         if self._is_silu:
-            return cast(Tensor, self.down_proj(gated(both)))
+            by_gates = gpu_rows.gated if gpu_rows.serves(both) else gated
+            return cast(Tensor, self.down_proj(by_gates(both)))
         gate, up = both.chunk(2, -1)
         return cast(Tensor, self.down_proj(self.act_fn(gate) * up))
 

@@ -21,8 +21,8 @@ from powerblend.engine.batch import Guesses
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.compiled_calls import Memory, NotRecorded, Recording, recorded
 from powerblend.engine.compiler import caller, serves
-from powerblend.engine.fused_layers import FusedLayer
 from powerblend.engine.prefix_tree import Pass, States
+from powerblend.engine.residual_norms import FusedLayer
 
 FEWEST_RECORDED = 128
 """Tokens, more than most passes have: a recording takes as long as a step of a few rows."""
