@@ -46,6 +46,16 @@ COLUMNS = {
         "+ early rejection",
         "of naive",
     ],
+    "prefetch": [
+        "accepted",
+        "kept",
+        "passes",
+        "passes, at the end",
+        "saved, at the end",
+        "saved, twice the rows",
+        "saved, rejected",
+        "saved, any",
+    ],
     "gpu": ["powerblend, tokens/s", "HF generate, tokens/s", "ratio", "of the floor", "host"],
     "host": [
         "turns a step",
@@ -221,6 +231,8 @@ def matching(name: str, index: int, cells: list[str]) -> dict[str, Any]:
     rows = newest(name)
     if name == "chains":
         return rows[index]
+    if name == "prefetch":
+        return next(row for row in rows if [row["way"], str(row["chains"])] == cells[:2])
     if name != "work":
         return next(row for row in rows if next(iter(row.values())) == int(cells[0]))
     condition, _, proposal = cells[0].replace("`", "").partition(", proposal ")

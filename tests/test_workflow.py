@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from powerblend.infrastructure.progress import at_work
 from small_study import ROOT, merged, planned, problems, snakemake, write_study
 
 CONDITIONS = ["greedy", "temp", "ps", "blend_greedy", "blend_ps", "draft_blend_ps"]
@@ -84,6 +85,12 @@ def test_the_draft_is_trained_once_and_named_in_the_report(finished: Path) -> No
 
 def test_a_finished_study_plans_nothing(finished: Path) -> None:
     assert planned(finished) == {}
+
+
+def test_every_log_of_a_finished_study_says_that_its_job_has_ended(finished: Path) -> None:
+    logs = finished.parent / "results" / "small" / "logs"
+    assert (logs / "shard-1-of-2.log").exists()
+    assert at_work([logs], 0) == ""
 
 
 def test_snakemakes_own_report_has_captions_labels_and_tables(finished: Path) -> None:

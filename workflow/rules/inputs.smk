@@ -88,6 +88,7 @@ rule shard:
         ENVIRONMENTS / "cpu.yaml"
     shell:
         "awk '(NR - 1) % {wildcards.parts} == {wildcards.part}' {input:q} > {output:q} 2> {log:q}"
+        " && date '+%T done' >> {log:q}"
 
 
 rule check:
