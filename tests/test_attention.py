@@ -85,16 +85,17 @@ def flash(
     assert k_cache.shape == v_cache.shape == (rows, capacity, kv_heads, width)
     assert k_cache.stride()[2:] == v_cache.stride()[2:] == (width, 1)
     assert k_cache.stride(1) == v_cache.stride(1) >= kv_heads * width
-    lengths = [capacity] * rows
+    lengths = [capacity] * rows if cache_seqlens is None else cache_seqlens.tolist()
+    if cache_seqlens is not None:
+        assert (cache_seqlens.dtype, cache_seqlens.shape) == (torch.int32, (rows,))
+        assert cache_seqlens.is_contiguous()
     if k is not None and v is not None:
         assert k.shape == v.shape == (rows, new, kv_heads, width)
         # One query each, of heads that share keys, are taken for as many queries.
         folded = new == 1 and window_size == (-1, -1)
         assert (heads // kv_heads if folded else new) <= capacity
         assert cache_seqlens is not None
-        assert (cache_seqlens.dtype, cache_seqlens.shape) == (torch.int32, (rows,))
-        assert cache_seqlens.is_contiguous()
-        lengths = [length + new for length in cache_seqlens.tolist()]
+        lengths = [length + new for length in lengths]
         assert max(lengths) <= capacity  # it would write into the next row
         for row, length in enumerate(lengths):
             k_cache[row, length - new : length] = k[row]

@@ -72,11 +72,11 @@ class RecordedLayers:
         ``windows`` are those of the layers (`attention.Extras`).
         """
         tokens = len(wanted.tokens)
-        if wanted.tokens.shape[1] > 1 or not self._can_be or cache.by_position:
+        if not self._can_be or cache.by_position or wanted.tokens.shape[1] > 1:
+            return None
+        if not serves(self._backbone.norm.weight) or torch.is_grad_enabled():
             return None
         hidden = self._backbone.embed_tokens(wanted.tokens)
-        if not serves(hidden) or torch.is_grad_enabled():
-            return None
         cos, sin = self._backbone.rotary_emb(hidden, wanted.positions)
         slots = torch.arange(tokens) if wanted.guesses is None else wanted.guesses.row
         given = Inputs(hidden, cos, sin, slots + wanted.slots.start, wanted.positions)
