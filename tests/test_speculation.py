@@ -17,7 +17,7 @@ from powerblend.engine import scheduler
 from powerblend.engine.batch import Batch
 from powerblend.engine.chain import Proposal
 from powerblend.engine.distributions import NO_TOKEN, Draw
-from powerblend.engine.guesses import MOST_GUESSED, Guessing, Rates, Written
+from powerblend.engine.guesses import MAX_PLACES, MOST_GUESSED, Guessing, Rates, Written
 from powerblend.samplers import parse_sampler
 from table_model import TableModel
 
@@ -298,3 +298,11 @@ def test_what_a_sibling_wrote_is_guessed() -> None:
         first.drawn(1, token, rates)
     assert second.guess(rates, 0.0, MOST_GUESSED) == [8, 9, 8]
     assert second.drawn(3, 7, rates) == 2
+
+
+def test_no_more_is_kept_of_texts_than_is_looked_at() -> None:
+    written = Written(np.array([1, 2]))
+    for _ in range(500):
+        written.extend([1], [2, 3, 2])
+    assert all(len(places) < 2 * MAX_PLACES for places in written._places.values())
+    assert written.after([9, 2], None) == (1, [3, 2])

@@ -49,7 +49,11 @@ class Written:
         """Write tokens behind a text, of which there may be several at once."""
         for token in tokens:
             if text:
-                self._places[text[-1]].append((text, len(text)))
+                places = self._places[text[-1]]
+                places.append((text, len(text)))
+                # What is no longer looked at is let go of, now and then, with its text.
+                if len(places) == 2 * MAX_PLACES:
+                    del places[:MAX_PLACES]
             text.append(token)
 
     def after(self, text: list[int], but: int | None) -> tuple[int, Sequence[int]]:
