@@ -233,7 +233,7 @@ def test_a_step_guesses_so_many_tokens_at_most(
         guess(self, guessed)
 
     monkeypatch.setattr(Batch, "guess", watched)
-    monkeypatch.setattr(scheduler, "MOST_GUESSED_IN_STEP", 3)
+    monkeypatch.setitem(scheduler.MOST_GUESSED_IN_STEP, "cpu", 3)
     answers(table, "power", rows=6)
     assert max(numbers) == 3
 
@@ -244,15 +244,6 @@ def test_a_model_may_want_one_token_a_row(
     monkeypatch.setattr(table, "block_size", 1)
     out = answers(table, "power", rows=1)
     assert passes(out) == decoded(out)
-
-
-def test_steps_ahead_of_decisions_are_not_guessed(
-    table: TableModel, recordings: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scheduler.Scheduler, "_guess", None)
-    out = answers(table, "power", rows=3)
-    assert passes(out) == decoded(out)
-    assert recordings
 
 
 def test_an_unknown_setting_is_refused(table: TableModel) -> None:
