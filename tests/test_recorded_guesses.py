@@ -26,7 +26,6 @@ from test_speculation import BLEND, CHAIN, DECODINGS, DRAFT, LONGEST, PROMPTS
 from test_speculation import without_logs_of_replicas as rounded
 
 CONDITIONS = DECODINGS | {"target": CHAIN | {"blend": BLEND, "proposal": "target"}}
-GPU = {"RIDGE": 256, "MOST_GUESSED_IN_STEP": 256}
 
 
 class Launch(NamedTuple):
@@ -79,9 +78,14 @@ def recorder(recordings: list[int], monkeypatch: pytest.MonkeyPatch) -> Recorder
     monkeypatch.setattr(cuda_graphs, "record", record)
     monkeypatch.setattr(cuda_graphs.Recorded, "__init__", started)
     monkeypatch.setattr(Scheduler, "_launch", launched)
-    for name, number in GPU.items():
-        monkeypatch.setitem(getattr(scheduler, name), "cpu", number)
+    as_on_a_gpu(monkeypatch)
     return recorder
+
+
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let as many guesses pay."""
+    for constant in (scheduler.RIDGE, scheduler.MOST_GUESSED_IN_STEP):
+        monkeypatch.setitem(constant, "cpu", constant["cuda"])
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +146,14 @@ def test_strings_of_a_transformer_are(
 def test_nothing_is_fed_past_the_last_position(
     family: str, recordings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which some models look up in a table, and has no place behind it in the cache."""
-    prompts = [[5, 6, 7, 5, 6, 7, 5], [5, 6, 9]]
+    """Which some models look up in a table, and has no place behind it in the cache.
+
+    Shorter prompts' rows have room behind their caps, for which there are numbers to look up.
+    """
+    prompts = [[5, 6, 7] * 5, [5, 6, 9]]
     longest = len(prompts[0]) + 24
     hf = tiny.transformer(family, vocabulary=12, max_position_embeddings=longest)
-    model = load_model(hf, eos_token_ids=[1])
+    model = load_model(hf, eos_token_ids=[2])
     decoding = CHAIN | {"max_new_tokens": 24}
     fed, forward = [], Model.forward
 
@@ -157,6 +164,7 @@ def test_nothing_is_fed_past_the_last_position(
         return forward(self, cache, slots, tokens, positions, *more)
 
     monkeypatch.setattr(Model, "forward", watched)
+    as_on_a_gpu(monkeypatch)
     plain = sample(model, prompts, decoding, speculate="off")
     guessed = sample(model, prompts, decoding)
     assert records(guessed) == nearly(records(plain))
