@@ -17,7 +17,7 @@ from powerblend.api.generation import Run, requests_of
 from powerblend.engine import cuda_graphs, scheduler
 from powerblend.engine.batch import Batch
 from powerblend.engine.chain import Proposal
-from powerblend.engine.guesses import WIDTHS, Guessing, Rates, Written, best_width
+from powerblend.engine.guesses import MOST_GUESSED, WIDTHS, Guessing, Rates, Written, best_width
 from powerblend.engine.scheduler import Scheduler
 from powerblend.samplers import parse_sampler
 from table_model import TableModel
@@ -278,11 +278,32 @@ def test_counts_of_guesses_are_of_those_that_were_fed(
     assert run.tally.guessed_right < run.tally.guessed
 
 
-def test_a_draft_s_steps_check_nothing(recordings: list[int]) -> None:
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_with_a_draft_no_guess_lies_behind_a_block_s_end(
+    rows: int, recordings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fills rows up may, and is written over before it is read."""
     hf = tiny.transformer(vocabulary=12)
     model = load_model(hf, draft=tiny.draft(hf, block=4))
-    out = sample(model, [[5, 6, 7, 8]], CHAIN | {"blend": DRAFT}, samples=2)
-    assert passes(out) == sum(g.decoded_tokens for row in out for g in row)
+    decoding = CHAIN | {"blend": DRAFT, "max_new_tokens": 24}
+    prompts = [[5, 6, 7, 8], [5, 6, 9]]
+    crossed, fed, put = [], [], Batch.put_guesses
+
+    def watched(self: Batch, guessed: Sequence[Sequence[int]]) -> None:
+        for length, tokens in zip(self._index.tolist(), guessed, strict=False):
+            behind = range(length + 1, length + 1 + len(tokens))
+            fed.extend(behind)
+            crossed.extend(place for place in behind if place % 4 == 1)
+        put(self, guessed)
+
+    monkeypatch.setattr(Batch, "put_guesses", watched)
+    as_on_a_gpu(monkeypatch)
+    plain = sample(model, prompts, decoding, samples=4, rows=rows, speculate="off")
+    guessed = sample(model, prompts, decoding, samples=4, rows=rows)
+    assert records(guessed) == nearly(records(plain))
+    assert passes(guessed) < 0.9 * passes(plain)
+    assert fed
+    assert crossed == []
 
 
 @pytest.mark.parametrize(
@@ -307,9 +328,9 @@ def test_what_is_foreseen_and_not_fed_is_counted_as_a_guess_of_one_token() -> No
     rates, prompt, none = Rates(), np.array([1, 2, 3, 4, 5, 1, 2, 3]), np.empty(0, np.int64)
     text = Guessing(Written(prompt), prompt, Proposal(0, 20, np.zeros(20), none, none))
     before = rates[3]
-    assert text.foresee(rates) == [before, before * rates[4], ANY, ANY, ANY]
+    assert text.foresee(rates, MOST_GUESSED) == [before, before * rates[4], ANY, ANY, ANY]
     assert text.drawn(1, 4, rates) == 0
     assert rates[3] > before
-    text.foresee(rates)
+    text.foresee(rates, MOST_GUESSED)
     assert text.feed(2) == [5, 1]
     assert text.drawn(3, 2, rates) == 2

@@ -144,12 +144,12 @@ class Guessing:
         kinds = [matching(matched + number) for number in range(len(found))]
         return self._take(found[:most], kinds, rates, worth)
 
-    def foresee(self, rates: Rates) -> list[float]:
-        """The chances that the next token can be guessed, that the next two can, and so on.
+    def foresee(self, rates: Rates, most: int) -> list[float]:
+        """The chances that the next token can be guessed, that the next two can, up to ``most``.
 
         Nothing is fed yet (`feed`); whether the first is right is counted all the same.
         """
-        guessed, self._fed = self.guess(rates, 0.0, MOST_GUESSED), 0
+        guessed, self._fed = self.guess(rates, 0.0, most), 0
         return list(accumulate((rates[kind] for kind in self._kinds[: len(guessed)]), mul))
 
     def feed(self, most: int) -> list[int]:

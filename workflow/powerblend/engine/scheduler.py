@@ -41,6 +41,7 @@ from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.endings import Ending
 from powerblend.engine.guesses import (
     LONGEST_MATCH,
+    MOST_GUESSED,
     WIDTHS,
     Guessing,
     Rates,
@@ -310,8 +311,8 @@ class Scheduler:
                 self._step, self._batch.at_rest, largest, multiple, device
             )
         self._launched: deque[Launched] = deque()
-        # Where a draft has blocks, a step feeds nothing across their ends; a recorded one would.
-        able = model.block_size is None if self._recorded else not self._ahead
+        # Guesses go by the last step's outcome, and recorded steps alone wait for it where they do.
+        able = self._recorded or not self._ahead
         self._speculates = speculate == "auto" and able
         self._rates = Rates()
         self._texts: WeakValueDictionary[bytes, Written] = WeakValueDictionary()
@@ -412,16 +413,23 @@ class Scheduler:
         """Whether guesses are likely to pay behind what the steps under way draw."""
         if not self._may_guess():
             return False
-        under_way = len(self._launched)
-        return self._best_width([row[under_way:] for row in self._foreseen()]) > 1
+        return self._best_width(self._foreseen()) > 1
 
     def _foreseen(self) -> list[list[float]]:
-        """By row, the chances of guesses of its next tokens."""
-        guessing = (slot.guessing for slot in self._slots)
-        return [each.foresee(self._rates) if each else [] for each in guessing]
+        """By row, the chances of guesses of its next tokens, behind those of steps under way."""
+        under_way, chances = len(self._launched), []
+        for slot in self._slots:
+            most = under_way + self._most_fed(slot, MOST_GUESSED)
+            found = slot.guessing.foresee(self._rates, most) if slot.guessing else []
+            chances.append(found[under_way:])
+        return chances
 
     def _guess_evenly(self) -> int:
-        """Put guesses for a recorded step, if they pay; how many tokens each row is to be fed."""
+        """Put guesses for a recorded step, if they pay; how many tokens each row is to be fed.
+
+        They are the strings' own: a draft is not asked. What fills a row up may lie behind a
+        block's end, where it leaves keys that are written anew before they are read.
+        """
         width = self._best_width(self._foreseen())
         if width > 1:
             guessing = (slot.guessing for slot in self._slots)
@@ -450,11 +458,16 @@ class Scheduler:
 
     def _guess_of(self, slot: Slot, worth: float, most: int) -> list[int]:
         """A row's next tokens, guessed as far as the chance that all are right is ``worth``."""
-        block = self._model.block_size
-        if block is not None:
-            # A block's first token is fed with none before it.
-            most = min(most, block - 1 - (int(self._answer_lengths[slot.row]) - 1) % block)
+        most = self._most_fed(slot, most)
         return slot.guessing.guess(self._rates, worth, most) if slot.guessing else []
+
+    def _most_fed(self, slot: Slot, most: int) -> int:
+        """How many guesses, up to so many, may be fed to a row behind its last token."""
+        block = self._model.block_size
+        if block is None:
+            return most
+        # A block's first token is fed with none before it.
+        return min(most, block - 1 - (int(self._answer_lengths[slot.row]) - 1) % block)
 
     def _ask_draft(self, guessed: list[list[int]], worth: float, left: int, block: int) -> None:
         """Let the draft guess for rows of whose next tokens their own strings say nothing."""
