@@ -72,8 +72,8 @@ MIN_CHANCE = 0.15
 MOST_GUESSED_IN_STEP = {"cpu": 64, "cuda": RIDGE["cuda"]}
 """Tokens: each has its logits, and rows are chosen by the memory of one token's each.
 
-On a GPU what fills rows up counts too, and no more than make a step take twice as long: so nothing
-is guessed in more than 64 rows."""
+On a GPU all that are fed count, and are no more than make a step take twice as long as none: so
+nothing is guessed in more than 64 rows."""
 
 Speculation = Literal["auto", "off"]
 """Whether next tokens are guessed where that is likely to save time; it changes no string."""
@@ -248,7 +248,7 @@ class Step:
     def __init__(self, model: LanguageModel, cache: Any, batch: Batch, sampler: Decoding) -> None:
         self._model, self._cache, self._batch, self._sampler = model, cache, batch, sampler
 
-    def __call__(self, live: int, length: int, width: int = 1) -> Tensor:
+    def __call__(self, live: int, length: int, width: int) -> Tensor:
         """Draw the next tokens of every row that is at work; what was done for each, [live, 3].
 
         A step that feeds ``width`` tokens to every row, and not 1, checks the guesses put for it.
@@ -395,7 +395,7 @@ class Scheduler:
     def _widths(self) -> list[int]:
         """How many tokens a recorded step may feed to each row, in as many as are at work."""
         rows = cuda_graphs.recorded_rows(len(self._slots), self.rows)
-        return [width for width in WIDTHS if rows * (width - 1) <= self._most_guessed]
+        return [width for width in WIDTHS if width == 1 or rows * width <= self._most_guessed]
 
     def _best_width(self, chances: Sequence[Sequence[float]]) -> int:
         """How many tokens a recorded step had better feed to each row, by `Guessing.foresee`.
