@@ -96,9 +96,9 @@ def main() -> None:
         table,
         f"Qwen3-4B's architecture with {chosen.layers} layers at random weights, {chosen.new} "
         f"tokens after {chosen.prompt}; a large copy ran at {copied / 1e9:.0f} GB/s, a large "
-        f"product at {multiplied / 1e12:.1f} TFLOP/s. Medians of {chosen.repeats}. The last "
-        f"columns are one run each at exponent {chosen.guessed_alpha:g}, to its last chain and "
-        "without the time of recording; passes are of decoded tokens. "
+        f"product at {multiplied / 1e12:.1f} TFLOP/s. Medians of {chosen.repeats}, without "
+        f"guesses. The last columns are one run each at exponent {chosen.guessed_alpha:g}, to its "
+        "last chain and without the time of recording; passes are of decoded tokens. "
         f"Recorded steps: {'yes' if cuda_graphs.pays_on(torch.device(chosen.device)) else 'no'}.",
     )
 
@@ -115,7 +115,7 @@ def powerblend(hf: Any, prompts: torch.Tensor, new: int) -> None:
     """The engine, which no token ends: id 0 is all but impossible to draw from random weights."""
     model = load_model(hf, eos_token_ids=[0])
     decoding = {"sampler": "temperature", "alpha": ALPHA, "max_new_tokens": new}
-    sample(model, prompts.tolist(), decoding, rows=len(prompts))
+    sample(model, prompts.tolist(), decoding, rows=len(prompts), speculate="off")
 
 
 class PowerStep(NamedTuple):
@@ -135,7 +135,7 @@ def power_step(model: Model, prompts: torch.Tensor, chosen: argparse.Namespace) 
     sampler = parse_sampler({**settings, "max_new_tokens": chosen.new})
     requests = [Request(prompt, str(i), i) for i, prompt in enumerate(prompts.tolist())]
     for _ in range(2):  # a long job has long had the memory for its suffixes
-        run = Run(model, requests, sampler, 0, len(prompts))
+        run = Run(model, requests, sampler, 0, len(prompts), "off")
         measured = stretches(run._scheduler(run._jobs))
     if not measured:
         raise SystemExit(f"a chain was done within {STRETCH} steps: decode more tokens with --new")
@@ -160,7 +160,7 @@ def stretches(scheduler: Scheduler) -> list[PowerStep]:
                 return measured
             live, length = len(scheduler._slots), int(scheduler._positions.max())
             with torch.inference_mode(), scheduler._batch.at_rest():
-                bare = _median(lambda n=(live, length): scheduler._step(*n), 5)
+                bare = _median(lambda n=(live, length, 1): scheduler._step(*n), 5)
             measured.append(PowerStep(whole / STRETCH, bare, host / STRETCH))
 
 
