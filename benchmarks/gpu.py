@@ -5,7 +5,9 @@ the weights are. The floor of a step is the longer of two times: reading every w
 row's keys and values once at the speed of a large copy, and the multiplications at the speed of a
 large product, both measured in the same run. What decisions cost shows in a power sampling run: its
 steps, with their decisions, against the same steps of rows at rest, on which nothing is decided;
-and what of a step the host is at work for, most of which overlaps the device's.
+and what of a step the host is at work for, most of which overlaps the device's. Guesses of next
+tokens are right where text repeats itself, at random weights by the exponent alone: the power
+sampling runs with and without them have their own (``--guessed-alpha``), and say how many were.
 ``--device cpu --layers 2`` tries it out anywhere, where the host's time is all of it.
 """
 
@@ -23,7 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from powerblend import Model, load_model, sample
 from powerblend.api.generation import Request, Run
 from powerblend.engine import cuda_graphs
-from powerblend.engine.scheduler import Scheduler
+from powerblend.engine.scheduler import Scheduler, Speculation
 from powerblend.engine.transfers import Download
 from powerblend.samplers import parse_sampler
 
@@ -52,6 +54,9 @@ def main() -> None:
     options.add_argument("--layers", type=int, default=36, help="(default 36)")
     options.add_argument("--prompt", type=int, default=256, help="prompt tokens (default 256)")
     options.add_argument("--new", type=int, default=256, help="decoded tokens (default 256)")
+    options.add_argument(
+        "--guessed-alpha", type=float, default=8.0, help="of runs with guesses (default 8)"
+    )
     chosen = options.parse_args()
     if chosen.device == "cuda" and not torch.cuda.is_available():
         options.error("there is no GPU; try it out with --device cpu --layers 2")
@@ -65,6 +70,7 @@ def main() -> None:
         floor = rows / step_floor(hf, rows, chosen, copied, multiplied)
         model = load_model(hf, eos_token_ids=[0])
         power = power_step(model, prompts, chosen)
+        plain, guessed = (power_run(model, prompts, chosen, s) for s in ("off", "auto"))
         table.append(
             {
                 "rows": rows,
@@ -76,6 +82,11 @@ def main() -> None:
                 "power sampling, ms a step": 1e3 * power.whole,
                 "decisions": 1 - power.bare / power.whole,
                 "host at work": power.host / power.whole,
+                "ps, tokens/s": plain.tokens_per_second,
+                "ps with guesses": guessed.tokens_per_second,
+                "faster by": guessed.tokens_per_second / plain.tokens_per_second,
+                "passes": guessed.passes,
+                "guesses right": guessed.right,
             }
         )
         del model  # its weights, merged, are another model's in the next round
@@ -85,7 +96,9 @@ def main() -> None:
         table,
         f"Qwen3-4B's architecture with {chosen.layers} layers at random weights, {chosen.new} "
         f"tokens after {chosen.prompt}; a large copy ran at {copied / 1e9:.0f} GB/s, a large "
-        f"product at {multiplied / 1e12:.1f} TFLOP/s. Medians of {chosen.repeats}. "
+        f"product at {multiplied / 1e12:.1f} TFLOP/s. Medians of {chosen.repeats}, without "
+        f"guesses. The last columns are one run each at exponent {chosen.guessed_alpha:g}, to its "
+        "last chain and without the time of recording; passes are of decoded tokens. "
         f"Recorded steps: {'yes' if cuda_graphs.pays_on(torch.device(chosen.device)) else 'no'}.",
     )
 
@@ -102,7 +115,7 @@ def powerblend(hf: Any, prompts: torch.Tensor, new: int) -> None:
     """The engine, which no token ends: id 0 is all but impossible to draw from random weights."""
     model = load_model(hf, eos_token_ids=[0])
     decoding = {"sampler": "temperature", "alpha": ALPHA, "max_new_tokens": new}
-    sample(model, prompts.tolist(), decoding, rows=len(prompts))
+    sample(model, prompts.tolist(), decoding, rows=len(prompts), speculate="off")
 
 
 class PowerStep(NamedTuple):
@@ -122,7 +135,7 @@ def power_step(model: Model, prompts: torch.Tensor, chosen: argparse.Namespace) 
     sampler = parse_sampler({**settings, "max_new_tokens": chosen.new})
     requests = [Request(prompt, str(i), i) for i, prompt in enumerate(prompts.tolist())]
     for _ in range(2):  # a long job has long had the memory for its suffixes
-        run = Run(model, requests, sampler, 0, len(prompts))
+        run = Run(model, requests, sampler, 0, len(prompts), "off")
         measured = stretches(run._scheduler(run._jobs))
     if not measured:
         raise SystemExit(f"a chain was done within {STRETCH} steps: decode more tokens with --new")
@@ -134,7 +147,7 @@ def stretches(scheduler: Scheduler) -> list[PowerStep]:
     steps, measured = scheduler.run(), []
     for _ in range(2):  # in the first it is recorded; the second has an outcome to look at
         next(steps, None)
-    with waiting() as waits:
+    with timed(Download, "wait") as waits:
         while True:
             waits.clear()
             started = time.perf_counter()
@@ -147,26 +160,52 @@ def stretches(scheduler: Scheduler) -> list[PowerStep]:
                 return measured
             live, length = len(scheduler._slots), int(scheduler._positions.max())
             with torch.inference_mode(), scheduler._batch.at_rest():
-                bare = _median(lambda n=(live, length): scheduler._step(*n), 5)
+                bare = _median(lambda n=(live, length, 1): scheduler._step(*n), 5)
             measured.append(PowerStep(whole / STRETCH, bare, host / STRETCH))
 
 
-@contextmanager
-def waiting() -> Iterator[list[float]]:
-    """Collect the seconds that the host waits for the device."""
-    wait, waits = Download.wait, list[float]()
+class PowerRun(NamedTuple):
+    """Of a power sampling run: its speed, its passes of a token, and the share of right guesses."""
 
-    def timed(download: Download) -> Any:
+    tokens_per_second: float
+    passes: float
+    right: float
+
+
+def power_run(
+    model: Model, prompts: torch.Tensor, chosen: argparse.Namespace, speculate: Speculation
+) -> PowerRun:
+    """All chains from the first token to the last."""
+    settings = {"sampler": "power", "alpha": chosen.guessed_alpha, "blocks": 8, "steps": 2}
+    sampler = parse_sampler({**settings, "max_new_tokens": chosen.new})
+    requests = [Request(prompt, str(i), i) for i, prompt in enumerate(prompts.tolist())]
+    run = Run(model, requests, sampler, 0, len(prompts), speculate)
+    with timed(cuda_graphs, "record") as recording:
         started = time.perf_counter()
-        array = wait(download)
-        waits.append(time.perf_counter() - started)
-        return array
+        passes = sum(answer.passes for finished in run.steps() for _, answer in finished)
+        synchronize()
+        taken = time.perf_counter() - started - sum(recording)
+    tally = run.tally
+    right = tally.guessed_right / max(1, tally.guessed)
+    return PowerRun(tally.decoded_tokens / taken, passes / tally.decoded_tokens, right)
 
-    Download.wait = timed  # type: ignore[method-assign]
+
+@contextmanager
+def timed(owner: Any, name: str) -> Iterator[list[float]]:
+    """Collect the seconds that calls of a function or method take, as those of the host's waits."""
+    call, seconds = getattr(owner, name), list[float]()
+
+    def watched(*given: Any) -> Any:
+        started = time.perf_counter()
+        made = call(*given)
+        seconds.append(time.perf_counter() - started)
+        return made
+
+    setattr(owner, name, watched)
     try:
-        yield waits
+        yield seconds
     finally:
-        Download.wait = wait  # type: ignore[method-assign]
+        setattr(owner, name, call)
 
 
 def hugging_face(hf: Any, prompts: torch.Tensor, new: int) -> None:

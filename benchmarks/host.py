@@ -108,9 +108,9 @@ class Watched:
         """The time at the host."""
         return time.perf_counter() - self._origin
 
-    def _step(self, live: int, length: int) -> Tensor:
+    def _step(self, live: int, length: int, width: int) -> Tensor:
         started, count = time.perf_counter(), self._operations.count
-        outcome = self._actual[0](live, length)
+        outcome = self._actual[0](live, length, width)
         self._operations.count = count
         self._origin += time.perf_counter() - started
         self.device = max(self.host, self.device) + self._takes

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 import architectures
 import row_kernels
 import tiny
+from equality import nearly, records
 from powerblend import Generation, Model, load_model, sample
 from powerblend.draft.dflash import Draft
 from powerblend.draft.guided import Guided
@@ -19,6 +21,7 @@ from powerblend.engine import attention, cuda_graphs, gpu_rows
 from powerblend.engine.batch import Batch, Guesses, StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.endings import Ending
+from powerblend.engine.guesses import WIDTHS
 from powerblend.engine.scheduler import Step
 from powerblend.samplers import parse_sampler
 
@@ -198,21 +201,43 @@ def test_windows_and_sinks_are_recorded(kind: str) -> None:
     assert [row[0].tokens for row in ours] == [row[0].tokens for row in theirs]
 
 
+@pytest.mark.parametrize("rows", [1, 3, 16])
+@pytest.mark.parametrize("condition", ["ps", "blend_ps", "blend_ps-target"])
+def test_guesses_change_no_answer(condition: str, rows: int) -> None:
+    """In float64; they save steps."""
+    model = load_model(tiny.transformer(vocabulary=WORDS).to("cuda"))
+    prompts = [tiny.PROMPT, [3, 3, 2], [2, 0, 3, 3, 5]]
+    decoding = POWER | CONDITIONS[condition]
+    how: dict[str, Any] = {"samples": 8, "rows": rows}
+    guessed = sample(model, prompts, decoding, **how)
+    plain = sample(model, prompts, decoding, **how, speculate="off")
+    assert records(guessed) == nearly(records(plain))
+    saved = [1 - g.passes / p.passes for g, p in zip(chain(*guessed), chain(*plain), strict=True)]
+    assert sum(saved) / len(saved) > 0.1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("condition", ["ps", "blend_ps", "draft_blend_ps"])
-def test_a_step_never_waits_for_the_device(condition: str, draft: Draft) -> None:
+def test_a_step_never_waits_for_the_device(
+    condition: str, dtype: torch.dtype, width: int, draft: Draft
+) -> None:
     """What may be recorded, and is launched ahead, asks the device for nothing."""
-    model: Any = load_model(tiny.transformer(vocabulary=WORDS).to("cuda"), draft=draft)
+    hf = tiny.transformer(vocabulary=WORDS, dtype=dtype)
+    model: Any = load_model(hf.to("cuda"), draft=draft)
     sampler = parse_sampler(POWER | CONDITIONS[condition])
     if condition == "draft_blend_ps":
         model = Guided(model)
     with torch.inference_mode():
         cache = model.cache(4, 32)
-        rows = Batch(4, 24, Ending(model.eos_token_ids), model.device, resting=0)
+        ending = Ending(model.eos_token_ids)
+        rows = Batch(4, 24, ending, model.device, resting=0, widest=max(WIDTHS))
+        rows.put_guesses([[3] * (width - 1), [], [], []])
         step = Step(model, cache, rows, sampler)
-        step(4, 32)
+        step(4, 32, width)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            step(4, 32)
+            step(4, 32, width)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

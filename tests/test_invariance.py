@@ -186,9 +186,9 @@ def test_the_work_is_counted_and_the_clock_shared_out(model: Model, speculate: A
     steps: list[int] = []
     step = Step.__call__
 
-    def counting(self: Step, live: int, length: int) -> torch.Tensor:
+    def counting(self: Step, live: int, length: int, width: int) -> torch.Tensor:
         steps.append(live)
-        return step(self, live, length)
+        return step(self, live, length, width)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Step, "__call__", counting)

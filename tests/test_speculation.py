@@ -17,7 +17,7 @@ from powerblend.engine import scheduler
 from powerblend.engine.batch import Batch
 from powerblend.engine.chain import Proposal
 from powerblend.engine.distributions import NO_TOKEN, Draw
-from powerblend.engine.guesses import MOST_GUESSED, Guessing, Rates, Written
+from powerblend.engine.guesses import MAX_PLACES, MOST_GUESSED, Guessing, Rates, Written
 from powerblend.samplers import parse_sampler
 from table_model import TableModel
 
@@ -233,7 +233,7 @@ def test_a_step_guesses_so_many_tokens_at_most(
         guess(self, guessed)
 
     monkeypatch.setattr(Batch, "guess", watched)
-    monkeypatch.setattr(scheduler, "MOST_GUESSED_IN_STEP", 3)
+    monkeypatch.setitem(scheduler.MOST_GUESSED_IN_STEP, "cpu", 3)
     answers(table, "power", rows=6)
     assert max(numbers) == 3
 
@@ -244,15 +244,6 @@ def test_a_model_may_want_one_token_a_row(
     monkeypatch.setattr(table, "block_size", 1)
     out = answers(table, "power", rows=1)
     assert passes(out) == decoded(out)
-
-
-def test_steps_ahead_of_decisions_are_not_guessed(
-    table: TableModel, recordings: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scheduler.Scheduler, "_guess", None)
-    out = answers(table, "power", rows=3)
-    assert passes(out) == decoded(out)
-    assert recordings
 
 
 def test_an_unknown_setting_is_refused(table: TableModel) -> None:
@@ -298,3 +289,11 @@ def test_what_a_sibling_wrote_is_guessed() -> None:
         first.drawn(1, token, rates)
     assert second.guess(rates, 0.0, MOST_GUESSED) == [8, 9, 8]
     assert second.drawn(3, 7, rates) == 2
+
+
+def test_no_more_is_kept_of_texts_than_is_looked_at() -> None:
+    written = Written(np.array([1, 2]))
+    for _ in range(500):
+        written.extend([1], [2, 3, 2])
+    assert all(len(places) < 2 * MAX_PLACES for places in written._places.values())
+    assert written.after([9, 2], None) == (1, [3, 2])

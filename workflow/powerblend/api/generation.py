@@ -331,8 +331,8 @@ def sample(
     rows
         Chains at once; None: as many as the free memory holds. Halved if memory ends all the same.
     speculate
-        ``auto``: on the CPU, next tokens are guessed from what was written before where that is
-        likely to save time; ``off``: never. It changes no answer.
+        ``auto``: next tokens are guessed from what was written before where that is likely to save
+        time, on a GPU in up to 64 rows; ``off``: never. It changes no answer.
     chat_template
         Options of the chat template, as ``{"enable_thinking": False}``, or the template itself
         under ``chat_template``.

@@ -7,7 +7,9 @@ or by several at once where its next tokens were guessed (`Batch.guess`):
     drawn                    token 1 | token 2 | token 3 | token 4 |
 
 Each is drawn with its own uniform number, so token 1 is what it would be without guesses; token 2
-is if token 1 is guess 1, and so on. Those up to the first that was not guessed are kept.
+is if token 1 is guess 1, and so on. Those up to the first that was not guessed are kept. A recorded
+step feeds every row as many tokens: one that has fewer guesses is filled up, with a token of which
+nothing is kept, as no guess is right where there is none.
 A row at rest, because its proposal is finished or because it has none, is stepped with the others
 and stays as it is, so that a step may be run ahead of the decisions that the last one calls for.
 Knows no model and no cache, and of a chain its proposals and traces alone.
@@ -91,6 +93,14 @@ class Guesses(NamedTuple):
         return len(self.row) == len(self.first) * self.width
 
     @classmethod
+    def filled_up(cls, guess: Tensor) -> "Guesses":
+        """Of each row as many: ``guess`` [rows, width], `NO_TOKEN` where a row has none."""
+        rows, width = guess.shape
+        place = torch.arange(rows * width, device=guess.device)
+        row = place // width
+        return cls(row, place % width, guess.flatten(), place[::width], width)
+
+    @classmethod
     def of(cls, guessed: Sequence[Sequence[int]], device: torch.device) -> "Guesses":
         """Of each row, the tokens guessed."""
         fed = [1 + len(tokens) for tokens in guessed]
@@ -98,10 +108,9 @@ class Guesses(NamedTuple):
         offsets = [offset for count in fed for offset in range(count)]
         first = np.cumsum([0, *fed[:-1]])
         rows = np.repeat(np.arange(len(fed)), fed)
-        parts = (
-            upload(part, device) for part in (rows, np.array(offsets), np.array(tokens), first)
-        )
-        return cls._make([*parts, max(fed)])
+        parts = rows, np.array(offsets), np.array(tokens), first
+        row, offset, guess, places = (upload(part, device) for part in parts)
+        return cls(row, offset, guess, places, max(fed))
 
 
 class Assignment(NamedTuple):
@@ -147,6 +156,8 @@ class Batch:
 
     A recorded step has a fixed number of rows, and reads the keys of vacant ones too. Those are fed
     at position ``resting``, the smallest that a row can have, so that they have few keys to read.
+    It feeds each row up to ``widest`` tokens; where steps are not recorded, that is 1 and of no
+    account.
     """
 
     def __init__(
@@ -157,10 +168,12 @@ class Batch:
         device: torch.device,
         resting: int,
         columns: int = 0,
+        widest: int = 1,
     ) -> None:
         # One more than an answer can have: a row at rest is stepped too, and writes behind it.
         tokens = max_new_tokens + 1
-        self._record = _record(tokens)
+        # A row that is filled up is fed tokens behind its cap, and a number is looked up for each.
+        self._record = _record(max_new_tokens + widest)
         shape = (rows, self._record.itemsize // WORD_BYTES)
         self._table = torch.zeros(shape, dtype=torch.long, device=device)
         fields = _fields(self._table, self._record)
@@ -180,6 +193,7 @@ class Batch:
         self._row = torch.arange(rows, device=device)
         self._reader = Reader(device)
         self._guesses: Guesses | None = None
+        self._put = torch.full((rows, widest), NO_TOKEN, device=device)
 
     def load(self, assignments: Sequence[Assignment]) -> None:
         """Give rows their proposals, of many rows in as few copies as of one."""
@@ -207,13 +221,31 @@ class Batch:
         """
         self._guesses = Guesses.of(guessed, self._row.device) if any(guessed) else None
 
+    def put_guesses(self, guessed: Sequence[Sequence[int]]) -> None:
+        """Put guesses of as many first rows' next tokens where a recorded step finds them.
+
+        Each row's are fewer than the step is wide, and than the tokens up to its cap.
+        """
+        table = np.full((len(guessed), self._put.shape[1]), NO_TOKEN)
+        for line, tokens in zip(table, guessed, strict=True):
+            line[: len(tokens)] = tokens
+        self._put[: len(guessed)] = upload(table, self._row.device)
+
+    def find_guesses(self, live: int, width: int) -> None:
+        """Let the step under way, of ``width`` tokens a row, check what was put there.
+
+        It reads what stays in place and nothing of the host's, so that it may be recorded.
+        """
+        self._guesses = Guesses.filled_up(self._put[:live, :width])
+
     def inputs(self, live: int, length: int) -> StepInputs:
         """Those of the next step of the first rows."""
         guesses = self._guesses
         if guesses is None:
             return StepInputs(self._token[:live], self._position[:live], self._index[:live], length)
         row, offset = guesses.row, guesses.offset
-        tokens = torch.where(offset > 0, guesses.fed, self._token[row])
+        # What fills a row up may be any token.
+        tokens = torch.where(offset > 0, guesses.fed.clamp(min=0), self._token[row])
         positions, answer_lengths = self._position[row] + offset, self._index[row] + offset
         return StepInputs(tokens, positions, answer_lengths, length, guesses)
 

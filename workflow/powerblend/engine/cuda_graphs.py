@@ -1,9 +1,10 @@
 """Decode steps as CUDA graphs: a thousand kernels launched as one, so that the host keeps up.
 
 A step, from the tokens fed to the tokens drawn, works on tensors that stay where they are in
-memory. It is recorded once for each number of rows, rounded up to a power of two, and each length,
-rounded up to `LENGTH_MULTIPLE`, and then replayed; rows that are there only to fill up are at rest.
-Where kernels take the rows' lengths from the device (`attention`), one length serves for all.
+memory. It is recorded once for each number of rows, rounded up to a power of two, each length,
+rounded up to `LENGTH_MULTIPLE`, and each number of tokens fed to a row, and then replayed; rows
+that are there only to fill up are at rest. Where kernels take the rows' lengths from the device
+(`attention`), one length serves for all.
 """
 
 from collections.abc import Callable
@@ -20,8 +21,11 @@ has, a further length costs a recording."""
 WARM_UP_RUNS = 2
 """Runs before a recording, in which libraries choose their kernels."""
 
-StepFunction = Callable[[int, int], Tensor]
-"""Advances so many first rows, none longer than so many tokens; what it did for each, [rows]."""
+StepFunction = Callable[[int, int, int], Tensor]
+"""Advances so many first rows, none longer than so many tokens, of which each is fed so many.
+
+What it did for each row is [rows, ...].
+"""
 
 
 class Recording(NamedTuple):
@@ -42,32 +46,37 @@ class Recorded:
         length_multiple: int,
         device: torch.device,
     ) -> None:
-        """``at_rest`` makes runs of the step harmless; ``largest`` are its largest arguments.
+        """``at_rest`` makes runs of the step harmless; ``largest`` are its most rows and length.
 
         Lengths are rounded up to multiples of ``length_multiple``.
         """
         self._step, self._at_rest = step, at_rest
         self._max_rows, self._max_length = largest
         self._length_multiple = length_multiple
-        self._recordings: dict[tuple[int, int], Recording] = {}
+        self._recordings: dict[tuple[int, int, int], Recording] = {}
         # One is replayed after the other, so that all can use the same memory; and libraries keep
         # memory for every stream that they have seen.
         on_gpu = device.type == "cuda"
         self._memory = torch.cuda.graph_pool_handle() if on_gpu else None
         self._stream = torch.cuda.Stream(device) if on_gpu else None
 
-    def __call__(self, live: int, length: int) -> Tensor:
+    def __call__(self, live: int, length: int, width: int) -> Tensor:
         """The outcome of a step, overwritten by the next."""
-        rows = min(1 << (live - 1).bit_length(), self._max_rows)
         multiple = self._length_multiple
         length = min(-(-length // multiple) * multiple, self._max_length)
-        if (rows, length) not in self._recordings:
+        shape = recorded_rows(live, self._max_rows), length, width
+        if shape not in self._recordings:
             with self._at_rest():
-                recording = record(lambda: self._step(rows, length), self._stream, self._memory)
-            self._recordings[rows, length] = recording
-        replay, outcome = self._recordings[rows, length]
+                recording = record(lambda: self._step(*shape), self._stream, self._memory)
+            self._recordings[shape] = recording
+        replay, outcome = self._recordings[shape]
         replay()
         return outcome[:live]
+
+
+def recorded_rows(live: int, most: int) -> int:
+    """How many rows a step of so many first ones is recorded for, in a batch of ``most``."""
+    return min(1 << (live - 1).bit_length(), most)
 
 
 def pays_on(device: torch.device) -> bool:

@@ -9,6 +9,8 @@ decide how many tokens a step yields, and never which.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,18 @@ MAX_PLACES = 64
 
 MOST_GUESSED = 8
 """Tokens guessed of a row at once."""
+
+WIDTHS = 1, 4, 8
+"""Tokens that a recorded step may feed to each row: its last one and guesses.
+
+Few, for each is recorded for every number of rows; and in the few rows for which guesses pay, four
+tokens of each take a GPU hardly longer than two."""
+
+WAITED = 4, 1
+"""What a step that waits for the host costs, in tokens fed: at all, and for each row.
+
+Some 25 microseconds are a token's, of a model that takes 6 milliseconds to read: about as long as
+the host takes to settle and guess for a row, beside the copies both ways."""
 
 PRIOR_RIGHT = 0.5, 0.9
 """Shares of guesses taken to be right, after a match of one token and of the longest, ..."""
@@ -49,7 +63,11 @@ class Written:
         """Write tokens behind a text, of which there may be several at once."""
         for token in tokens:
             if text:
-                self._places[text[-1]].append((text, len(text)))
+                places = self._places[text[-1]]
+                places.append((text, len(text)))
+                # What is no longer looked at is let go of, now and then, with its text.
+                if len(places) == 2 * MAX_PLACES:
+                    del places[:MAX_PLACES]
             text.append(token)
 
     def after(self, text: list[int], but: int | None) -> tuple[int, Sequence[int]]:
@@ -79,7 +97,8 @@ class Rates:
     """How often guesses were right, by how many tokens before them matched, or by a draft."""
 
     def __init__(self) -> None:
-        share = [0.0, *np.linspace(*PRIOR_RIGHT, LONGEST_MATCH), *[PRIOR_DRAFTED] * LONGEST_DRAFTED]
+        matched = np.linspace(*PRIOR_RIGHT, LONGEST_MATCH).tolist()
+        share = [0.0, *matched, *[PRIOR_DRAFTED] * LONGEST_DRAFTED]
         self._right = [PRIOR_GUESSES * part for part in share]
         self._made = [PRIOR_GUESSES] * len(share)
 
@@ -114,6 +133,7 @@ class Guessing:
         self._not = int(proposal.current[0]) if len(proposal.current) else None
         self._kinds: list[int] = []
         self._guessed: list[int] = []
+        self._fed = 0  # of the tokens guessed, those that a step checks
 
     def guess(self, rates: Rates, worth: float, most: int) -> list[int]:
         """The next tokens, as far as the chance that all are right is ``worth`` or more."""
@@ -123,6 +143,20 @@ class Guessing:
         matched, found = self._written.after(self._text, self._not)
         kinds = [matching(matched + number) for number in range(len(found))]
         return self._take(found[:most], kinds, rates, worth)
+
+    def foresee(self, rates: Rates, most: int) -> list[float]:
+        """The chances that the next token can be guessed, that the next two can, up to ``most``.
+
+        Nothing is fed yet (`feed`); whether the first is right is counted all the same.
+        """
+        guessed, self._fed = self.guess(rates, 0.0, most), 0
+        return list(accumulate((rates[kind] for kind in self._kinds[: len(guessed)]), mul))
+
+    def feed(self, most: int) -> list[int]:
+        """The first of the tokens foreseen, for the next step to check."""
+        fed = self._guessed[:most]
+        self._fed = len(fed)
+        return fed
 
     def guess_drafted(
         self, tokens: Sequence[int], offset: int, rates: Rates, worth: float
@@ -143,15 +177,36 @@ class Guessing:
             if chance < worth:
                 break
             self._guessed.append(token)
+        self._fed = len(self._guessed)
         return self._guessed
 
     def drawn(self, count: int, last: int, rates: Rates) -> int:
-        """Take what a step drew: guesses, then ``last``; returns how many guesses were right."""
+        """Take what a step drew: guesses, then ``last``; how many that it was fed were right."""
         tokens = [*self._guessed[: count - 1], last]
         checked = [guess == token for guess, token in zip(self._guessed, tokens, strict=False)]
-        for kind, right in zip(self._kinds, checked, strict=False):
-            rates.add(kind, right)
+        for kind, is_right in zip(self._kinds, checked, strict=False):
+            rates.add(kind, is_right)
         self._written.extend(self._text, tokens)
         self._left -= count
         self._not = None
-        return sum(checked)
+        right = sum(checked[: self._fed])
+        self._guessed, self._fed = [], 0
+        return right
+
+
+def best_width(
+    chances: Sequence[Sequence[float]], widths: Sequence[int], rows: int, ridge: int
+) -> int:
+    """How many tokens to feed to each of ``rows`` rows, for most kept tokens in the same time.
+
+    A step that feeds n tokens takes time in proportion to n + ``ridge``, and to `WAITED` more where
+    it checks guesses, since the host cannot launch it ahead. It keeps one token of each row at
+    work, and its guesses with the ``chances`` that `Guessing.foresee` has of them.
+    """
+
+    def speed(width: int) -> float:
+        kept = sum(1 + sum(row[: width - 1]) for row in chances)
+        waited = WAITED[0] + WAITED[1] * rows if width > 1 else 0
+        return kept / (rows * width + waited + ridge)
+
+    return max(widths, key=speed)

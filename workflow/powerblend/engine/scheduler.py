@@ -13,7 +13,8 @@ has finished its proposal gives its row to the next one that is ready, of whatev
 its keys along. They belong to the string: who drops it drops them, and who copies it shares them.
 
 On a GPU the next step is launched before the last one's outcome is looked at, so that the host
-decides while the device computes; a row whose proposal was finished rests for that one step.
+decides while the device computes; a row whose proposal was finished rests for that one step. Where
+a step is to check guesses, the host waits for the outcome instead: they go by what was drawn last.
 
 The scheduler asks of a model what `LanguageModel` says, of a sampler what `Decoding` says, and
 nothing else, so a table of probabilities runs through the very same loop.
@@ -38,27 +39,41 @@ from powerblend.engine.batch import Assignment, Batch, FinishedRow, StepInputs
 from powerblend.engine.chain import Chain, Moves, Proposal
 from powerblend.engine.distributions import Draw, Logits
 from powerblend.engine.endings import Ending
-from powerblend.engine.guesses import Guessing, Rates, Written, drafted
+from powerblend.engine.guesses import (
+    LONGEST_MATCH,
+    MOST_GUESSED,
+    WIDTHS,
+    Guessing,
+    Rates,
+    Written,
+    best_width,
+    drafted,
+)
 from powerblend.engine.randomness import Stream
 from powerblend.engine.rounds import Rounds
 from powerblend.engine.strings import Trace
 from powerblend.engine.transfers import Download, upload
 
 STEPS_AHEAD = {"cpu": 0, "cuda": 1}
-"""Steps launched before the outcome of the last one is looked at."""
+"""Steps launched before the outcome of the last one is looked at, where no guess is checked."""
 
 MAX_PADDING_TOKENS = {"cpu": 64, "cuda": 512}
 """In one pass of a prefill: about as many as take as long as reading the weights once more."""
 
+RIDGE = {"cpu": 16, "cuda": 256}
+"""Tokens that add as much time to a step as it takes for none: reading the weights.
 
-RIDGE = 16
-"""Tokens that add as much time to a step on the CPU as it takes for none: reading the weights."""
+On a GPU in 16 bits a token takes 2 FLOP of every weight, for which 2 bytes are read: an H100, of
+some 990 TFLOP/s and 3.35 TB/s, does so for 295 tokens meanwhile, an H200 for 206."""
 
 MIN_CHANCE = 0.15
 """Of a guess to be right, below which it does not pay in a step of one row either."""
 
-MOST_GUESSED_IN_STEP = 64
-"""Tokens: each has its logits, and rows are chosen by the memory of one token's each."""
+MOST_GUESSED_IN_STEP = {"cpu": 64, "cuda": RIDGE["cuda"]}
+"""Tokens: each has its logits, and rows are chosen by the memory of one token's each.
+
+On a GPU all that are fed count, and are no more than make a step take twice as long as none: so
+nothing is guessed in more than 64 rows."""
 
 Speculation = Literal["auto", "off"]
 """Whether next tokens are guessed where that is likely to save time; it changes no string."""
@@ -172,7 +187,7 @@ class Running:
 
     job: Job
     answer: Chain | Rounds
-    written: Written | None  # after its prompt, where tokens are guessed
+    written: Written | None = None  # after its prompt, where tokens are guessed
     passes: int = 0  # steps in which it had a row at work
     counted: Moves = field(default_factory=Moves)  # those of its moves that the tally has
     seconds: float = 0.0  # of its strings in rows that they have left
@@ -217,10 +232,14 @@ class Prefilled(NamedTuple):
 
 
 class Launched(NamedTuple):
-    """A step under way: whose rows it advances, and what it will have done for each."""
+    """A step under way: whose rows it advances, and what it will have done for each.
+
+    ``width`` is the number of tokens that it feeds to each row, where it is recorded.
+    """
 
     slots: list[Slot]
     outcome: Download
+    width: int
 
 
 class Step:
@@ -229,8 +248,13 @@ class Step:
     def __init__(self, model: LanguageModel, cache: Any, batch: Batch, sampler: Decoding) -> None:
         self._model, self._cache, self._batch, self._sampler = model, cache, batch, sampler
 
-    def __call__(self, live: int, length: int) -> Tensor:
-        """Draw the next token of every row that is at work; what was done for each, [live]."""
+    def __call__(self, live: int, length: int, width: int) -> Tensor:
+        """Draw the next tokens of every row that is at work; what was done for each, [live, 3].
+
+        A step that feeds ``width`` tokens to every row, and not 1, checks the guesses put for it.
+        """
+        if width > 1:
+            self._batch.find_guesses(live, width)
         inputs = self._batch.inputs(live, length)
         logits = self._model.step(self._cache, inputs, self._sampler.blend)
         pending = self._batch.pending(live)
@@ -274,18 +298,22 @@ class Scheduler:
         self._latest: Prefilled | None = None  # kept while no row is at work, too
         self._cache = model.cache(self.rows, self._capacity, self._prefix(jobs))
         device = model.device
-        self._batch = Batch(self.rows, limit, ending, device, self._shared, sampler.columns)
+        self._recorded = cuda_graphs.pays_on(device)
+        self._ahead, self._ridge = STEPS_AHEAD[device.type], RIDGE[device.type]
+        self._most_guessed = MOST_GUESSED_IN_STEP[device.type]
+        widest = max(WIDTHS) if self._recorded else 1
+        self._batch = Batch(self.rows, limit, ending, device, self._shared, sampler.columns, widest)
         self._step: cuda_graphs.StepFunction = Step(model, self._cache, self._batch, sampler)
-        if cuda_graphs.pays_on(device):
+        if self._recorded:
             largest = (self.rows, self._capacity)
             multiple = self._capacity if model.own_lengths else cuda_graphs.LENGTH_MULTIPLE
             self._step = cuda_graphs.Recorded(
                 self._step, self._batch.at_rest, largest, multiple, device
             )
         self._launched: deque[Launched] = deque()
-        # A recorded step has as many tokens as rows; and guesses go by the last step's outcome.
-        waits = not cuda_graphs.pays_on(device) and not STEPS_AHEAD[device.type]
-        self._speculates = speculate == "auto" and waits
+        # Guesses go by the last step's outcome, and recorded steps alone wait for it where they do.
+        able = self._recorded or not self._ahead
+        self._speculates = speculate == "auto" and able
         self._rates = Rates()
         self._texts: WeakValueDictionary[bytes, Written] = WeakValueDictionary()
         # Copies on the host of what the batch has on the device, to be read without waiting for it.
@@ -317,18 +345,23 @@ class Scheduler:
 
     @torch.inference_mode()
     def _advance(self) -> list[Finished]:
-        """One step of every row; chains that finished a proposal decide, and begin the next."""
+        """One step of every row; chains that finished a proposal decide, and begin the next.
+
+        Where the next step had better check guesses, steps under way are looked at before it.
+        """
         started, live = time.perf_counter(), len(self._slots)
-        self._launched.append(self._launch(live))
-        ahead = len(self._launched) > STEPS_AHEAD[self._model.device.type]
-        left = self._settle(self._launched.popleft()) if ahead else []
+        waits = bool(self._launched) and self._foresees_guesses()
+        if not waits:
+            self._launched.append(self._launch(live))
+            waits = self._launched[-1].width > 1
+        late = len(self._launched) > (0 if waits else self._ahead)
+        left = self._settle(self._launched.popleft()) if late else []
         self._clock += (time.perf_counter() - started) / live
         for slot in left:
             slot.running.seconds += self._clock - slot.admitted
         for slot in self._entered:
             slot.admitted = self._clock
         done, self._done, self._entered = self._done, [], []
-        self._num_steps += 1
         self._num_finished += len(done)
         self.tally.chains += len(done)
         return [Finished(r.job, r.answer, r.seconds, r.passes) for r in done]
@@ -340,22 +373,79 @@ class Scheduler:
         length = min(int(positions.max()) + 1, self._capacity - 1)
         self._batch.fence()
         self._model.prepare(self._cache, self._batch.inputs(live, length), answer_lengths)
-        if self._speculates:
-            length = max(length, int((positions + self._guess()).max()) + 1)
-        outcome = Download(self._step(live, length))
+        width = 1
+        if self._may_guess() and not self._launched:
+            if self._recorded:
+                width = self._guess_evenly()
+                length = max(length, int(positions.max()) + width)
+            else:
+                length = max(length, int((positions + self._guess()).max()) + 1)
+        outcome = Download(self._step(live, length, width))
         positions += 1
         answer_lengths += 1
         self.tally.capacity += self.rows
-        return Launched(list(self._slots), outcome)
+        self._num_steps += 1
+        return Launched(list(self._slots), outcome, width)
+
+    def _may_guess(self) -> bool:
+        """Whether guesses can pay in as many rows as are at work."""
+        few = not self._recorded or max(self._widths()) > 1
+        return self._speculates and few
+
+    def _widths(self) -> list[int]:
+        """How many tokens a recorded step may feed to each row, in as many as are at work."""
+        rows = cuda_graphs.recorded_rows(len(self._slots), self.rows)
+        return [width for width in WIDTHS if width == 1 or rows * width <= self._most_guessed]
+
+    def _best_width(self, chances: Sequence[Sequence[float]]) -> int:
+        """How many tokens a recorded step had better feed to each row, by `Guessing.foresee`.
+
+        No row is fed past the end of the cache: what fills it up has no place behind that, and may
+        have no position that the model knows.
+        """
+        live = len(self._slots)
+        room = self._capacity - int(self._positions[:live].max())
+        widths = [width for width in self._widths() if width <= room] or [1]
+        rows = cuda_graphs.recorded_rows(live, self.rows)
+        return best_width(chances, widths, rows, self._ridge)
+
+    def _foresees_guesses(self) -> bool:
+        """Whether guesses are likely to pay behind what the steps under way draw."""
+        if not self._may_guess():
+            return False
+        return self._best_width(self._foreseen()) > 1
+
+    def _foreseen(self) -> list[list[float]]:
+        """By row, the chances of guesses of its next tokens, behind those of steps under way."""
+        under_way, chances = len(self._launched), []
+        for slot in self._slots:
+            most = under_way + self._most_fed(slot, MOST_GUESSED)
+            found = slot.guessing.foresee(self._rates, most) if slot.guessing else []
+            chances.append(found[under_way:])
+        return chances
+
+    def _guess_evenly(self) -> int:
+        """Put guesses for a recorded step, if they pay; how many tokens each row is to be fed.
+
+        They are the strings' own: a draft is not asked. What fills a row up may lie behind a
+        block's end, where it leaves keys that are written anew before they are read.
+        """
+        width = self._best_width(self._foreseen())
+        if width > 1:
+            guessing = (slot.guessing for slot in self._slots)
+            guessed = [each.feed(width - 1) if each else [] for each in guessing]
+            self._batch.put_guesses(guessed)
+            self.tally.guessed += sum(map(len, guessed))
+        return width
 
     def _guess(self) -> NDArray[np.int64]:
         """Let the next step check guesses of each row's next tokens; how many of each, [live]."""
         # A step that feeds n tokens takes time in proportion to n + RIDGE and yields one a row: a
         # guess pays if, for the time that it adds, it is likely to bring as many.
         live = len(self._slots)
-        worth = max(live / (live + RIDGE), MIN_CHANCE)
+        worth = max(live / (live + self._ridge), MIN_CHANCE)
         guessed: list[list[int]] = []
-        left = MOST_GUESSED_IN_STEP
+        left = self._most_guessed
         for slot in self._slots:
             guessed.append(self._guess_of(slot, worth, left))
             left -= len(guessed[-1])
@@ -368,11 +458,16 @@ class Scheduler:
 
     def _guess_of(self, slot: Slot, worth: float, most: int) -> list[int]:
         """A row's next tokens, guessed as far as the chance that all are right is ``worth``."""
-        block = self._model.block_size
-        if block is not None:
-            # A block's first token is fed with none before it.
-            most = min(most, block - 1 - (int(self._answer_lengths[slot.row]) - 1) % block)
+        most = self._most_fed(slot, most)
         return slot.guessing.guess(self._rates, worth, most) if slot.guessing else []
+
+    def _most_fed(self, slot: Slot, most: int) -> int:
+        """How many guesses, up to so many, may be fed to a row behind its last token."""
+        block = self._model.block_size
+        if block is None:
+            return most
+        # A block's first token is fed with none before it.
+        return min(most, block - 1 - (int(self._answer_lengths[slot.row]) - 1) % block)
 
     def _ask_draft(self, guessed: list[list[int]], worth: float, left: int, block: int) -> None:
         """Let the draft guess for rows of whose next tokens their own strings say nothing."""
@@ -404,7 +499,8 @@ class Scheduler:
         self.tally.busy += len(at_work)
         self.tally.decoded_tokens += sum(drawn)
         for slot, count, token in zip(slots, drawn, last, strict=True):
-            if slot.guessing is not None:
+            # A row that rested may have its next proposal, of which nothing is drawn yet.
+            if slot.guessing is not None and count:
                 self.tally.guessed_right += slot.guessing.drawn(count, token, self._rates)
                 # Of the one token that is sure the launch took note.
                 self._positions[slot.row] += count - 1
@@ -506,8 +602,9 @@ class Scheduler:
         self._positions[row] = len(prompt) + proposal.cut - 1
         self._answer_lengths[row] = proposal.cut
         last_token = int(proposal.head[-1] if proposal.cut else prompt[-1])
-        if slot.running.written is not None:
-            slot.guessing = Guessing(slot.running.written, prompt, proposal)
+        slot.guessing = None
+        if self._may_guess():
+            slot.guessing = Guessing(self._written(slot.running, proposal), prompt, proposal)
         return Assignment(row, proposal, len(prompt), last_token)
 
     def _count_moves(self, running: Running) -> None:
@@ -626,7 +723,7 @@ class Scheduler:
         length, source = self._known_beginning(prompts, first)
         shared = common_prefix(prompts)
         # A pass for it alone reads the weights once more, and spares all rows but one its tokens.
-        if (len(prompts) - 1) * (shared - length) > RIDGE:
+        if (len(prompts) - 1) * (shared - length) > self._ridge:
             self._copy_prompt(source, [first], length)
             self._prefill(self._cache, slice(first, first + 1), [prompts[0][length:shared]], length)
             length, source = shared, first
@@ -656,16 +753,24 @@ class Scheduler:
         """Start a job's answer in the next free row."""
         answer = self._sampler.answer(job.stream, self._ending)
         row = len(self._slots)
-        written = self._written(job.prompt) if self._speculates else None
-        self._slots.append(Slot(Running(job, answer, written), row, self._clock))
+        self._slots.append(Slot(Running(job, answer), row, self._clock))
         return row
 
-    def _written(self, prompt: NDArray[np.int64]) -> Written:
-        """What all answers to a prompt have written, kept while one of them is under way."""
-        written = self._texts.get(prompt.tobytes())
-        if written is None:
-            written = self._texts[prompt.tobytes()] = Written(prompt)
-        return written
+    def _written(self, running: Running, proposal: Proposal) -> Written:
+        """What all answers to a prompt have written, kept while one of them is under way.
+
+        Of an answer that began in more rows than guesses pay for, it is the current string.
+        """
+        if running.written is None:
+            prompt = running.job.prompt
+            name = prompt.tobytes()
+            written = self._texts.get(name)
+            if written is None:
+                written = self._texts[name] = Written(prompt)
+            current = [*proposal.head.tolist(), *proposal.current.tolist()]
+            written.extend(prompt[-LONGEST_MATCH:].tolist(), current)
+            running.written = written
+        return running.written
 
     def _prefill(
         self, cache: Any, slots: slice, prompts: list[NDArray[np.int64]], start: int

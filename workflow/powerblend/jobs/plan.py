@@ -281,7 +281,10 @@ def _condition(
 
 
 def _passes(sampler: Sampler, one: Expected, study: Study, machine: Machine) -> float:
-    """Passes of a decoded token; several strings of an answer share theirs."""
+    """Passes of a decoded token; several strings of an answer share theirs.
+
+    A GPU guesses nothing in as many rows as its memory holds; of few rows none has been measured.
+    """
     if machine.device.kind == "gpu" or study.resources.speculate == "off":
         return 1 / sampler.strings
     known = passes_per_token(machine.rows, bool(sampler.schedule().steps))

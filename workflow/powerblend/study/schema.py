@@ -98,8 +98,9 @@ class Resources(Section):
     )
     speculate: Literal["auto", "off"] = Field(
         default="auto",
-        description="auto: on the CPU, next tokens are guessed from what was written before and "
-        "checked several in a step, where that is likely to save time; off: never",
+        description="auto: next tokens are guessed from what was written before and checked "
+        "several in a step, where that is likely to save time, on a GPU in up to 64 rows; "
+        "off: never",
     )
     gpu: int = Field(default=1, ge=0, le=1, description="GPUs per job; 0: generate on the CPU")
     threads: int = Field(default=1, gt=0, description="CPU threads per job")
