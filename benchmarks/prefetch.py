@@ -45,7 +45,6 @@ from powerblend.samplers import Power
 
 LENGTH, ALPHA, BLOCKS, STEPS = 64, 4.0, 8, 2
 DECODING = {"alpha": ALPHA, "max_new_tokens": LENGTH, "blocks": BLOCKS, "steps": STEPS}
-GPU_RIDGE = 256
 WASTED = 1
 """Tokens that a step is fed whose proposal is thrown away: what it would guess is not known."""
 
@@ -60,9 +59,9 @@ class Way(NamedTuple):
 
 
 WAYS = (
-    Way("CPU", "auto", 0, RIDGE),
-    Way("CPU, no guesses", "off", 0, RIDGE),
-    Way("GPU", "off", 1, GPU_RIDGE),
+    Way("CPU", "auto", 0, RIDGE["cpu"]),
+    Way("CPU, no guesses", "off", 0, RIDGE["cpu"]),
+    Way("GPU", "off", 1, RIDGE["cuda"]),
 )
 
 
