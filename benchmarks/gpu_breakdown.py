@@ -100,7 +100,7 @@ def breakdown(model: Model, rows: int, chosen: argparse.Namespace) -> Breakdown:
 
         def step() -> None:
             with record_function(REST):
-                scheduler._step(live, length)
+                scheduler._step(live, length, 1)
 
         with torch.inference_mode(), scheduler._batch.at_rest():
             trace = traced(step, chosen.repeats, chosen.device)

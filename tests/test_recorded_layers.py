@@ -16,8 +16,8 @@ from powerblend.engine.batch import Guesses, StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.compiled_calls import Memory, NotRecorded, Recording, recorded
 from powerblend.engine.compiled_rows import added, gated
-from powerblend.engine.fused_layers import FusedMLP
 from powerblend.engine.recorded_layers import RecordedLayers
+from powerblend.engine.tiled_linear import Panelled
 
 pytest.importorskip("llvmlite")
 
@@ -145,8 +145,8 @@ def test_recordings_go_with_their_cache(model: Model) -> None:
     assert len(model._recorded._passes) < before
 
 
-class Twice(FusedMLP):
-    """An MLP that does something of its own between the loops."""
+class Twice(Panelled):
+    """A product that does something of its own behind the loop."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return 2 * super().forward(inputs)
@@ -155,7 +155,7 @@ class Twice(FusedMLP):
 def test_layers_that_compute_otherwise_are_run_one_by_one() -> None:
     model = load_model(transformer("llama"))
     expected = model.feed(filled(model, False), fed(STEPS[1]))[0]
-    model.decoder_layers[1].mlp.__class__ = Twice
+    model.decoder_layers[1].mlp.down_proj.__class__ = Twice
     found = [model.feed(filled(model, False), fed(STEPS[1]))[0] for _ in range(2)]
     assert not torch.allclose(found[0], expected)
     assert torch.equal(*found)

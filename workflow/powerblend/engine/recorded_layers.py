@@ -21,6 +21,7 @@ from powerblend.engine.batch import Guesses
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.compiled_calls import Memory, NotRecorded, Recording, recorded
 from powerblend.engine.compiler import caller, serves
+from powerblend.engine.fused_layers import FusedAttention, FusedMLP
 from powerblend.engine.prefix_tree import Pass, States
 from powerblend.engine.residual_norms import FusedLayer
 
@@ -60,7 +61,7 @@ class RecordedLayers:
     def __init__(self, backbone: Any) -> None:
         self._backbone = backbone
         known = type(backbone) in BACKBONES
-        self._can_be = known and all(type(layer) is FusedLayer for layer in self._backbone.layers)
+        self._can_be = known and all(map(_is_fused, self._backbone.layers))
         self._memory = Memory()
         self._passes: WeakKeyDictionary[RaggedCache, dict[Any, RecordedPass]] = WeakKeyDictionary()
 
@@ -124,3 +125,10 @@ class RecordedLayers:
             final = self._backbone.norm(hidden)
         outputs = [read[layer] for layer in layers_read]
         return RecordedPass(inputs, Recording(recorder, caller()), final, outputs)
+
+
+def _is_fused(layer: Any) -> bool:
+    """Whether a decoder layer and its parts are ours."""
+    if type(layer) is not FusedLayer:
+        return False
+    return (type(layer.self_attn), type(layer.mlp)) == (FusedAttention, FusedMLP)
