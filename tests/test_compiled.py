@@ -197,10 +197,13 @@ def test_heads_that_loops_cannot_rotate_are_left_to_torch() -> None:
     assert not places(narrow, angles, (torch.zeros(2, 1, 5, 8), torch.zeros(2, 1, 5, 8)), None)
 
 
-def test_registers_of_64_bytes_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As AVX-512 has them; LLVM makes two of each where there are none."""
+@pytest.mark.parametrize(("size", "registers"), [(32, 16), (64, 32)])
+def test_registers_of_any_processor_compute_the_same(
+    size: int, registers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As AVX2 and AVX-512 have them; LLVM makes two of each where there are none as wide."""
     for module in (compiler, compiled_rows, panel_product):
-        monkeypatch.setattr(module, "lanes", lambda dtype: 64 // dtype.itemsize)
+        monkeypatch.setattr(module, "lanes", lambda dtype: size // dtype.itemsize)
     for module, name in [
         (panel_product, "_compiled"),
         *((compiled_rows, name) for name in ("_norm", "_gate", "_add", "_attention", "_placed")),
@@ -208,7 +211,7 @@ def test_registers_of_64_bytes_compute_the_same(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(module, name, cache(getattr(module, name).__wrapped__))
     dtype = torch.float32
     for shape in SHAPES:
-        test_products_are_those_of_a_linear_map(*shape, 32, dtype, monkeypatch)
+        test_products_are_those_of_a_linear_map(*shape, registers, dtype, monkeypatch)
     for width, group in [(16, 3), (32, 13)]:
         test_attention_is_softmax_over_what_a_row_may_see(width, group, 9, 4, dtype)
     for normed in (True, False):
