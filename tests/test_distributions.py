@@ -1,5 +1,6 @@
 """The distributions of one token: what is drawn, how often, and what it is said to be worth."""
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -97,6 +98,24 @@ def test_sums_of_a_loop_are_those_of_torch(
     assert ours.by_block.shape == (5, 1, 196)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=tolerance, atol=1e-30)
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf])
+def test_what_is_no_logit_makes_no_probability(strange: float) -> None:
+    """So that whoever sums up an answer notices."""
+    logits = random_logits(2, 512)
+    logits[1, 300] = strange
+    _, log_q, log_p = inverse_cdf(logits, 1.5, random_uniforms(2), nothing(2))
+    assert log_p.isnan().tolist() == [False, True]
+    assert log_q[0].isfinite()
+
+
+def test_a_banned_token_is_a_logit_too() -> None:
+    logits = random_logits(2, 512)
+    logits[:, 300] = -math.inf
+    _, log_q, log_p = inverse_cdf(logits, 1.5, random_uniforms(2), nothing(2))
+    assert log_p.isfinite().all()
+    assert log_q.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

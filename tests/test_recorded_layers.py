@@ -1,6 +1,9 @@
 """Layers run as one call leave what they leave one by one, to the last bit."""
 
+import copy
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,12 +14,12 @@ from transformers import PreTrainedModel
 import tiny
 from equality import records
 from powerblend import Model, load_model, sample
-from powerblend.engine import compiled_calls, compiler, recorded_layers
+from powerblend.engine import compiled_calls, compiler
 from powerblend.engine.batch import Guesses, StepInputs
 from powerblend.engine.cache import RaggedCache
 from powerblend.engine.compiled_calls import Memory, NotRecorded, Recording, recorded
 from powerblend.engine.compiled_rows import added, gated
-from powerblend.engine.recorded_layers import RecordedLayers
+from powerblend.engine.recorded_layers import MOST_TOKENS, RecordedLayers
 from powerblend.engine.tiled_linear import Panelled
 
 pytest.importorskip("llvmlite")
@@ -98,11 +101,10 @@ def fed(step: list[tuple[int, int]]) -> StepInputs:
 
 
 @pytest.mark.parametrize("prefix", [False, True])
-@pytest.mark.parametrize("layers", [(), (2, 0)])
+@pytest.mark.parametrize("layers", [(), (2, 0), (-1,)])
 def test_a_pass_is_what_it_is_layer_by_layer(
     model: Model, layers: tuple[int, ...], prefix: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorded_layers, "FEWEST_RECORDED", 2)
     ours, theirs = filled(model, prefix), filled(model, prefix)
     for step in map(fed, STEPS):
         found = model.feed(ours, step, layers)
@@ -116,10 +118,10 @@ def test_a_pass_is_what_it_is_layer_by_layer(
             assert torch.equal(mine, others)
         # What is behind the rows that were fed, or in others, is as it was.
         assert torch.equal(ours._store, theirs._store)
-        model.feed(filled(model, prefix), fed(STEPS[0]))
+        model.feed(ours, fed(STEPS[0]))  # it writes where this one's states were
+        model.feed(theirs, fed(STEPS[0]))
         assert torch.equal(found[0], kept)
-    sizes = {size for size, *_ in model._recorded._passes[ours]}
-    assert sizes == {2, 4, 8}
+    assert len(model._recorded._passes[ours]) == 1 + bool(layers)
 
 
 def test_answers_are_those_of_single_layers(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +145,83 @@ def test_recordings_go_with_their_cache(model: Model) -> None:
     before = len(model._recorded._passes)
     del cache
     assert len(model._recorded._passes) < before
+
+
+def test_hooks_see_every_layer_of_every_step(model: Model) -> None:
+    cache, seen = filled(model, prefix=False), []
+    expected = model.feed(cache, fed(STEPS[1]))[0]
+    layers, norm = model.decoder_layers, model.norm
+    hooks = [
+        layers[1].register_forward_hook(lambda *given: seen.append(given[2])),
+        norm.register_forward_pre_hook(lambda *_: seen.append("norm")),
+        model._base.register_forward_hook(lambda *_: seen.append("backbone")),
+    ]
+    for _ in range(2):
+        assert torch.equal(model.feed(cache, fed(STEPS[1]))[0], expected)
+    assert seen[1:3] == ["norm", "backbone"]
+    assert len(seen) == 6
+    assert len(seen[0]) == 3
+    for hook in hooks:
+        hook.remove()
+    model.feed(cache, fed(STEPS[1]))
+    assert len(seen) == 6
+
+
+def test_a_recording_outlives_what_is_replaced() -> None:
+    model = load_model(transformer("llama"))
+    cache = filled(model, prefix=False)
+    expected = model.feed(cache, fed(STEPS[1]))[0]
+    weights = weakref.ref(model.decoder_layers[1].mlp.down_proj._panels.weights)
+    model.decoder_layers[1].mlp = nn.Identity()
+    assert weights() is not None
+    assert torch.equal(model.feed(cache, fed(STEPS[1]))[0], expected)
+    assert not torch.allclose(model.feed(filled(model, False), fed(STEPS[1]))[0], expected)
+    del cache
+    assert weights() is None
+
+
+def test_threads_take_turns(model: Model) -> None:
+    caches = [filled(model, prefix=False) for _ in range(2)]
+    expected = model.feed(caches[0], fed(STEPS[2]))[0]
+
+    @torch.inference_mode()
+    def wrong(cache: RaggedCache) -> int:
+        found = (model.feed(cache, fed(STEPS[2]))[0] for _ in range(200))
+        return sum(not torch.equal(one, expected) for one in found)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(wrong, caches)) == [0, 0]
+
+
+def test_passes_of_nothing_or_of_very_much_are_not_recorded(model: Model) -> None:
+    cache = filled(model, prefix=False)
+    nothing = torch.zeros(0, dtype=torch.long)
+    assert model.feed(cache, StepInputs(nothing, nothing, nothing, 9))[0].shape == (0, 1, 64)
+    model.states(cache, 0, torch.zeros(1, 0, dtype=torch.long), [1])
+    many = torch.arange(MOST_TOKENS + 1)
+    each = Guesses(many % SLOTS, many, many, many[:SLOTS], MOST_TOKENS)
+    model.feed(cache, StepInputs(many % WORDS, 9 + many // SLOTS % 9, many, 20, each))
+    assert cache not in model._recorded._passes
+    model.feed(cache, fed(STEPS[1]))
+    assert cache in model._recorded._passes
+
+
+def test_a_cache_serves_in_and_out_of_inference(model: Model) -> None:
+    cache = filled(model, prefix=False)
+    expected = model.feed(cache, fed(STEPS[1]))[0]
+    with torch.inference_mode(False), torch.no_grad():
+        outside = StepInputs(*(column.clone() for column in fed(STEPS[1])[:3]), 11)
+        own = model.cache(SLOTS, CAPACITY)
+        model.feed(own, outside)
+    with torch.no_grad():
+        assert torch.equal(model.feed(cache, fed(STEPS[1]))[0], expected)
+
+
+def test_a_model_is_copied_without_its_recordings(model: Model) -> None:
+    cache = filled(model, prefix=False)
+    expected = model.feed(cache, fed(STEPS[1]))[0]
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin.feed(filled(twin, False), fed(STEPS[1]))[0], expected)
 
 
 class Twice(Panelled):

@@ -3,8 +3,8 @@
 A step of few rows is hundreds of loops, and what Python does between two of them takes as long as a
 sixth of their arithmetic. Loops have addresses and integers for arguments, and nothing else. So a
 function that calls loops only can be recorded, as these words, while none of them runs; then one
-call runs them all. The first integer of a loop is always a number of rows: what is recorded with
-many is run with any number up to that.
+call runs them all. The first integer of such a loop is a number of rows: what is recorded with many
+is run with any number up to that.
 """
 
 import ctypes
@@ -43,6 +43,7 @@ class Compiled:
         if recorder is None:
             self._function(*addresses, *integers)
         else:
+            recorder.keep(self, *tensors)
             recorder.add([self._place_from_words, *addresses, *integers], 1 + len(addresses))
 
 
@@ -58,12 +59,17 @@ class Memory:
 
     def __init__(self) -> None:
         self._free: defaultdict[int, list[NDArray[np.uint8]]] = defaultdict(list)
+        self._addresses: set[int] = set()
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in self._addresses
 
     def tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """A new tensor; where it and all its views are gone, its place is another's."""
         size = math.prod(shape) * dtype.itemsize
         free = self._free[size]
         block = free.pop() if free else _aligned(size)
+        self._addresses.add(block.ctypes.data)
         numbers = block[:]
         weakref.finalize(numbers, free.append, block)
         return torch.from_numpy(numbers).view(dtype).view(*shape)
@@ -80,14 +86,20 @@ class Recorder:
     """Takes note of calls instead of making them."""
 
     def __init__(self, rows: int, memory: Memory) -> None:
-        self.memory, self._rows = memory, rows
+        self.memory, self.rows = memory, rows
         self._records: list[list[int]] = []
         self._rows_at: list[int] = []
+        self.kept: list[Any] = []
+
+    def keep(self, *used: Any) -> None:
+        """Let what a call uses live as long as the recording, which has but addresses of it."""
+        owned = (isinstance(one, Tensor) and one in self.memory for one in used)
+        self.kept.extend(one for one, own in zip(used, owned, strict=True) if not own)
 
     def add(self, record: list[int], rows_at: int) -> None:
         """A call, and which of its words is the number of rows."""
-        if record[rows_at] != self._rows:
-            raise NotRecorded(f"a loop over {record[rows_at]} rows beside those over {self._rows}")
+        if record[rows_at] != self.rows:
+            raise NotRecorded(f"a loop over {record[rows_at]} rows beside those over {self.rows}")
         self._records.append(record)
         self._rows_at.append(rows_at)
 
@@ -108,12 +120,14 @@ class Recording:
         """``caller`` runs records (`compiler.caller`)."""
         self._words, self._rows_at = recorder.words()
         self._records = torch.from_numpy(self._words)
-        self._each, self._caller, self._rows = np.arange(len(self._words)), caller, 0
+        self._each, self._caller, self._rows = np.arange(len(self._words)), caller, recorder.rows
+        self._kept = recorder.kept
 
     def run(self, rows: int) -> None:
         """Run them for the first rows."""
         if rows != self._rows:
-            self._words[self._each, self._rows_at] = self._rows = rows
+            self._words[self._each, self._rows_at] = rows
+            self._rows = rows
         self._caller([self._records], *self._words.shape)
 
 
@@ -156,14 +170,15 @@ class _LoopsOnly(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
+        if func._schema.is_mutable:
+            raise NotRecorded(f"{func} is no compiled loop")
         output = func(*args, **(kwargs or {}))
         if func in _VIEWS:
             return output
         given = {_storage(value) for value in args}
         made = output if isinstance(output, (list, tuple)) else [output]
         # Nothing is the storage of what is no tensor, as a number that was read.
-        seen = {_storage(value) for value in made} <= given - {None}
-        if func._schema.is_mutable or not seen:
+        if not {_storage(value) for value in made} <= given - {None}:
             raise NotRecorded(f"{func} is no compiled loop")
         return output
 

@@ -48,11 +48,17 @@ def _block_sums(dtype: torch.dtype) -> Compiled:
     alpha = code.spread(build.load(exponent))
     with code.loop(zero, rows, one) as (row, _, _):
         line = code.at(logits, code.times(row, vocabulary))
-        with code.loop(zero, vocabulary, step, [code.constant(-math.inf)]) as (at, most, larger):
+        kept = [code.constant(-math.inf), nothing]
+        with code.loop(zero, vocabulary, step, kept) as (at, (most, strange), following):
             value = code.load(code.at(line, at))
-            above = build.fcmp_ordered(">", value, most[0])
-            larger.append(build.select(above, value, most[0]))
-        largest = code.largest(most[0])
+            above = build.fcmp_ordered(">", value, most)
+            is_none = build.fcmp_unordered("uno", value, value)
+            following.append(build.select(above, value, most))
+            following.append(build.select(is_none, value, strange))
+        # NaN where a logit is, or infinite, so that whoever looks at the draw notices.
+        largest = code.largest(most)
+        largest = build.fadd(largest, build.fsub(largest, largest))
+        largest = build.fadd(largest, code.sum(strange))
         build.store(largest, code.at(peaks, row))
         peak, sums = code.spread(largest), code.at(by_block, code.times(row, blocks))
         with code.loop(zero, blocks, one, [nothing]) as (number, shares, kept):
