@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 CACHE_LINE_BYTES = 64
+"""What is fetched from memory at once."""
 
 
 class Compiled:
@@ -137,6 +139,12 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     if recorder is None:
         return torch.empty(shape, dtype=dtype)
     return recorder.memory.tensor(shape, dtype)
+
+
+@cache
+def held(number: float, dtype: torch.dtype) -> Tensor:
+    """A number in memory, [1], for a loop to read."""
+    return torch.from_numpy(np.array([number], f"f{dtype.itemsize}"))
 
 
 @contextmanager

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from powerblend.engine.compiled_calls import Compiled, empty
+from powerblend.engine.compiled_calls import Compiled, empty, held
 from powerblend.engine.compiler import Code, compiled, lanes, serves
 
 WEIGHTED_AT_ONCE = 12
@@ -29,7 +28,7 @@ class Norm(nn.RMSNorm):
             return super().forward(inputs)
         inputs = inputs.contiguous()
         output, width = empty(inputs.shape, inputs.dtype), self.weight.numel()
-        tensors = [inputs, self.weight, output, _held(self.eps, inputs.dtype)]
+        tensors = [inputs, self.weight, output, held(self.eps, inputs.dtype)]
         _norm(inputs.dtype)(tensors, inputs.numel() // width, width)
         return output
 
@@ -110,7 +109,7 @@ def placed(
     tensors = [by_head, *angles, query, keys, values, where.slots, where.positions, weight]
     sizes = [rows, query.shape[1], kv_heads, where.start, *keys.stride()[:2]]
     loop = _placed(by_head.dtype, width, norms is not None)
-    loop([*tensors, _held(eps, by_head.dtype)], *sizes)
+    loop([*tensors, held(eps, by_head.dtype)], *sizes)
     return query
 
 
@@ -180,7 +179,7 @@ def attended(
     sizes = [rows, kv_heads, longest, where.start, window or 2**40, *strides]
     tensors = [query, output, keys, values, *before, where.slots, where.positions, scores]
     loop = _attention(query.dtype, heads // kv_heads, width)
-    loop([*tensors, _held(scaling, query.dtype)], *sizes)
+    loop([*tensors, held(scaling, query.dtype)], *sizes)
     return output
 
 
@@ -188,12 +187,6 @@ def _fits(tensor: Tensor, width: int) -> bool:
     """Whether compiled loops serve: none of them has a gradient, or ends within a vector."""
     learns = torch.is_grad_enabled() and tensor.requires_grad
     return not learns and serves(tensor) and width % lanes(tensor.dtype) == 0
-
-
-@cache
-def _held(number: float, dtype: torch.dtype) -> Tensor:
-    """A number in memory, [1]."""
-    return torch.from_numpy(np.array([number], f"f{dtype.itemsize}"))
 
 
 @cache

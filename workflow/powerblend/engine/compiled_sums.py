@@ -6,11 +6,10 @@ torch passes five times over a vocabulary for it.
 import math
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from powerblend.engine.compiled_calls import Compiled, empty
+from powerblend.engine.compiled_calls import Compiled, empty, held
 from powerblend.engine.compiler import Code, compiled, lanes, serves
 
 
@@ -24,8 +23,8 @@ def block_sums(logits: Tensor, alpha: float, block: int) -> tuple[Tensor, Tensor
     logits = logits.contiguous()
     peak, total = (empty([rows, 1], logits.dtype) for _ in range(2))
     by_block = empty([rows, -(-vocabulary // block)], logits.dtype)
-    exponent = torch.from_numpy(np.array([alpha], f"f{logits.itemsize}"))
-    _block_sums(logits.dtype)([logits, peak, total, by_block, exponent], rows, vocabulary, block)
+    tensors = [logits, peak, total, by_block, held(alpha, logits.dtype)]
+    _block_sums(logits.dtype)(tensors, rows, vocabulary, block)
     return peak, total, by_block
 
 

@@ -18,14 +18,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from powerblend.engine.compiled_calls import Compiled, empty
+from powerblend.engine.compiled_calls import CACHE_LINE_BYTES, Compiled, empty
 from powerblend.engine.compiler import Code, compiled, lanes, registers
 
 INPUTS_AT_ONCE = 4
 """Whose products are added between one look at the loop's counter and the next."""
-
-CACHE_LINE_BYTES = 64
-"""What is fetched at once."""
 
 NUMBERS_AT_ONCE = 2**18
 """Of the inputs' that meet one panel after the other: what a cache holds of them, ..."""
