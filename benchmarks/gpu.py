@@ -50,16 +50,12 @@ def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__)
     rows_option(options, 16, 64, 256)
-    options.add_argument("--device", default="cuda", choices=["cuda", "cpu"], help="(default cuda)")
-    options.add_argument("--layers", type=int, default=36, help="(default 36)")
     options.add_argument("--prompt", type=int, default=256, help="prompt tokens (default 256)")
     options.add_argument("--new", type=int, default=256, help="decoded tokens (default 256)")
     options.add_argument(
         "--guessed-alpha", type=float, default=8.0, help="of runs with guesses (default 8)"
     )
-    chosen = options.parse_args()
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        options.error("there is no GPU; try it out with --device cpu --layers 2")
+    chosen = on_device(options)
     hf = random_model(chosen.layers, chosen.device)
     copied, multiplied = bandwidth(chosen.device), products(chosen.device)
     table = []
@@ -101,6 +97,16 @@ def main() -> None:
         "last chain and without the time of recording; passes are of decoded tokens. "
         f"Recorded steps: {'yes' if cuda_graphs.pays_on(torch.device(chosen.device)) else 'no'}.",
     )
+
+
+def on_device(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """What is chosen, the device and the model's layers too; an error where there is no GPU."""
+    options.add_argument("--device", default="cuda", choices=["cuda", "cpu"], help="(default cuda)")
+    options.add_argument("--layers", type=int, default=36, help="(default 36)")
+    chosen = options.parse_args()
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        options.error("there is no GPU; try it out with --device cpu --layers 2")
+    return chosen
 
 
 def random_model(layers: int, device: str) -> Any:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from bench import parser, rows_option, write_table
-from gpu import ALPHA, bandwidth, products, random_model, step_floor, synchronize
+from gpu import ALPHA, bandwidth, on_device, products, random_model, step_floor, synchronize
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -66,13 +66,9 @@ def main() -> None:
     """Measure and write the table."""
     options = parser(__doc__, repeats=10)
     rows_option(options, 16, 64, 256)
-    options.add_argument("--device", default="cuda", choices=["cuda", "cpu"], help="(default cuda)")
-    options.add_argument("--layers", type=int, default=36, help="(default 36)")
     options.add_argument("--prompt", type=int, default=384, help="prompt tokens (default 384)")
     options.set_defaults(new=0)
-    chosen = options.parse_args()
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        options.error("there is no GPU; try it out with --device cpu --layers 2")
+    chosen = on_device(options)
     hf = random_model(chosen.layers, chosen.device)
     copied, multiplied = bandwidth(chosen.device), products(chosen.device)
     table = []
